@@ -1,0 +1,1 @@
+//! `.env` keys to a validated configuration.

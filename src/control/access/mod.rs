@@ -1,0 +1,1 @@
+//! The secret, its comparison, and the limit on failed guesses.

@@ -1,0 +1,118 @@
+//! What the REST API asks of a session or connection, already validated.
+
+use crate::units::{Bitrate, Codec};
+use crate::views::openvidu::IceServer;
+
+/// What a connection may do (`openvidu-signalling` section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// May subscribe and send signals.
+    Subscriber,
+    /// May also publish.
+    Publisher,
+    /// May also act on others.
+    Moderator,
+}
+
+impl Role {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscriber => "SUBSCRIBER",
+            Self::Publisher => "PUBLISHER",
+            Self::Moderator => "MODERATOR",
+        }
+    }
+
+    /// The role with this exact name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Subscriber, Self::Publisher, Self::Moderator]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+}
+
+/// `forcedVideoCodec` (`openvidu-signalling` section 11.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForcedVideoCodec {
+    /// VP8 when clients offer on subscribing, nothing forced when the server does (design D9).
+    MediaServerPreferred,
+    /// Nothing forced.
+    None,
+    /// Only this codec.
+    Forced(Codec),
+}
+
+impl ForcedVideoCodec {
+    /// The name in REST and `.env`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MediaServerPreferred => "MEDIA_SERVER_PREFERRED",
+            Self::None => "NONE",
+            Self::Forced(codec) => codec.name(),
+        }
+    }
+
+    /// The value with this exact name: `MEDIA_SERVER_PREFERRED`, `NONE`, `VP8`, `VP9` or `H264`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "MEDIA_SERVER_PREFERRED" => Some(Self::MediaServerPreferred),
+            "NONE" => Some(Self::None),
+            "VP8" => Some(Self::Forced(Codec::Vp8)),
+            "VP9" => Some(Self::Forced(Codec::Vp9)),
+            "H264" => Some(Self::Forced(Codec::H264)),
+            _ => None,
+        }
+    }
+}
+
+/// The body of `POST /openvidu/api/sessions`, validated (`openvidu-rest` section 5.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionProperties {
+    /// `ROUTED` or `RELAYED`.
+    pub media_mode: &'static str,
+    /// `MANUAL` or `ALWAYS`.
+    pub recording_mode: &'static str,
+    /// `customSessionId`, if it was given and is not empty.
+    pub custom_session_id: Option<String>,
+    /// `forcedVideoCodec`.
+    pub forced_video_codec: ForcedVideoCodec,
+    /// `allowTranscoding`.
+    pub allow_transcoding: bool,
+    /// `defaultRecordingProperties` in the form of section 4.2.
+    pub default_recording_properties: serde_json::Value,
+    /// `mediaNode`, stored and echoed only.
+    pub media_node: Option<serde_json::Value>,
+}
+
+/// Bandwidth limits of one connection in each direction; `None` where not given, 0 kbps is unlimited.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KurentoOptions {
+    /// `videoMaxRecvBandwidth`: client to server.
+    pub video_max_recv: Option<Bitrate>,
+    /// `videoMinRecvBandwidth`.
+    pub video_min_recv: Option<Bitrate>,
+    /// `videoMaxSendBandwidth`: server to client.
+    pub video_max_send: Option<Bitrate>,
+    /// `videoMinSendBandwidth`.
+    pub video_min_send: Option<Bitrate>,
+    /// `allowedFilters`.
+    pub allowed_filters: Vec<String>,
+}
+
+/// The body of `POST …/connection` for type `WEBRTC`, validated (`openvidu-rest` section 6.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionProperties {
+    /// `role`.
+    pub role: Role,
+    /// `data`, the server's metadata.
+    pub data: String,
+    /// `record`.
+    pub record: bool,
+    /// `kurentoOptions`, if given.
+    pub kurento_options: Option<KurentoOptions>,
+    /// The same as JSON in upstream's member order, to be shown.
+    pub kurento_options_json: Option<serde_json::Value>,
+    /// `customIceServers`, or the configured ones when the request has none.
+    pub custom_ice_servers: Vec<IceServer>,
+}

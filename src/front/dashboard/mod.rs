@@ -1,0 +1,1 @@
+//! Web pages embedded in the binary.

@@ -1,0 +1,4 @@
+//! What faces the web: TLS and HTTP only.
+
+pub mod dashboard;
+pub mod proxy;

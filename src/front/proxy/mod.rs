@@ -1,0 +1,1 @@
+//! All TLS and HTTP listeners: handshake, routes, limits, redirect.

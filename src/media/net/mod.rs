@@ -1,0 +1,1 @@
+//! Sockets in batches, demultiplexing (RFC 7983), addresses of this host.

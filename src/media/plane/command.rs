@@ -1,0 +1,66 @@
+//! What the control plane tells a worker.
+
+use crate::media::sdp::{IceCredentials, RemoteTransport, Track};
+use crate::units::Bitrate;
+
+/// A session's home on one worker; unique for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(pub u64);
+
+/// One ICE, DTLS and SRTP association; unique for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransportId(pub u64);
+
+/// A command to the worker that owns the room. Commands of one room are carried out in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Opens a transport on which a browser sends media.
+    OpenPublisher(PublisherSpec),
+    /// Opens a transport on which a browser receives the media of one publisher.
+    OpenSubscriber(SubscriberSpec),
+    /// Completes a subscriber that we offered to: its answer has arrived.
+    AcceptAnswer {
+        /// The subscriber's transport.
+        transport: TransportId,
+        /// The browser's end.
+        remote: RemoteTransport,
+        /// The tracks as answered; those that the browser refused are missing.
+        tracks: Vec<Track>,
+    },
+    /// Ends a transport. Subscribers of an ended publisher stay open and silent until they are closed too.
+    CloseTransport(TransportId),
+    /// Ends every transport of the room and forgets it.
+    CloseRoom,
+}
+
+/// A transport on which a browser sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublisherSpec {
+    /// Its identity.
+    pub transport: TransportId,
+    /// Our credentials, as written into the answer.
+    pub local: IceCredentials,
+    /// The browser's end.
+    pub remote: RemoteTransport,
+    /// What it sends, one track for each accepted media section.
+    pub tracks: Vec<Track>,
+    /// The most video it may send (REMB and the transport-wide estimate are held to it); `None` is unlimited.
+    pub max_receive: Option<Bitrate>,
+    /// The least video it should send while the network allows.
+    pub min_receive: Option<Bitrate>,
+}
+
+/// A transport on which a browser receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriberSpec {
+    /// Its identity.
+    pub transport: TransportId,
+    /// The publisher's transport in the same room, whose tracks of the same kind it receives.
+    pub source: TransportId,
+    /// Our credentials, as written into the answer or offer.
+    pub local: IceCredentials,
+    /// The browser's end; `None` while its answer to our offer is awaited.
+    pub remote: Option<RemoteTransport>,
+    /// What we send, with the SSRCs that we declared.
+    pub tracks: Vec<Track>,
+}

@@ -1,0 +1,143 @@
+//! The handle that the control plane holds: opens rooms on workers and carries commands to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::{Command, Event, RoomId, TransportId};
+use crate::media::sdp::{Candidate, Fingerprint};
+
+/// Events of one room that may wait for its session; a fuller queue drops the newest, counted by the worker.
+pub const EVENT_QUEUE: usize = 256;
+
+/// How to reach one worker. The worker supplies it at start.
+#[derive(Clone)]
+pub struct WorkerDoor {
+    /// Where its UDP port is, best first, as written into every description of its rooms.
+    pub candidates: Arc<[Candidate]>,
+    /// Commands for it; when full, senders wait.
+    pub commands: mpsc::Sender<RoomCommand>,
+    /// Wakes its loop after a command was queued.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Its load as it last reported it: transports it owns.
+    pub load: Arc<AtomicU64>,
+}
+
+/// One command, addressed.
+#[derive(Debug)]
+pub enum RoomCommand {
+    /// A room begins; its events go here.
+    Open {
+        /// The room.
+        room: RoomId,
+        /// Its session's mailbox.
+        events: mpsc::Sender<Event>,
+    },
+    /// A command to a room.
+    Room {
+        /// The room.
+        room: RoomId,
+        /// The command.
+        command: Command,
+    },
+}
+
+/// The workers have stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the media plane has stopped")]
+pub struct Stopped;
+
+/// The media plane; cheap to clone.
+#[derive(Clone)]
+pub struct Plane {
+    workers: Arc<[WorkerDoor]>,
+    fingerprint: Arc<Fingerprint>,
+    next_id: Arc<AtomicU64>,
+}
+
+impl Plane {
+    /// A plane of these workers, which all use the DTLS certificate with this fingerprint.
+    ///
+    /// # Panics
+    /// If there is no worker.
+    pub fn new(workers: Vec<WorkerDoor>, fingerprint: Fingerprint) -> Self {
+        assert!(!workers.is_empty(), "a media plane has at least one worker");
+        Self {
+            workers: workers.into(),
+            fingerprint: Arc::new(fingerprint),
+            next_id: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// Opens a room on the worker with the least load.
+    ///
+    /// # Errors
+    /// The workers have stopped.
+    pub async fn open_room(&self) -> Result<(Room, mpsc::Receiver<Event>), Stopped> {
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+            .expect("a media plane has at least one worker")
+            .clone();
+        let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let id = RoomId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let room = Room {
+            id,
+            worker,
+            fingerprint: self.fingerprint.clone(),
+            next_id: self.next_id.clone(),
+        };
+        room.deliver(RoomCommand::Open { room: id, events }).await?;
+        Ok((room, receiver))
+    }
+}
+
+/// One session's room on its worker.
+#[derive(Clone)]
+pub struct Room {
+    id: RoomId,
+    worker: WorkerDoor,
+    fingerprint: Arc<Fingerprint>,
+    next_id: Arc<AtomicU64>,
+}
+
+impl Room {
+    /// The addresses of the room's worker, best first.
+    pub fn candidates(&self) -> Arc<[Candidate]> {
+        self.worker.candidates.clone()
+    }
+
+    /// The fingerprint of our DTLS certificate.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// A new transport identity.
+    pub fn new_transport_id(&self) -> TransportId {
+        TransportId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands `command` to the worker; waits while its mailbox is full. Commands keep their order.
+    ///
+    /// # Errors
+    /// The workers have stopped.
+    pub async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.deliver(RoomCommand::Room {
+            room: self.id,
+            command,
+        })
+        .await
+    }
+
+    async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+        self.worker
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| Stopped)?;
+        (self.worker.wake)();
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! RTP (RFC 3550) header view, header extensions, RTCP, payload descriptors.

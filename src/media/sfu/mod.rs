@@ -1,0 +1,1 @@
+//! Selective forwarding: router, producer, consumer, sequencer, history, key frames.

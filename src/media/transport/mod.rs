@@ -1,0 +1,3 @@
+//! One WebRTC peer: ICE-lite, DTLS, SRTP.
+
+pub mod srtp;

@@ -1,0 +1,1 @@
+//! One thread per core: sockets, transports, rooms; runs the loop.

@@ -1,0 +1,20 @@
+//! Quantities and words that every folder shares: time, numbers on the wire, media terms, secrets.
+
+pub mod bitrate;
+pub mod clock;
+pub mod media;
+pub mod port_range;
+pub mod random;
+pub mod remote_addr;
+pub mod rtp;
+pub mod secret;
+pub mod track;
+
+pub use bitrate::Bitrate;
+pub use media::{Codec, Extension, ExtensionIds, MediaKind};
+pub use port_range::PortRange;
+pub use random::Random;
+pub use remote_addr::RemoteAddr;
+pub use rtp::{PayloadType, SeqNo, Ssrc};
+pub use secret::Secret;
+pub use track::{Feedback, Track};

@@ -1,0 +1,3 @@
+//! Plain structs of what is shown: no behaviour, only fields and their JSON form.
+
+pub mod openvidu;
