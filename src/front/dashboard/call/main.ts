@@ -42,6 +42,8 @@ chatButton.addEventListener("click", () => {
   element("chat-panel", HTMLElement).hidden = !shown;
 });
 element("leave", HTMLButtonElement).addEventListener("click", () => call?.leave());
+// Others should not have to wait for the server to notice that this window is gone.
+addEventListener("pagehide", () => call?.leave());
 
 function prefill(): void {
   const query = new URLSearchParams(location.search);
