@@ -269,7 +269,7 @@ pub fn offer_subscriber(
 /// Sections that the browser refused or made `inactive` are missing from the tracks, which may therefore be empty.
 ///
 /// # Errors
-/// The answer is malformed, refuses the offered codec, or is not `setup:active`.
+/// The answer is malformed, refuses every section, changes a codec, or is not `setup:active`.
 pub fn accept_answer(
     answer: &str,
     offered: &[Track],
@@ -310,6 +310,12 @@ pub fn accept_answer(
         if rtp.direction.receives() {
             tracks.push(answered_track(rtp, offered)?);
         }
+    }
+    if let (true, Some(offered)) = (accepted.is_empty(), offered.first()) {
+        // A section with one codec is refused for want of that codec.
+        return Err(Rejection::CodecMissing {
+            codec: offered.codec.name(),
+        });
     }
     let (remote, setup) = answer.transport(&accepted)?;
     match setup.as_deref() {

@@ -1,0 +1,3 @@
+//! Recorded bytes and texts of real peers: golden in, golden out.
+
+mod sdp;
