@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::format::{self, Format, Parameters};
 use super::local::{AcceptedSection, ExtensionLine, LocalDescription};
 use super::remote::{
-    Direction, OfferedExtension, RemoteDescription, RtpSection, Section, malformed,
+    Direction, OfferedExtension, RemoteDescription, RtpSection, Section, can_be_muxed, malformed,
 };
 use super::{
     CodecPolicy, LocalTransport, Offering, Publishing, Rejection, RemoteTransport, Subscribing,
@@ -521,12 +521,15 @@ impl PayloadTypes {
     /// `wanted` if it is free, else the next free one: 96 to 127, then 35 to 63 (RFC 3551 section 6).
     fn take(&mut self, wanted: Option<PayloadType>) -> Option<PayloadType> {
         let free = |payload_type: &PayloadType| !self.taken.contains(payload_type);
-        let payload_type = wanted.filter(free).or_else(|| {
-            (96..128)
-                .chain(35..64)
-                .filter_map(PayloadType::new)
-                .find(free)
-        })?;
+        let payload_type = wanted
+            .filter(free)
+            .filter(|wanted| can_be_muxed(*wanted))
+            .or_else(|| {
+                (96..128)
+                    .chain(35..64)
+                    .filter_map(PayloadType::new)
+                    .find(free)
+            })?;
         self.taken.insert(payload_type);
         Some(payload_type)
     }
