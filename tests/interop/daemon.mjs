@@ -49,7 +49,13 @@ export class Daemon {
     }
     const daemon = new Daemon(world, folder, keys, dev ? "MY_SECRET" : SECRET);
     daemon.#spawn(args, dev ? keys : {});
-    await daemon.#ready();
+    try {
+      await daemon.#ready();
+    } catch (error) {
+      daemon.kill();
+      await daemon.remove();
+      throw error;
+    }
     return daemon;
   }
 
@@ -80,15 +86,14 @@ export class Daemon {
   }
 
   async #ready() {
-    const died = this.exited.then(({ code, signal, error }) => {
-      throw new Error(`the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`);
+    let ended = null;
+    this.exited.then(({ code, signal, error }) => {
+      ended = `the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`;
     });
-    died.catch(() => {});
-    const answers = until(`the daemon answers on ${this.url}`, async () => {
+    await until(`the daemon answers on ${this.url}`, async () => {
       const { status } = await this.rest("GET", "/openvidu/api/config/openvidu-publicurl");
       return status === 200;
-    }, { within: 15_000 });
-    await Promise.race([answers, died]);
+    }, { within: 15_000, unless: () => ended });
     this.start = { rss: await this.rss(), descriptors: await this.descriptors() };
   }
 
