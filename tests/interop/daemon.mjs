@@ -23,20 +23,20 @@ export class Daemon {
   static async start(world, { dev = false, offer = "client", environment = {} } = {}) {
     const folder = await mkdtemp(join(tmpdir(), "hanok-daemon-"));
     const ports = await freePorts(4);
-    const media = 40_000 + 200 * Math.floor(Math.random() * 80);
+    // Below the ports that the system gives to anybody who asks for one.
+    const media = 20_000 + 200 * Math.floor(Math.random() * 50);
     const keys = {
       DOMAIN_OR_PUBLIC_IP: world.address,
       HTTPS_PORT: ports[0],
-      HTTP_PORT: ports[1],
       COTURN_PORT: ports[2],
       HANOK_PLAIN_LISTEN: `${world.address}:${ports[3]}`,
       HANOK_MEDIA_MIN_PORT: media,
       HANOK_MEDIA_MAX_PORT: media + 199,
       HANOK_SUBSCRIBE_OFFER: offer,
-      HANOK_RECONNECT_GRACE: "3s",
+      HANOK_RECONNECT_GRACE: 3,
       HANOK_ADMIN_LISTEN: "",
       HANOK_CONTROL_SOCKET: join(folder, "control.sock"),
-      ...(dev ? {} : { CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
+      ...(dev ? {} : { HTTP_PORT: ports[1], CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
       ...environment,
     };
     const args = ["serve"];
