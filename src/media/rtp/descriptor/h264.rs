@@ -32,7 +32,8 @@ const fn begins(unit: u8) -> bool {
 
 fn aggregate_begins(mut rest: &[u8]) -> bool {
     while let Some((size, units)) = rest.split_first_chunk::<2>() {
-        let Some((unit, following)) = units.split_at_checked(usize::from(u16::from_be_bytes(*size)))
+        let Some((unit, following)) =
+            units.split_at_checked(usize::from(u16::from_be_bytes(*size)))
         else {
             return false;
         };

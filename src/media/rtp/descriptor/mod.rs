@@ -12,10 +12,12 @@ use crate::units::Codec;
 pub fn starts_key_frame(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Opus => true,
-        Codec::Vp8 => vp8::Descriptor::parse(payload)
-            .is_some_and(|descriptor| descriptor.starts_key_frame()),
-        Codec::Vp9 => vp9::Descriptor::parse(payload)
-            .is_some_and(|descriptor| descriptor.starts_key_frame()),
+        Codec::Vp8 => {
+            vp8::Descriptor::parse(payload).is_some_and(|descriptor| descriptor.starts_key_frame())
+        }
+        Codec::Vp9 => {
+            vp9::Descriptor::parse(payload).is_some_and(|descriptor| descriptor.starts_key_frame())
+        }
         Codec::H264 => h264::starts_key_frame(payload),
         Codec::Av1 => av1::AggregationHeader::parse(payload)
             .is_some_and(|header| header.new_coded_video_sequence),

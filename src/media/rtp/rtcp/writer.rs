@@ -60,7 +60,10 @@ impl<'a> Writer<'a> {
                 .map(|block| ReceptionReport {
                     ssrc: block.ssrc.0,
                     fraction_lost: block.fraction_lost,
-                    total_lost: block.total_lost.clamp(-0x80_0000, 0x7f_ffff).cast_unsigned()
+                    total_lost: block
+                        .total_lost
+                        .clamp(-0x80_0000, 0x7f_ffff)
+                        .cast_unsigned()
                         & 0xff_ffff,
                     last_sequence_number: block.extended_highest,
                     jitter: block.jitter,
