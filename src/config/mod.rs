@@ -1,1 +1,25 @@
 //! `.env` keys to a validated configuration.
+//!
+//! [`dotenv`] reads the file's format, [`layers`] merges defaults, file and process environment on the `config` crate,
+//! [`keys`] is the table of every key, [`validate`] has one validator per kind of value, [`settings`] is the typed
+//! result and the rules between keys, [`report`] what is told about it. [`load`] does it all, reading from a
+//! [`Machine`], so that tests need neither files nor a process environment.
+
+pub mod dotenv;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
+pub mod key;
+pub mod keys;
+pub mod layers;
+pub mod refusal;
+pub mod report;
+pub mod sample;
+pub mod service;
+pub mod settings;
+pub mod validate;
+pub mod values;
+
+pub use layers::{Options, load};
+pub use report::{Effective, Loaded, Misconfigured, Note, Problem, Report};
+pub use service::{Machine, ThisMachine};
+pub use settings::Config;

@@ -1,5 +1,7 @@
 //! What tests share: the start of time, strategies, the simulated network.
 
+pub mod fuzz;
+
 use std::time::Instant;
 
 /// The instant at which simulated time starts.

@@ -1,0 +1,474 @@
+//! Which file is read, and the layers: defaults, then the file, then the process environment.
+//!
+//! The `config` crate does the layering over two sources of our own, whose values carry `FILE:LINE` or `environment` as
+//! origin. Its own environment source lower-cases names and its deserialiser stops at the first error, so validation
+//! is ours, over the merged map.
+
+use std::path::{Path, PathBuf};
+
+use ::config::{ConfigError, Map, Source, Value, ValueKind};
+
+use crate::config::dotenv::{self, DotEnv};
+use crate::config::key::{About, Effect, Empty, Key};
+use crate::config::keys;
+use crate::config::refusal::Refusal;
+use crate::config::report::{Effective, KeyFault, Loaded, Note, Problem, Report, shown};
+use crate::config::service::Machine;
+use crate::config::settings;
+
+/// Where the file of a package installation lies.
+pub const HANOK_FILE: &str = "/etc/hanok/.env";
+/// Where the file of an OpenVidu 2 installation lies.
+pub const OPENVIDU_FILE: &str = "/opt/openvidu/.env";
+/// The origin of a value that does not come from a file.
+pub const ENVIRONMENT: &str = "environment";
+
+/// What the command line says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--env-file`.
+    pub env_file: Option<PathBuf>,
+    /// `--dev`: other defaults, and no file but an explicit one.
+    pub dev: bool,
+}
+
+/// The defaults of `--dev` (design section 4). The HTTP redirect is off unless `HTTP_PORT` is set.
+const DEV_DEFAULTS: [(&str, &str); 4] = [
+    ("DOMAIN_OR_PUBLIC_IP", "127.0.0.1"),
+    ("OPENVIDU_SECRET", "MY_SECRET"),
+    ("HTTPS_PORT", "4443"),
+    ("HANOK_CALL_OPEN", "open"),
+];
+
+/// Reads, merges and validates everything.
+///
+/// # Errors
+/// The report with every problem at once.
+pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> {
+    let mut reading = Reading::new(machine, options.dev);
+    reading.read_layers(options);
+    let config = settings::assemble(&mut reading);
+    let effective = reading.effective();
+    if reading.problems.is_empty() {
+        Ok(Loaded {
+            config,
+            notes: reading.notes,
+            effective,
+        })
+    } else {
+        Err(Report {
+            file: reading.file,
+            problems: reading.problems,
+            notes: reading.notes,
+        })
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The text.
+    pub(crate) text: String,
+    /// `FILE:LINE` or `environment`; `None` if it is the default.
+    pub(crate) origin: Option<String>,
+}
+
+/// The merged map while it is read, with what was found wrong so far.
+pub(crate) struct Reading<'a> {
+    pub(crate) machine: &'a dyn Machine,
+    pub(crate) dev: bool,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) notes: Vec<Note>,
+    problems: Vec<Problem>,
+    settings: Map<String, Setting>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(machine: &'a dyn Machine, dev: bool) -> Self {
+        Self {
+            machine,
+            dev,
+            file: None,
+            notes: Vec::new(),
+            problems: Vec::new(),
+            settings: Map::new(),
+        }
+    }
+
+    fn read_layers(&mut self, options: &Options) {
+        let environment = self.process_environment();
+        let file = self.env_file(options, &environment);
+        match merge(self.dev, file, environment) {
+            Ok(merged) => {
+                self.settings = merged
+                    .into_iter()
+                    .filter_map(|(name, value)| {
+                        let origin = value.origin().map(str::to_owned);
+                        let text = value.into_string().ok()?;
+                        Some((name, Setting { text, origin }))
+                    })
+                    .collect();
+            }
+            Err(error) => self.problems.push(Problem::Layers(error.to_string())),
+        }
+        self.note_set_keys();
+    }
+
+    /// The variables that are keys of ours; unknown ones with our own prefix are worth a note.
+    fn process_environment(&mut self) -> ProcessEnvironment {
+        let mut variables = Vec::new();
+        for (name, value) in self.machine.environment() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            let known = keys::find(&name);
+            if known.is_none() && !name.starts_with("HANOK_") {
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) => variables.push((name, value)),
+                Err(_) => self.problems.push(Problem::Key {
+                    name,
+                    origin: Some(ENVIRONMENT.to_owned()),
+                    value: "\u{fffd}".to_owned(),
+                    fault: KeyFault::NotUtf8,
+                }),
+            }
+        }
+        variables.sort();
+        ProcessEnvironment { variables }
+    }
+
+    /// Finds the file, reads it, and takes its faults and notes over.
+    fn env_file(&mut self, options: &Options, environment: &ProcessEnvironment) -> EnvFile {
+        let Some(file) = self.find_file(options, environment) else {
+            return EnvFile::default();
+        };
+        self.file = Some(PathBuf::from(&file.path));
+        for fault in &file.content.faults {
+            self.problems.push(Problem::Line {
+                origin: file.origin(fault.line),
+                fault: fault.what,
+            });
+        }
+        for note in &file.content.notes {
+            self.notes.push(Note::Line {
+                origin: file.origin(note.line),
+                note: note.what.clone(),
+            });
+        }
+        file
+    }
+
+    fn find_file(
+        &mut self,
+        options: &Options,
+        environment: &ProcessEnvironment,
+    ) -> Option<EnvFile> {
+        if let Some(path) = &options.env_file {
+            let file = self.read_file(path);
+            if file.is_none() && !self.has_file_problem() {
+                self.problems.push(Problem::File {
+                    path: path.clone(),
+                    reason: "it does not exist".to_owned(),
+                });
+            }
+            return file;
+        }
+        if let Some(path) = environment
+            .get("DOTENV_PATH")
+            .filter(|path| !path.is_empty())
+        {
+            // A path that ends in `.env` is the file; any other one is the folder that holds it.
+            let path = if path.ends_with(".env") {
+                PathBuf::from(path)
+            } else {
+                Path::new(path).join(".env")
+            };
+            let file = self.read_file(&path);
+            if file.is_none() && !self.has_file_problem() {
+                self.notes.push(Note::MissingFile(path));
+            }
+            return file;
+        }
+        if self.dev {
+            return None;
+        }
+        let ours = self.read_file(Path::new(HANOK_FILE));
+        let theirs = self.read_file(Path::new(OPENVIDU_FILE));
+        let (Some(read), Some(other)) = (&ours, &theirs) else {
+            return ours.or(theirs);
+        };
+        let keys = read.differing_keys(other);
+        if !keys.is_empty() {
+            self.notes.push(Note::FilesDiffer {
+                read: read.path.clone(),
+                other: other.path.clone(),
+                keys,
+            });
+        }
+        ours
+    }
+
+    /// Reads one file; `None` if it does not exist. A file that exists but cannot be read is a problem: to start on
+    /// defaults would only hide it.
+    fn read_file(&mut self, path: &Path) -> Option<EnvFile> {
+        match self.machine.read(path) {
+            Ok(bytes) => Some(EnvFile {
+                path: path.display().to_string(),
+                content: dotenv::parse(&bytes),
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.problems.push(Problem::File {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                });
+                None
+            }
+        }
+    }
+
+    fn has_file_problem(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| matches!(problem, Problem::File { .. }))
+    }
+
+    /// Names unknown keys, and set keys that control what is not built yet. A key that is set to its default loses
+    /// nothing, so it is not named: the stock template sets dozens.
+    fn note_set_keys(&mut self) {
+        let mut set: Vec<(&String, &Setting, &String)> = self
+            .settings
+            .iter()
+            .filter_map(|(name, setting)| Some((name, setting, setting.origin.as_ref()?)))
+            .collect();
+        set.sort_by_key(|(name, ..)| *name);
+        for (name, setting, origin) in set {
+            let Some(key) = keys::find(name) else {
+                let ignored = keys::IGNORED_PREFIXES;
+                if !ignored.iter().any(|prefix| name.starts_with(prefix)) {
+                    self.notes.push(Note::UnknownKey {
+                        origin: origin.clone(),
+                        name: name.clone(),
+                    });
+                }
+                continue;
+            };
+            let about = key.about();
+            let default = about.default.unwrap_or_default();
+            if let Effect::Later(feature) = about.effect
+                && !setting.text.eq_ignore_ascii_case(default)
+                && !(setting.text.is_empty() && about.empty == Empty::Default)
+            {
+                self.notes.push(Note::NoEffectYet {
+                    origin: origin.clone(),
+                    name: about.name,
+                    feature,
+                });
+            }
+        }
+    }
+
+    /// The value of `key`; a refused one becomes a problem, and the type's default stands in for it.
+    pub(crate) fn get<T: Default>(&mut self, key: &Key<T>) -> T {
+        let about = &key.about;
+        let Some((name, setting)) = self.find(about) else {
+            return T::default();
+        };
+        let refusal = match (setting.text.is_empty(), about.empty) {
+            (true, Empty::Refused) => Refusal::Empty,
+            (true, Empty::Default) => {
+                let default = about.default.map(|default| (key.parse)(default));
+                return default.and_then(Result::ok).unwrap_or_default();
+            }
+            (false, _) | (true, Empty::Value) => match (key.parse)(&setting.text) {
+                Ok(value) => return value,
+                Err(refusal) => refusal,
+            },
+        };
+        let (name, origin) = (name.to_owned(), setting.origin.clone());
+        let value = shown(&setting.text, about.secret);
+        self.problems.push(Problem::Key {
+            name,
+            origin,
+            value,
+            fault: refusal.into(),
+        });
+        T::default()
+    }
+
+    /// Adds a problem with the value of a key that its validator accepted.
+    pub(crate) fn fault(&mut self, about: &About, fault: impl Into<KeyFault>) {
+        let fault = fault.into();
+        let (name, origin, value) = match self.find(about) {
+            Some((name, setting)) => (
+                name.to_owned(),
+                setting.origin.clone(),
+                shown(&setting.text, about.secret),
+            ),
+            None => (about.name.to_owned(), None, String::new()),
+        };
+        self.problems.push(Problem::Key {
+            name,
+            origin,
+            value,
+            fault,
+        });
+    }
+
+    /// How many problems there are so far: tells whether a key was refused or is just not set.
+    pub(crate) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Where `about` is set; `None` if its default counts.
+    pub(crate) fn origin(&self, about: &About) -> Option<String> {
+        self.find(about)
+            .and_then(|(_, setting)| setting.origin.clone())
+    }
+
+    /// The setting that counts for a key: under its name, else under an alias, else its default.
+    fn find(&self, about: &About) -> Option<(&str, &Setting)> {
+        let set = std::iter::once(&about.name)
+            .chain(about.aliases)
+            .find_map(|name| {
+                let setting = self.settings.get(*name)?;
+                setting.origin.is_some().then_some((*name, setting))
+            });
+        set.or_else(|| Some((about.name, self.settings.get(about.name)?)))
+    }
+
+    /// Every key with the value that counts.
+    fn effective(&self) -> Vec<Effective> {
+        keys::all()
+            .map(|key| {
+                let about = key.about();
+                let setting = self.find(about).map(|(_, setting)| setting);
+                let text = setting.map(|setting| match about.empty {
+                    Empty::Default if setting.text.is_empty() => about.default.unwrap_or_default(),
+                    Empty::Default | Empty::Refused | Empty::Value => setting.text.as_str(),
+                });
+                Effective {
+                    name: about.name,
+                    value: text.map(|text| shown(text, about.secret)),
+                    origin: setting.and_then(|setting| setting.origin.clone()),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Merges the layers, the later over the earlier.
+fn merge(
+    dev: bool,
+    file: EnvFile,
+    environment: ProcessEnvironment,
+) -> Result<Map<String, Value>, ConfigError> {
+    let mut builder = ::config::Config::builder();
+    for (name, default) in defaults(dev) {
+        builder = builder.set_default(name, default)?;
+    }
+    builder
+        .add_source(file)
+        .add_source(environment)
+        .build()?
+        .collect()
+}
+
+/// The defaults: those of the table, and those of `--dev` over them.
+fn defaults(dev: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let table = keys::all().filter_map(|key| Some((key.about().name, key.about().default?)));
+    table.chain(DEV_DEFAULTS.into_iter().filter(move |_| dev))
+}
+
+/// The file as a source.
+#[derive(Debug, Clone, Default)]
+struct EnvFile {
+    path: String,
+    content: DotEnv,
+}
+
+impl EnvFile {
+    fn origin(&self, line: usize) -> String {
+        format!("{}:{line}", self.path)
+    }
+
+    /// The keys that do not have the same value in both files.
+    fn differing_keys(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (&self.content.entries, &other.content.entries);
+        let names: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let value = |entry: Option<&dotenv::Entry>| entry.map(|entry| entry.value.clone());
+        names
+            .into_iter()
+            .filter(|name| value(ours.get(*name)) != value(theirs.get(*name)))
+            .cloned()
+            .collect()
+    }
+}
+
+impl Source for EnvFile {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self
+            .content
+            .entries
+            .iter()
+            .map(|(key, entry)| {
+                let origin = self.origin(entry.line);
+                (key.clone(), Value::new(Some(&origin), entry.value.clone()))
+            })
+            .collect())
+    }
+
+    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        put(cache, self.collect()?)
+    }
+}
+
+/// The process environment as a source.
+#[derive(Debug, Clone, Default)]
+struct ProcessEnvironment {
+    variables: Vec<(String, String)>,
+}
+
+impl ProcessEnvironment {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.variables
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
+}
+
+impl Source for ProcessEnvironment {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let origin = ENVIRONMENT.to_owned();
+        Ok(self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::new(Some(&origin), value.clone())))
+            .collect())
+    }
+
+    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        put(cache, self.collect()?)
+    }
+}
+
+/// Puts values under exactly their names: the crate would read `server.port` as a path into a table.
+fn put(cache: &mut Value, values: Map<String, Value>) -> Result<(), ConfigError> {
+    match &mut cache.kind {
+        ValueKind::Table(table) => {
+            table.extend(values);
+            Ok(())
+        }
+        _ => Err(ConfigError::Message("the layers are no table".to_owned())),
+    }
+}

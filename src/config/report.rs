@@ -1,0 +1,343 @@
+//! What is told about a configuration: every problem at once, notes, effective values; never a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::config::dotenv::{LineFault, LineNote};
+use crate::config::refusal::Refusal;
+
+/// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// What stands where a secret would.
+pub const MASK: &str = "********";
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The typed values.
+    pub config: Config,
+    /// What the operator should know.
+    pub notes: Vec<Note>,
+    /// Every key with the value that counts, in the order of the table.
+    pub effective: Vec<Effective>,
+}
+
+/// A key with the value that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The key.
+    pub name: &'static str,
+    /// The value as it may be shown; `None` if the key is unset and has no default.
+    pub value: Option<String>,
+    /// `FILE:LINE` or `environment`; `None` if it is the default.
+    pub origin: Option<String>,
+}
+
+/// A configuration that cannot be used: everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// At least one problem.
+    pub problems: Vec<Problem>,
+    /// What the operator should know beside.
+    pub notes: Vec<Note>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// The file cannot be read.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A line cannot be read.
+    Line {
+        /// `FILE:LINE`.
+        origin: String,
+        /// Why.
+        fault: LineFault,
+    },
+    /// A key's value cannot be used.
+    Key {
+        /// The key.
+        name: String,
+        /// `FILE:LINE` or `environment`; `None` if it is not set.
+        origin: Option<String>,
+        /// The value as it may be shown.
+        value: String,
+        /// Why.
+        fault: KeyFault,
+    },
+    /// The layers could not be merged.
+    Layers(String),
+}
+
+/// Why a value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// It is not a value of this key.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A variable of the process environment that is not UTF-8.
+    #[error("is not valid UTF-8")]
+    NotUtf8,
+    /// The webhook has nowhere to go.
+    #[error("may not be empty with OPENVIDU_WEBHOOK=true: write the URL of your server")]
+    WebhookWithoutEndpoint,
+    /// A folder that has to be written to.
+    #[error(
+        "cannot be written to ({reason}): give the user that runs hanok access, or write another folder"
+    )]
+    NotWritable {
+        /// What the system says.
+        reason: String,
+    },
+    /// A file that has to be read.
+    #[error("cannot be read ({reason})")]
+    NotReadable {
+        /// What the system says.
+        reason: String,
+    },
+    /// Two listeners on one address and TCP port.
+    #[error("is the port of {other} too: write another one")]
+    SamePort {
+        /// The other key.
+        other: &'static str,
+    },
+    /// A range that ends before it begins.
+    #[error("is lower than {first_key} ({first}): write the end of the range")]
+    RangeReversed {
+        /// The key of the range's begin.
+        first_key: &'static str,
+        /// The begin.
+        first: u16,
+    },
+    /// A name for which there is no address.
+    #[error("has the name {name}, which does not resolve: write addresses")]
+    NameWithoutAddress {
+        /// The name.
+        name: String,
+    },
+}
+
+/// Something the operator should know; the configuration can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Note {
+    /// A line was read with a difference.
+    #[error("{origin}: {note}")]
+    Line {
+        /// `FILE:LINE`.
+        origin: String,
+        /// What differs.
+        note: LineNote,
+    },
+    /// A key that the table does not have.
+    #[error("{origin}: {name} is not a key of hanok or OpenVidu and is ignored")]
+    UnknownKey {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+        /// The key.
+        name: String,
+    },
+    /// A key that is set, but controls what is not built yet.
+    #[error("{origin}: {name} has no effect yet: it belongs to {feature}")]
+    NoEffectYet {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+        /// The key.
+        name: &'static str,
+        /// What it belongs to.
+        feature: &'static str,
+    },
+    /// A secret that can be guessed.
+    #[error(
+        "{origin}: OPENVIDU_SECRET is shorter than 16 characters: write a longer one, for example with `openssl rand -hex 24`"
+    )]
+    ShortSecret {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+    },
+    /// Two installations' files that say different things.
+    #[error("{read} was read, but {other} exists and differs in {}", .keys.join(", "))]
+    FilesDiffer {
+        /// The file that counts.
+        read: String,
+        /// The file that does not.
+        other: String,
+        /// The keys that differ.
+        keys: Vec<String>,
+    },
+    /// `DOTENV_PATH` leads nowhere; as in the original that is not fatal.
+    #[error("{} of DOTENV_PATH does not exist: only the process environment and defaults count", .0.display())]
+    MissingFile(PathBuf),
+    /// Let's Encrypt is asked for, but not built yet.
+    #[error(
+        "{origin}: CERTIFICATE_TYPE=letsencrypt has no effect yet: a self-signed certificate is used"
+    )]
+    SelfSignedMeanwhile {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+    },
+    /// Media and relay ports overlap.
+    #[error("the media ports {media} and the relay ports {relay} overlap: both take what is free")]
+    RangesOverlap {
+        /// HANOK_MEDIA_MIN_PORT to HANOK_MEDIA_MAX_PORT.
+        media: String,
+        /// COTURN_MIN_PORT to COTURN_MAX_PORT.
+        relay: String,
+    },
+    /// An edition that is not sold here.
+    #[error(
+        "{origin}: OPENVIDU_EDITION is ignored unless it is ce: features of all editions are on"
+    )]
+    Edition {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+    },
+}
+
+impl Note {
+    /// Returns whether the operator should act; else it is for information.
+    pub const fn is_warning(&self) -> bool {
+        !matches!(
+            self,
+            Self::UnknownKey { .. }
+                | Self::Edition { .. }
+                | Self::Line {
+                    note: LineNote::Duplicate { .. },
+                    ..
+                }
+        )
+    }
+}
+
+/// A problem that shows only when the configuration is used, such as a busy port: exit status 78.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Misconfigured(pub String);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, reason } => {
+                write!(f, "{}: cannot be read: {reason}", path.display())
+            }
+            Self::Line { origin, fault } => write!(f, "{origin}: the line {fault}"),
+            Self::Key {
+                name,
+                origin: Some(origin),
+                value,
+                fault,
+            } => write!(f, "{origin}: {name}={value} {fault}"),
+            Self::Key {
+                name,
+                origin: None,
+                value,
+                fault,
+            } if value.is_empty() => write!(f, "{name} (not set) {fault}"),
+            Self::Key {
+                name,
+                origin: None,
+                value,
+                fault,
+            } => write!(f, "{name}={value} (the default) {fault}"),
+            Self::Layers(reason) => write!(f, "the configuration cannot be merged: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Configuration errors")?;
+        writeln!(f)?;
+        for problem in &self.problems {
+            writeln!(f, "  * {problem}")?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f)?;
+            for note in &self.notes {
+                writeln!(f, "  - {note}")?;
+            }
+        }
+        writeln!(f)?;
+        match &self.file {
+            Some(file) => writeln!(f, "How to fix: edit {}, then", file.display())?,
+            None => writeln!(
+                f,
+                "How to fix: no .env file was read. Write /etc/hanok/.env (every key: /usr/share/doc/hanok/hanok.env), \
+                 name one with --env-file, or try `hanok serve --dev`; then"
+            )?,
+        }
+        writeln!(
+            f,
+            "run `hanok check-config` until it is content, and start hanok again."
+        )
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// `value` as it may be shown: masked if it is secret, without the credentials of a URL, in one line.
+pub fn shown(value: &str, secret: bool) -> String {
+    if secret {
+        return if value.is_empty() {
+            String::new()
+        } else {
+            MASK.to_owned()
+        };
+    }
+    let mut text = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("://") {
+        text.push_str(before);
+        text.push_str("://");
+        let end = after
+            .find(['/', '?', '#', ',', '"', ' '])
+            .unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                text.push_str(MASK);
+                text.push('@');
+                text.push_str(host);
+            }
+            None => text.push_str(authority),
+        }
+        rest = tail;
+    }
+    text.push_str(rest);
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_urls_are_not_shown() {
+        assert_eq!(
+            shown("https://me:pa@ss@example.com/x?y=z", false),
+            "https://********@example.com/x?y=z"
+        );
+        assert_eq!(
+            shown("/a=http://u:p@h:1,/b=http://h:2", false),
+            "/a=http://********@h:1,/b=http://h:2"
+        );
+        assert_eq!(shown("plain", false), "plain");
+        assert_eq!(shown("line\nbreak", false), "line\u{fffd}break");
+    }
+
+    #[test]
+    fn the_mask_does_not_tell_the_length() {
+        assert_eq!(shown("a", true), shown("a much longer one", true));
+        assert_eq!(shown("", true), "");
+    }
+}

@@ -1,0 +1,88 @@
+//! The machine as the configuration sees it: files, process environment, name resolution. The only I/O of this folder.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::Path;
+
+use crate::config::dotenv::MAX_SIZE;
+
+/// What loading a configuration needs to know of the machine. Tests answer from maps.
+pub trait Machine {
+    /// The variables of the process environment.
+    fn environment(&self) -> Vec<(OsString, OsString)>;
+    /// The content of a configuration file, at most [`MAX_SIZE`] bytes.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable or larger.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Whether a file can be opened for reading.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn readable(&self, path: &Path) -> io::Result<()>;
+    /// Whether a folder is writable or could be made, with its parents, and would be. Nothing is made.
+    ///
+    /// # Errors
+    /// It could not be made or written to.
+    fn writable_folder(&self, path: &Path) -> io::Result<()>;
+    /// The addresses of a host name; empty if it does not resolve.
+    fn resolve(&self, name: &str) -> Vec<IpAddr>;
+}
+
+/// The machine that the process runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThisMachine;
+
+impl Machine for ThisMachine {
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        std::env::vars_os().collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(MAX_SIZE).unwrap_or(u64::MAX);
+        File::open(path)?
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        if bytes.len() > MAX_SIZE {
+            return Err(io::Error::other("the file is larger than 1 MiB"));
+        }
+        Ok(bytes)
+    }
+
+    fn readable(&self, path: &Path) -> io::Result<()> {
+        if File::open(path)?.metadata()?.is_file() {
+            Ok(())
+        } else {
+            Err(io::Error::other("it is not a file"))
+        }
+    }
+
+    fn writable_folder(&self, path: &Path) -> io::Result<()> {
+        use rustix::fs::{Access, access};
+        for ancestor in path.ancestors() {
+            // The parent of a relative path is the working folder.
+            let ancestor = if ancestor.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                ancestor
+            };
+            match std::fs::metadata(ancestor) {
+                Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+                Ok(_) => return Ok(access(ancestor, Access::WRITE_OK | Access::EXEC_OK)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        (name, 0)
+            .to_socket_addrs()
+            .map(|addresses| addresses.map(|address| address.ip()).collect())
+            .unwrap_or_default()
+    }
+}
