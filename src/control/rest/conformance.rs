@@ -8,9 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::body::Members;
 use super::ice_servers::IceServerProperties;
 use super::{MAX_BODY_LEN, Recording, Settings, Webhook, router};
 use crate::control::access::Gate;
@@ -842,4 +844,56 @@ async fn answers_carry_the_headers_that_upstreams_framework_adds() {
     }
     assert_eq!(answer.header("strict-transport-security"), None);
     assert_eq!(answer.header("set-cookie"), None);
+}
+
+/// Any JSON, with the members that the API knows well represented.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        "(turn|stun)s?:[a-z0-9.:\\[\\]?=-]{0,20}".prop_map(Value::from),
+        "[0-9]{1,4}x[0-9]{1,4}|COMPOSED|INDIVIDUAL|CUSTOM|VP8".prop_map(Value::from),
+    ];
+    let name = prop_oneof![
+        Just("customIceServers"),
+        Just("url"),
+        Just("username"),
+        Just("credential"),
+        Just("staticAuthSecret"),
+        Just("kurentoOptions"),
+        Just("videoMaxRecvBandwidth"),
+        Just("allowedFilters"),
+        Just("role"),
+        Just("data"),
+        Just("defaultRecordingProperties"),
+        Just("outputMode"),
+        Just("resolution"),
+        Just("frameRate"),
+        Just("shmSize"),
+        Just("customSessionId"),
+        Just("mediaNode"),
+        Just("id"),
+        Just("forcedVideoCodec"),
+    ]
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((name.clone(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_json_makes_a_parser_panic(body in any_json()) {
+        if let Some(members) = body.as_object().map(Members::new) {
+            let _ = super::sessions::properties(members, &settings());
+            let _ = super::connections::properties(members, &settings());
+        }
+    }
 }

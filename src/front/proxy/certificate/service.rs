@@ -349,7 +349,7 @@ mod tests {
 
         let renamed = load("192.0.2.1", in_time());
         assert_ne!(first.chain(), renamed.chain());
-        let renewed = load("192.0.2.1", years_later(1));
+        let renewed = load("192.0.2.1", years_later(2));
         assert_ne!(renamed.chain(), renewed.chain());
         fs::write(&path, "damaged").unwrap();
         fs::write(path.with_extension("pem.new"), "left by a crash").unwrap();

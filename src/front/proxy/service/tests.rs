@@ -550,3 +550,71 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
     }
     running.stop().await;
 }
+
+/// An HTTP/2 frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![len[1], len[2], len[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Opens an HTTP/2 connection, writes `frames`, and returns whether the server says ENHANCE_YOUR_CALM and closes.
+async fn calms_down(frames: impl Iterator<Item = Vec<u8>>) -> bool {
+    const ENHANCE_YOUR_CALM: u32 = 0xb;
+    let running = Running::start(Limits {
+        http2_idle: PATIENCE * 10,
+        header_read: PATIENCE * 10,
+        ..Limits::default()
+    });
+    let mut stream = running.tls(&[b"h2"]).await;
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    flood.extend(frame(4, 0, 0, &[]));
+    flood.extend(frames.flatten());
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let mut received = Vec::new();
+    // The server stops reading at some point; then writing fails.
+    let (_, closed) = futures_util::future::join(
+        write.write_all(&flood),
+        timeout(PATIENCE, read.read_to_end(&mut received)),
+    )
+    .await;
+    let goodbye = received
+        .windows(9 + 8)
+        .any(|bytes| bytes[3] == 7 && bytes[13..17] == ENHANCE_YOUR_CALM.to_be_bytes());
+    running.stop().await;
+    closed.is_ok() && goodbye
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_http_2_connection() {
+    // :method GET, :path /, :scheme https, :authority x
+    let request = [0x82, 0x84, 0x87, 0x41, 0x01, b'x'];
+    assert!(
+        calms_down((0..2000).flat_map(|n| {
+            let stream = 2 * n + 1;
+            [
+                frame(1, 0x05, stream, &request),
+                frame(3, 0, stream, &8_u32.to_be_bytes()),
+            ]
+        }))
+        .await
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_ends_the_http_2_connection() {
+    // Literal headers without indexing, `a: …`, that never end.
+    let mut header = vec![0x00, 0x01, b'a', 0x7f, 0x81, 0x3e];
+    header.resize(6 + 8064, b'x');
+    let mut first = vec![0x82, 0x84, 0x87, 0x41, 0x01, b'x'];
+    first.extend(&header);
+    assert!(
+        calms_down(
+            std::iter::once(frame(1, 0x01, 1, &first))
+                .chain((0..200).map(|_| frame(9, 0, 1, &header)))
+        )
+        .await
+    );
+}
