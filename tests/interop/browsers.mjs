@@ -3,6 +3,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import puppeteer from "puppeteer-core";
 
 export const BROWSERS = ["chromium", "firefox"];
@@ -51,7 +52,7 @@ export class Browsers {
     for (const launching of this.#launched.values()) {
       const launched = await launching.catch(() => null);
       if (!launched) continue;
-      await Promise.race([launched.browser.close().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 5000))]);
+      await Promise.race([launched.browser.close().catch(() => {}), sleep(5000, null, { ref: false })]);
       launched.browser.process()?.kill("SIGKILL");
       await rm(launched.profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     }

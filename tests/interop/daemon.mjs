@@ -23,20 +23,20 @@ export class Daemon {
   static async start(world, { dev = false, offer = "client", environment = {} } = {}) {
     const folder = await mkdtemp(join(tmpdir(), "hanok-daemon-"));
     const ports = await freePorts(4);
-    const media = 40_000 + 200 * Math.floor(Math.random() * 80);
+    // Below the ports that the system gives to anybody who asks for one.
+    const media = 20_000 + 200 * Math.floor(Math.random() * 50);
     const keys = {
       DOMAIN_OR_PUBLIC_IP: world.address,
       HTTPS_PORT: ports[0],
-      HTTP_PORT: ports[1],
       COTURN_PORT: ports[2],
       HANOK_PLAIN_LISTEN: `${world.address}:${ports[3]}`,
       HANOK_MEDIA_MIN_PORT: media,
       HANOK_MEDIA_MAX_PORT: media + 199,
       HANOK_SUBSCRIBE_OFFER: offer,
-      HANOK_RECONNECT_GRACE: "3s",
+      HANOK_RECONNECT_GRACE: 3,
       HANOK_ADMIN_LISTEN: "",
       HANOK_CONTROL_SOCKET: join(folder, "control.sock"),
-      ...(dev ? {} : { CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
+      ...(dev ? {} : { HTTP_PORT: ports[1], CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
       ...environment,
     };
     const args = ["serve"];
@@ -49,7 +49,13 @@ export class Daemon {
     }
     const daemon = new Daemon(world, folder, keys, dev ? "MY_SECRET" : SECRET);
     daemon.#spawn(args, dev ? keys : {});
-    await daemon.#ready();
+    try {
+      await daemon.#ready();
+    } catch (error) {
+      daemon.kill();
+      await daemon.remove();
+      throw error;
+    }
     return daemon;
   }
 
@@ -80,15 +86,14 @@ export class Daemon {
   }
 
   async #ready() {
-    const died = this.exited.then(({ code, signal, error }) => {
-      throw new Error(`the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`);
+    let ended = null;
+    this.exited.then(({ code, signal, error }) => {
+      ended = `the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`;
     });
-    died.catch(() => {});
-    const answers = until(`the daemon answers on ${this.url}`, async () => {
+    await until(`the daemon answers on ${this.url}`, async () => {
       const { status } = await this.rest("GET", "/openvidu/api/config/openvidu-publicurl");
       return status === 200;
-    }, { within: 15_000 });
-    await Promise.race([answers, died]);
+    }, { within: 15_000, unless: () => ended });
     this.start = { rss: await this.rss(), descriptors: await this.descriptors() };
   }
 

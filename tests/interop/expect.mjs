@@ -7,9 +7,9 @@ export { assert, sleep };
 
 /**
  * Asks `probe` until it returns something truthy and returns that. `probe` may throw: its last error or
- * value is part of the message when time is up.
+ * value is part of the message when time is up. `unless` may give a reason to stop waiting.
  */
-export async function until(what, probe, { within = 10_000, every = 100 } = {}) {
+export async function until(what, probe, { within = 10_000, every = 100, unless = () => null } = {}) {
   const deadline = Date.now() + within;
   let last;
   for (;;) {
@@ -19,6 +19,8 @@ export async function until(what, probe, { within = 10_000, every = 100 } = {}) 
     } catch (error) {
       last = error;
     }
+    const reason = unless();
+    if (reason) throw new Error(reason);
     if (Date.now() > deadline) {
       const found = last instanceof Error ? last.message : JSON.stringify(last);
       throw new Error(`not within ${within / 1000} s: ${what} (last: ${found})`);

@@ -7,11 +7,12 @@ import { build } from "esbuild";
 
 export const VERSIONS = ["2.32.2", "2.20.0"];
 
-const ENTRY = fileURLToPath(new URL("page/party.js", import.meta.url));
+const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 
 async function bundle(version) {
   const { outputFiles } = await build({
-    entryPoints: [ENTRY],
+    absWorkingDir: FOLDER,
+    entryPoints: ["page/party.js"],
     bundle: true,
     write: false,
     format: "iife",

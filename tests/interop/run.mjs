@@ -85,7 +85,10 @@ async function inWorld(world, list) {
     await stage.open();
     console.log(`-- ${world.kind}: ${(await stage.versions()).join(", ")}, daemon on ${world.address}`);
     for (const scenario of list) await play(stage, scenario);
-    await play(stage, { name: `afterwards nothing is left (${world.kind})`, run: nothingIsLeft });
+    if ((await stage.running()).length > 0) await play(stage, { name: `afterwards nothing is left (${world.kind})`, run: nothingIsLeft });
+  } catch (error) {
+    counts.failed += 1;
+    console.log(`FAIL no scenario could begin (${world.kind})\n${indent(error.stack ?? String(error))}`);
   } finally {
     for (const signal of ["SIGINT", "SIGTERM"]) process.off(signal, stop);
     await stage.close();

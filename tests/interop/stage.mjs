@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Browsers } from "./browsers.mjs";
 import { Daemon } from "./daemon.mjs";
-import { assert, until } from "./expect.mjs";
+import { assert, sleep, until } from "./expect.mjs";
 import { servePages } from "./pages.mjs";
 import { Party } from "./party.mjs";
 
@@ -98,7 +98,7 @@ export class Stage {
     for (const [index, page] of this.#tabs.entries()) {
       if (page.isClosed()) continue;
       const shot = page.screenshot({ path: join(folder, `tab-${index}.png`) }).catch(() => {});
-      await Promise.race([shot, new Promise((resolve) => setTimeout(resolve, 5000))]);
+      await Promise.race([shot, sleep(5000, null, { ref: false })]);
     }
     for (const party of this.#parties) {
       const events = party.page.isClosed() ? [] : await party.events().catch((error) => [String(error)]);
@@ -127,7 +127,8 @@ export class Stage {
   }
 
   async running() {
-    return Promise.all(this.#daemons.values());
+    const started = await Promise.all([...this.#daemons.values()].map((starting) => starting.catch(() => null)));
+    return started.filter(Boolean);
   }
 
   async close() {

@@ -13,8 +13,6 @@ pub struct RequestId(pub serde_json::Value);
 pub struct Joiner {
     /// The socket.
     pub socket: SocketId,
-    /// The RPC session id, the secret that will re-attach the participant after a network drop.
-    pub rpc_session: String,
     /// `finalUserId`: sixteen random characters for each handshake.
     pub final_user_id: String,
     /// The client's address.
@@ -32,8 +30,6 @@ pub struct JoinRoom {
     pub metadata: String,
     /// `platform`
     pub platform: String,
-    /// `sdkVersion`, from 2.21 on.
-    pub sdk_version: Option<String>,
 }
 
 impl std::fmt::Debug for JoinRoom {
@@ -88,10 +84,8 @@ pub enum Request {
     Signal(Signal),
     /// `streamPropertyChanged`
     StreamProperty(StreamProperty),
-    /// `videoData`: carries nothing that we need.
-    VideoData,
-    /// `echo`
-    Echo,
+    /// `echo`, `videoData`, and whatever else needs an answer only.
+    Acknowledge,
     /// A method that is known but not served.
     Unserved(UnservedMethod),
 }
@@ -182,8 +176,6 @@ pub enum PropertyChange {
     AudioTrack(String),
     /// `videoTrack`: JSON text.
     VideoTrack(String),
-    /// Client 2.23 announces a replaced track as a mute; neither stored nor passed on.
-    Nothing,
 }
 
 /// Known methods that are refused, by the check that comes first.

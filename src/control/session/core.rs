@@ -210,7 +210,7 @@ impl Session {
             Request::IceCandidate { owner } => self.count_candidate(caller, &owner),
             Request::Signal(signal) => return self.signal(caller, signal),
             Request::StreamProperty(change) => return self.change_property(caller, change),
-            Request::VideoData | Request::Echo => self.done(caller),
+            Request::Acknowledge => self.done(caller),
             Request::Unserved(method) => return Err(self.refuse_unserved(caller, method)),
         }
         Ok(())

@@ -254,10 +254,6 @@ impl Session {
                 descriptor.video_dimensions = Some(text.clone()).filter(|_| descriptor.has_video);
             }
             PropertyChange::AudioTrack(_) | PropertyChange::VideoTrack(_) => {}
-            PropertyChange::Nothing => {
-                self.done(caller);
-                return Ok(());
-            }
         }
         let stream = descriptor.id.clone();
         self.notify_others(

@@ -86,14 +86,17 @@ impl<'a> LocalDescription<'a> {
         let track = section.track;
         let mut formats = vec![track.payload_type.to_string()];
         formats.extend(track.rtx_payload_type.map(|rtx| rtx.to_string()));
-        let bandwidth = section.max_receive.map_or_else(Vec::new, |limit| {
-            let line = |kind: &str, bandwidth| Bandwidth {
-                experimental: false,
-                bandwidth_type: kind.to_owned(),
-                bandwidth,
-            };
-            vec![line("AS", limit.kbps()), line("TIAS", limit.bps())]
-        });
+        let bandwidth = section
+            .max_receive
+            .filter(|limit| limit.kbps() > 0)
+            .map_or_else(Vec::new, |limit| {
+                let line = |kind: &str, bandwidth| Bandwidth {
+                    experimental: false,
+                    bandwidth_type: kind.to_owned(),
+                    bandwidth,
+                };
+                vec![line("AS", limit.kbps()), line("TIAS", limit.bps())]
+            });
 
         let mut attributes = vec![
             value("mid", &track.mid),
@@ -330,4 +333,58 @@ fn flag(key: &str) -> Attribute {
 
 fn value(key: &str, value: impl Into<String>) -> Attribute {
     Attribute::new(key.to_owned(), Some(value.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(addr: &str, tcp: bool, rank: u16) -> Candidate {
+        Candidate {
+            addr: addr.parse().unwrap(),
+            tcp,
+            rank,
+        }
+    }
+
+    #[test]
+    fn priorities_are_those_of_rfc_8445_and_rfc_6544() {
+        let udp = |rank| priority(&candidate("192.0.2.1:1", false, rank));
+        let tcp = |rank| priority(&candidate("192.0.2.1:1", true, rank));
+        assert_eq!(udp(0), (126 << 24) | (65_535 << 8) | 255);
+        assert_eq!(udp(1), udp(0) - 256);
+        assert_eq!(udp(u16::MAX), (126 << 24) | 255);
+        assert_eq!(tcp(0), (90 << 24) | (((4 << 13) | 8191) << 8) | 255);
+        assert!(tcp(0) > tcp(1));
+        assert!(udp(u16::MAX) > tcp(0), "UDP goes before TCP");
+    }
+
+    #[test]
+    fn candidates_of_one_address_and_protocol_share_a_foundation() {
+        let lines = candidates(&[
+            candidate("192.0.2.1:40000", false, 0),
+            candidate("[::ffff:192.0.2.1]:40001", false, 1),
+            candidate("[2001:db8::1]:40000", false, 2),
+            candidate("192.0.2.1:40000", true, 0),
+        ]);
+        assert_eq!(
+            lines,
+            [
+                "1 1 udp 2130706431 192.0.2.1 40000 typ host",
+                "1 1 udp 2130706175 192.0.2.1 40001 typ host",
+                "3 1 udp 2130705919 2001:db8::1 40000 typ host",
+                "4 1 tcp 1520435199 192.0.2.1 40000 typ host tcptype passive",
+            ]
+        );
+    }
+
+    #[test]
+    fn session_identifiers_fit_63_bits_and_differ() {
+        assert_ne!(session_id("abcd"), session_id("abce"));
+        assert!(
+            ["", "abcd", "zzzzzzzzzzzzzzzz"]
+                .iter()
+                .all(|ufrag| session_id(ufrag) <= i64::MAX as u64)
+        );
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::format::{self, Format, Parameters};
 use super::local::{AcceptedSection, ExtensionLine, LocalDescription};
 use super::remote::{
-    Direction, OfferedExtension, RemoteDescription, RtpSection, Section, malformed,
+    Direction, OfferedExtension, RemoteDescription, RtpSection, Section, can_be_muxed, malformed,
 };
 use super::{
     CodecPolicy, LocalTransport, Offering, Publishing, Rejection, RemoteTransport, Subscribing,
@@ -269,7 +269,7 @@ pub fn offer_subscriber(
 /// Sections that the browser refused or made `inactive` are missing from the tracks, which may therefore be empty.
 ///
 /// # Errors
-/// The answer is malformed, refuses the offered codec, or is not `setup:active`.
+/// The answer is malformed, refuses every section, changes a codec, or is not `setup:active`.
 pub fn accept_answer(
     answer: &str,
     offered: &[Track],
@@ -310,6 +310,12 @@ pub fn accept_answer(
         if rtp.direction.receives() {
             tracks.push(answered_track(rtp, offered)?);
         }
+    }
+    if let (true, Some(offered)) = (accepted.is_empty(), offered.first()) {
+        // A section with one codec is refused for want of that codec.
+        return Err(Rejection::CodecMissing {
+            codec: offered.codec.name(),
+        });
     }
     let (remote, setup) = answer.transport(&accepted)?;
     match setup.as_deref() {
@@ -515,12 +521,15 @@ impl PayloadTypes {
     /// `wanted` if it is free, else the next free one: 96 to 127, then 35 to 63 (RFC 3551 section 6).
     fn take(&mut self, wanted: Option<PayloadType>) -> Option<PayloadType> {
         let free = |payload_type: &PayloadType| !self.taken.contains(payload_type);
-        let payload_type = wanted.filter(free).or_else(|| {
-            (96..128)
-                .chain(35..64)
-                .filter_map(PayloadType::new)
-                .find(free)
-        })?;
+        let payload_type = wanted
+            .filter(free)
+            .filter(|wanted| can_be_muxed(*wanted))
+            .or_else(|| {
+                (96..128)
+                    .chain(35..64)
+                    .filter_map(PayloadType::new)
+                    .find(free)
+            })?;
         self.taken.insert(payload_type);
         Some(payload_type)
     }

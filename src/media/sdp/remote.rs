@@ -474,12 +474,11 @@ fn read_formats(
     let mut repairs: BTreeMap<PayloadType, PayloadType> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for format in &media.media_name.formats {
-        // With rtcp-mux the payload types 64 to 95 would be taken for RTCP (RFC 5761 section 4).
         let Some(payload_type) = format
             .parse()
             .ok()
             .and_then(PayloadType::new)
-            .filter(|payload_type| !(64..96).contains(&payload_type.get()))
+            .filter(|payload_type| can_be_muxed(*payload_type))
         else {
             continue;
         };
@@ -661,6 +660,11 @@ fn has(attributes: &[Attribute], key: &str) -> bool {
     attributes.iter().any(|attribute| attribute.key == key)
 }
 
+/// With rtcp-mux the payload types 64 to 95 would be taken for RTCP (RFC 5761 section 4).
+pub(super) fn can_be_muxed(payload_type: PayloadType) -> bool {
+    !(64..96).contains(&payload_type.get())
+}
+
 fn keyed_by_payload_type(value: &str) -> Option<(PayloadType, &str)> {
     let (payload_type, rest) = value.split_once(' ')?;
     Some((payload_type.parse().ok().and_then(PayloadType::new)?, rest))
@@ -681,4 +685,145 @@ fn is_ice(text: &str, least: usize) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "00:01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f:10:11:12:13:14:15:16:17:18:19:1a:1b:1c:1d:1e:1f";
+
+    fn parse(session: &str, section: &str) -> Result<RemoteDescription, Rejection> {
+        RemoteDescription::parse(&format!(
+            "v=0\no=- 1 1 IN IP4 0.0.0.0\ns=-\nt=0 0\n{session}m=audio 9 UDP/TLS/RTP/SAVPF 111 64\na=mid:x\n{section}"
+        ))
+    }
+
+    fn section(lines: &str) -> RtpSection {
+        parse("", lines)
+            .unwrap()
+            .sections
+            .pop()
+            .and_then(|section| section.rtp)
+            .unwrap()
+    }
+
+    #[test]
+    fn attributes_of_a_section_win_over_those_of_the_session() {
+        let session = format!(
+            "a=fingerprint:sha-256 {HASH}\na=ice-ufrag:sess\na=ice-pwd:0123456789012345678901\na=setup:actpass\n"
+        );
+        let own = HASH.replace("00:", "ff:");
+        let section = format!(
+            "a=fingerprint:SHA-256 {own}\na=ice-ufrag:sect\na=ice-pwd:0123456789012345678901\na=setup:active\n"
+        );
+        let transport = |section: &str| {
+            let description = parse(&session, &format!("{section}a=rtcp-mux\n")).unwrap();
+            let rtp = description.sections[0].rtp.as_ref().unwrap();
+            description.transport(&[rtp]).unwrap()
+        };
+        let (remote, setup) = transport("");
+        assert_eq!(remote.ice.ufrag, "sess");
+        assert_eq!(remote.fingerprints[0].digest, (0..32).collect::<Vec<u8>>());
+        assert_eq!(setup.as_deref(), Some("actpass"));
+
+        let (remote, setup) = transport(&section);
+        assert_eq!(remote.ice.ufrag, "sect");
+        assert_eq!(remote.fingerprints.len(), 1);
+        assert_eq!(remote.fingerprints[0].hash, "sha-256");
+        assert_eq!(remote.fingerprints[0].digest[0], 0xff);
+        assert_eq!(setup.as_deref(), Some("active"));
+    }
+
+    #[test]
+    fn weak_fingerprints_are_left_out_and_equal_ones_kept_once() {
+        let weak = "a=fingerprint:sha-1 00:01\na=fingerprint:md5 00\n";
+        let strong = format!("a=fingerprint:sha-256 {HASH}\n");
+        assert_eq!(
+            section(&format!("{weak}{strong}{strong}"))
+                .fingerprints
+                .len(),
+            1
+        );
+        assert!(section(weak).fingerprints.is_empty());
+
+        let many: String = (0..17)
+            .map(|n| strong.replace("00:", &format!("{n:02x}:")))
+            .collect();
+        assert!(parse("", &many).is_err());
+    }
+
+    #[test]
+    fn payload_types_that_look_like_rtcp_are_not_taken() {
+        let formats = section("a=rtpmap:64 opus/48000/2\na=rtpmap:111 OPUS/48000/2\n").formats;
+        let taken: Vec<u8> = formats
+            .iter()
+            .map(|format| format.payload_type.get())
+            .collect();
+        assert_eq!(taken, [111]);
+    }
+
+    #[test]
+    fn feedback_may_be_for_every_payload_type() {
+        let formats =
+            section("a=rtpmap:111 opus/48000/2\na=rtcp-fb:* nack\na=rtcp-fb:111 transport-cc\na=rtcp-fb:64 goog-remb\n")
+                .formats;
+        assert_eq!(
+            formats[0].feedback,
+            Feedback {
+                nack: true,
+                transport_cc: true,
+                ..Feedback::default()
+            }
+        );
+    }
+
+    #[test]
+    fn of_two_extensions_with_one_id_or_one_uri_the_first_counts() {
+        let extensions = section(
+            "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\n\
+             a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\n\
+             a=extmap:2/recvonly urn:ietf:params:rtp-hdrext:ssrc-audio-level vad=on\n\
+             a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid\n\
+             a=extmap:15 urn:3gpp:video-orientation\n\
+             a=extmap:4/sideways urn:3gpp:video-orientation\n\
+             a=extmap:5\n",
+        )
+        .extensions;
+        let found: Vec<_> = extensions
+            .iter()
+            .map(|offered| (offered.extension, offered.id, offered.direction))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Extension::Mid, 1, None),
+                (Extension::AudioLevel, 2, Some(Direction::RecvOnly))
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_source_counts_with_its_retransmissions() {
+        let sources = |lines: &str| {
+            let section = section(lines);
+            (
+                section.ssrc.map(|ssrc| ssrc.0),
+                section.rtx_ssrc.map(|ssrc| ssrc.0),
+            )
+        };
+        assert_eq!(sources(""), (None, None));
+        assert_eq!(
+            sources("a=ssrc:7 cname:x\na=ssrc:8 cname:x\n"),
+            (Some(7), None)
+        );
+        assert_eq!(
+            sources("a=ssrc:8 cname:x\na=ssrc:7 cname:x\na=ssrc-group:FID 7 8\n"),
+            (Some(7), Some(8))
+        );
+        assert_eq!(
+            sources("a=ssrc-group:FID 3 4\na=ssrc-group:SIM 1 3\na=ssrc-group:FID 1 2\n"),
+            (Some(1), Some(2))
+        );
+    }
 }

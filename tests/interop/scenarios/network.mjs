@@ -5,7 +5,8 @@ import { assert } from "../expect.mjs";
 
 // Payload byte 0 is 22: a DTLS record with a handshake message in it. Browsers send their ClientHello in
 // two datagrams; the counter of this rule lets exactly one of all datagrams be lost.
-const handshakeDatagram = (number) => `udp dport 40000-57000 @th,64,8 22 numgen inc mod 1000000 == ${number}`;
+const handshakeDatagram = ({ keys }, number) =>
+  `udp dport ${keys.HANOK_MEDIA_MIN_PORT}-${keys.HANOK_MEDIA_MAX_PORT} @th,64,8 22 numgen inc mod 1000000 == ${number}`;
 
 export const network = BROWSERS.flatMap((browser) => [
   ["first", 0],
@@ -18,7 +19,7 @@ export const network = BROWSERS.flatMap((browser) => [
     const room = await stage.room();
     const ann = await stage.join(room, "ann", { browser });
     const bob = await stage.join(room, "bob", { browser });
-    const lost = await stage.world.dropping(handshakeDatagram(number), async () => {
+    const lost = await stage.world.dropping(handshakeDatagram(room.daemon, number), async () => {
       await ann.publish();
       await bob.receives(ann, { limit: 8_000 });
     });
