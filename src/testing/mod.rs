@@ -1,5 +1,8 @@
 //! What tests share: the start of time, strategies, the simulated network.
 
+pub mod fuzz;
+pub mod net;
+
 use std::time::Instant;
 
 /// The instant at which simulated time starts.

@@ -1,6 +1,18 @@
 //! All sessions of the process: creates, finds, lists and closes them. REST and signalling hold a clone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+
+use super::core::{Moment, Session};
+use super::identifiers::SocketId;
+use super::ports::TurnCredentials;
+use super::service::{Handle, Registry, Taken};
+use super::settings::Settings;
 use crate::control::session::properties::{ConnectionProperties, SessionProperties};
+use crate::media::plane::Plane;
+use crate::units::{Random, clock};
 use crate::views::openvidu as view;
 
 /// Why a session could not be created.
@@ -23,37 +35,75 @@ pub enum LookupError {
 }
 
 /// Every session of the process; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Directory {}
+///
+/// A future that is dropped before it is done may or may not have had its effect.
+#[derive(Clone)]
+pub struct Directory {
+    registry: Arc<Registry>,
+    settings: Arc<Settings>,
+    turn: Arc<dyn TurnCredentials>,
+    next_socket: Arc<AtomicU64>,
+}
 
 impl Directory {
-    /// Creates a session that nobody has joined yet.
+    /// A directory without sessions. Their rooms will be on `plane`.
+    pub fn new(settings: Settings, plane: Plane, turn: Arc<dyn TurnCredentials>) -> Self {
+        Self {
+            registry: Arc::new(Registry::new(plane)),
+            settings: Arc::new(settings),
+            turn,
+            next_socket: Arc::default(),
+        }
+    }
+
+    /// Creates a session that nobody has joined yet. If one of the same id is just closing, waits for its end.
     ///
     /// # Errors
     /// The custom id is taken.
     pub async fn create(
         &self,
-        _properties: SessionProperties,
+        properties: SessionProperties,
     ) -> Result<view::Session, CreateError> {
-        unimplemented!()
+        let mut random = Random::system();
+        let id = properties
+            .custom_session_id
+            .clone()
+            .unwrap_or_else(|| format!("ses_{}", random.identifier(10)));
+        let at = Moment {
+            now: clock::now(),
+            wall_ms: clock::wall_ms(),
+        };
+        let (settings, turn) = (self.settings.clone(), self.turn.clone());
+        let core = Session::new(id.clone(), at, properties, settings, turn, random);
+        let shown = core.view(false);
+        let started = self.registry.start(&id, || core).await;
+        started.map_err(|Taken| CreateError::Conflict)?;
+        Ok(shown)
     }
 
     /// Every session in order of creation; `pending` includes connections that nobody has used yet.
-    pub async fn list(&self, _pending: bool) -> Vec<view::Session> {
-        unimplemented!()
+    pub async fn list(&self, pending: bool) -> Vec<view::Session> {
+        let handles = self.registry.all();
+        let views = join_all(handles.iter().map(|handle| handle.view(pending))).await;
+        views.into_iter().flatten().collect()
     }
 
     /// One session.
-    pub async fn get(&self, _session: &str, _pending: bool) -> Option<view::Session> {
-        unimplemented!()
+    pub async fn get(&self, session: &str, pending: bool) -> Option<view::Session> {
+        self.find(session)?.view(pending).await
     }
 
     /// Closes a session; everyone inside is evicted with `reason` before this returns.
     ///
     /// # Errors
     /// There is no such session.
-    pub async fn close(&self, _session: &str, _reason: &str) -> Result<(), LookupError> {
-        unimplemented!()
+    pub async fn close(&self, session: &str, reason: &str) -> Result<(), LookupError> {
+        let handle = self.known(session)?;
+        if handle.close(reason.to_owned()).await {
+            Ok(())
+        } else {
+            Err(LookupError::UnknownSession)
+        }
     }
 
     /// Creates a pending connection with its token.
@@ -62,10 +112,11 @@ impl Directory {
     /// There is no such session.
     pub async fn create_connection(
         &self,
-        _session: &str,
-        _properties: ConnectionProperties,
+        session: &str,
+        properties: ConnectionProperties,
     ) -> Result<view::Connection, LookupError> {
-        unimplemented!()
+        let created = self.known(session)?.create_connection(properties).await;
+        created.ok_or(LookupError::UnknownSession)
     }
 
     /// The connections of a session: active ones first, each group in order of creation.
@@ -74,10 +125,13 @@ impl Directory {
     /// There is no such session.
     pub async fn connections(
         &self,
-        _session: &str,
-        _pending: bool,
+        session: &str,
+        pending: bool,
     ) -> Result<Vec<view::Connection>, LookupError> {
-        unimplemented!()
+        let shown = self.known(session)?.view(pending).await;
+        shown
+            .map(|session| session.connections.content)
+            .ok_or(LookupError::UnknownSession)
     }
 
     /// One connection, pending or active.
@@ -86,10 +140,14 @@ impl Directory {
     /// There is no such session or connection.
     pub async fn connection(
         &self,
-        _session: &str,
-        _connection: &str,
+        session: &str,
+        connection: &str,
     ) -> Result<view::Connection, LookupError> {
-        unimplemented!()
+        let handle = self.known(session)?;
+        let found = handle.connection(connection.to_owned()).await;
+        found
+            .ok_or(LookupError::UnknownSession)?
+            .ok_or(LookupError::UnknownConnection)
     }
 
     /// Removes a pending connection or evicts an active one with `reason`.
@@ -98,10 +156,170 @@ impl Directory {
     /// There is no such session or connection.
     pub async fn delete_connection(
         &self,
-        _session: &str,
-        _connection: &str,
-        _reason: &str,
+        session: &str,
+        connection: &str,
+        reason: &str,
     ) -> Result<(), LookupError> {
-        unimplemented!()
+        let handle = self.known(session)?;
+        let found = handle
+            .delete_connection(connection.to_owned(), reason.to_owned())
+            .await;
+        match found {
+            Some(true) => Ok(()),
+            Some(false) => Err(LookupError::UnknownConnection),
+            None => Err(LookupError::UnknownSession),
+        }
+    }
+
+    /// The way to a session, for signalling.
+    pub fn find(&self, session: &str) -> Option<Handle> {
+        self.registry.find(session)
+    }
+
+    /// A new identity for a client's socket.
+    pub fn new_socket(&self) -> SocketId {
+        SocketId(self.next_socket.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Closes every session with `reason` (`openviduServerStopped` at the end of the process) and waits until all
+    /// of them have ended. Sessions must not be created any more.
+    pub async fn shutdown(&self, reason: &str) {
+        self.registry.shutdown(reason).await;
+    }
+
+    /// How many sessions a bug has ended.
+    pub fn panics(&self) -> u64 {
+        self.registry.panics()
+    }
+
+    fn known(&self, session: &str) -> Result<Handle, LookupError> {
+        self.find(session).ok_or(LookupError::UnknownSession)
+    }
+
+    #[cfg(test)]
+    pub(super) fn running_tasks(&self) -> usize {
+        self.registry.running_tasks()
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::session::ports::NoTurn;
+    use crate::control::session::scene;
+
+    fn directory() -> Directory {
+        let (plane, _commands) = scene::plane();
+        Directory::new(Settings::default(), plane, Arc::new(NoTurn))
+    }
+
+    #[tokio::test]
+    async fn sessions_are_listed_in_order_of_creation_until_closed() {
+        let directory = directory();
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            let session = directory.create(scene::properties()).await.unwrap();
+            assert!(session.id.starts_with("ses_") && session.id.len() == 14);
+            ids.push(session.id);
+        }
+        let listed: Vec<String> = directory
+            .list(true)
+            .await
+            .into_iter()
+            .map(|s| s.id)
+            .collect();
+        assert_eq!(listed, ids);
+        for id in &ids {
+            assert_eq!(directory.close(id, "sessionClosedByServer").await, Ok(()));
+            assert_eq!(
+                directory.close(id, "sessionClosedByServer").await,
+                Err(LookupError::UnknownSession)
+            );
+        }
+        assert!(directory.list(true).await.is_empty());
+        directory.shutdown("openviduServerStopped").await;
+        assert_eq!(directory.running_tasks(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_custom_id_is_taken_until_its_session_has_ended() {
+        let directory = directory();
+        let mut properties = scene::properties();
+        properties.custom_session_id = Some("room-1".to_owned());
+        let first = directory.create(properties.clone()).await.unwrap();
+        assert_eq!(
+            (first.id.as_str(), first.custom_session_id.as_str()),
+            ("room-1", "room-1")
+        );
+        assert_eq!(
+            directory.create(properties.clone()).await,
+            Err(CreateError::Conflict)
+        );
+        directory
+            .close("room-1", "sessionClosedByServer")
+            .await
+            .unwrap();
+        assert!(directory.create(properties).await.is_ok());
+        directory.shutdown("openviduServerStopped").await;
+    }
+
+    #[tokio::test]
+    async fn pending_connections_are_shown_found_and_deleted() {
+        let directory = directory();
+        let session = directory.create(scene::properties()).await.unwrap().id;
+        let connection = directory
+            .create_connection(&session, scene::connection(super::super::Role::Publisher))
+            .await
+            .unwrap();
+        assert_eq!(connection.status, "pending");
+        let token = connection.token.clone().unwrap();
+        assert!(
+            token.starts_with(&format!(
+                "wss://localhost:4443?sessionId={session}&token=tok_"
+            )),
+            "{token}"
+        );
+        assert_eq!(
+            directory.connection(&session, &connection.id).await,
+            Ok(connection.clone())
+        );
+        assert_eq!(
+            directory.connections(&session, true).await,
+            Ok(vec![connection.clone()])
+        );
+        assert_eq!(directory.connections(&session, false).await, Ok(vec![]));
+        let reason = "forceDisconnectByServer";
+        assert_eq!(
+            directory
+                .delete_connection(&session, "con_none", reason)
+                .await,
+            Err(LookupError::UnknownConnection)
+        );
+        assert_eq!(
+            directory
+                .delete_connection("none", &connection.id, reason)
+                .await,
+            Err(LookupError::UnknownSession)
+        );
+        assert_eq!(
+            directory
+                .delete_connection(&session, &connection.id, reason)
+                .await,
+            Ok(())
+        );
+        assert_eq!(directory.connections(&session, true).await, Ok(vec![]));
+        assert_eq!(
+            directory.list(true).await.len(),
+            1,
+            "deleting a token ends no session"
+        );
+        directory.shutdown("openviduServerStopped").await;
+        assert!(directory.list(true).await.is_empty());
     }
 }

@@ -1,8 +1,43 @@
 //! The domain: sessions, connections, publishers, subscribers, tokens, roles; commands in, effects out.
+//!
+//! [`core::Session`] decides and touches nothing; `service.rs` runs one task around each; [`Directory`] holds them all.
 
+use std::time::Duration;
+
+pub mod command;
+pub mod core;
 pub mod directory;
+pub mod effect;
+pub mod identifiers;
+mod membership;
+pub mod notification;
+mod participant;
+pub mod ports;
 pub mod properties;
+mod publishing;
+pub mod refusal;
+pub mod reply;
+#[cfg(test)]
+pub(crate) mod scene;
+pub mod service;
+pub mod settings;
+mod signals;
+mod subscribing;
+mod token;
 
+pub use command::{JoinRoom, Joiner, Request, RequestId};
+pub use directory::{CreateError, Directory, LookupError};
+pub use identifiers::{ConnectionId, SocketId, StreamId};
+pub use membership::SocketEnd;
+pub use notification::Notification;
+pub use ports::{Client, NoTurn, TurnCredential, TurnCredentials};
 pub use properties::{
     ConnectionProperties, ForcedVideoCodec, KurentoOptions, Role, SessionProperties,
 };
+pub use refusal::Refusal;
+pub use reply::Reply;
+pub use service::Handle;
+pub use settings::{Limits, Settings, SubscribeOffer};
+
+/// The time that a client has to close its socket after it left or was evicted (`openvidu-signalling` section 9.5).
+pub const FORCED_CLOSE_DELAY: Duration = Duration::from_secs(10);

@@ -1,1 +1,20 @@
-//! JSON-RPC 2.0 over WebSocket as OpenVidu's clients speak it.
+//! Signalling: JSON-RPC 2.0 in WebSocket text frames, the protocol of `openvidu-browser` 2.20 to 2.32.
+//!
+//! `envelope` is the frame, `method` the table, one file per family of methods; `service.rs` holds the sockets.
+
+mod budget;
+mod call;
+mod candidates;
+mod envelope;
+mod keep_alive;
+mod membership;
+mod moderation;
+mod notification;
+mod outbox;
+mod params;
+mod publishing;
+mod service;
+mod signals;
+mod subscribing;
+
+pub use service::{Connections, service};

@@ -1,1 +1,18 @@
 //! All TLS and HTTP listeners: handshake, routes, limits, redirect.
+//!
+//! [`Proxy::bind`] takes every port first, so that start-up fails before anything runs; [`Proxy::serve`] then works
+//! until it is cancelled. Only [`service`] and [`certificate::service`] do I/O.
+
+pub mod certificate;
+pub mod headers;
+pub mod limits;
+pub mod ports;
+pub mod redirect;
+pub mod routes;
+pub mod service;
+mod tls;
+
+pub use certificate::{Certificate, CertificateError, CertificateStore};
+pub use limits::Limits;
+pub use ports::{Service, Services};
+pub use service::{BindError, Listener, Proxy, Settings};

@@ -6,6 +6,11 @@ pub mod command;
 pub mod event;
 pub mod service;
 
+pub use crate::media::sdp::{
+    Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Offering, Publishing,
+    Rejection, RemoteTransport, Subscribing, Track, accept_answer, answer_publisher,
+    answer_subscriber, offer_subscriber,
+};
 pub use command::{Command, PublisherSpec, RoomId, SubscriberSpec, TransportId};
 pub use event::{Event, EventKind, FailureReason};
 pub use service::{Plane, Room};

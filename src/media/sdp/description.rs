@@ -78,7 +78,7 @@ pub enum Rejection {
         codec: &'static str,
     },
     /// The peer wants to be DTLS server, but we are (design D4).
-    #[error("a=setup:{0} is not supported: the answer must say active")]
+    #[error("a=setup:{0} is not supported: an offer must say actpass or active, an answer active")]
     DtlsRole(String),
 }
 

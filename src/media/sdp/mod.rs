@@ -1,7 +1,11 @@
 //! Session descriptions (RFC 8866, RFC 8829): offers and answers read with bounds, negotiated and written.
 
+pub mod bounds;
 pub mod description;
+mod format;
+mod local;
 pub mod negotiate;
+mod remote;
 
 pub use crate::units::{Feedback, Track};
 pub use description::{

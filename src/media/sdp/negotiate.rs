@@ -1,54 +1,536 @@
 //! The four negotiations of OpenVidu (`openvidu-signalling` section 11): each sees exactly one offer and one answer.
+//!
+//! All media of a description shares one transport: a description with several audio or video sections must bundle
+//! them (RFC 9143), and one without BUNDLE may have a single one. Of each kind the first section counts; further ones
+//! and other kinds are refused with port 0.
 
+use std::collections::BTreeSet;
+
+use super::format::{self, Format, Parameters};
+use super::local::{AcceptedSection, ExtensionLine, LocalDescription};
+use super::remote::{
+    Direction, OfferedExtension, RemoteDescription, RtpSection, Section, can_be_muxed, malformed,
+};
 use super::{
     CodecPolicy, LocalTransport, Offering, Publishing, Rejection, RemoteTransport, Subscribing,
     Track,
 };
-use crate::units::Random;
+use crate::units::{
+    Codec, Extension, ExtensionIds, Feedback, MediaKind, PayloadType, Random, Ssrc,
+};
+
+/// The longest mid that a one-byte header extension can carry (RFC 8285 section 4.2).
+const MAX_MID_IN_EXTENSION: usize = 16;
 
 /// Answers the offer of a browser that wants to send.
+///
+/// Simulcast is not answered, so that its sender falls back to one layer (RFC 8853 section 5.3). Neither is video
+/// orientation: Firefox cannot rotate what it receives, and a sender without the extension rotates the picture itself.
 ///
 /// # Errors
 /// The offer is malformed, lacks the forced codec, or wants us to be DTLS client.
 pub fn answer_publisher(
-    _offer: &str,
-    _policy: &CodecPolicy,
-    _local: &LocalTransport,
+    offer: &str,
+    policy: &CodecPolicy,
+    local: &LocalTransport,
 ) -> Result<Publishing, Rejection> {
-    unimplemented!()
+    let offer = RemoteDescription::parse(offer)?;
+    let mut answer = LocalDescription::new(local, "passive");
+    let mut accepted = Vec::new();
+    let mut tracks = Vec::new();
+    for (section, rtp) in first_of_each_kind(&offer) {
+        let Some((rtp, format)) = (match rtp {
+            Some(rtp) if rtp.direction.sends() => Some((rtp, publisher_format(rtp, policy)?)),
+            Some(rtp) => format::choose(&rtp.formats, None).map(|format| (rtp, format)),
+            None => None,
+        }) else {
+            answer.refuse(section);
+            continue;
+        };
+        let extensions = rtp
+            .extensions
+            .iter()
+            .filter(|offered| offered.direction.is_none_or(Direction::sends))
+            .filter(|offered| match offered.extension {
+                Extension::Mid => rtp.mid.len() <= MAX_MID_IN_EXTENSION,
+                Extension::TransportCc => format.feedback.transport_cc,
+                Extension::AudioLevel | Extension::AbsSendTime | Extension::PlayoutDelay => true,
+                Extension::Rid | Extension::RepairedRid | Extension::VideoOrientation => false,
+            })
+            .map(|offered| answered(offered, Direction::RecvOnly))
+            .collect::<Vec<_>>();
+        let ids = extension_ids(&extensions);
+        let track = Track {
+            kind: rtp.kind,
+            mid: rtp.mid.clone(),
+            codec: format.codec,
+            payload_type: format.payload_type,
+            rtx_payload_type: format.rtx,
+            fmtp: format.parameters.echo(format.codec),
+            extensions: ids,
+            feedback: Feedback {
+                // Reports name packets by the number in the extension; without it there is nothing to report.
+                transport_cc: ids.get(Extension::TransportCc).is_some(),
+                ..format.feedback
+            },
+            ssrc: rtp.ssrc,
+            rtx_ssrc: format.rtx.and(rtp.rtx_ssrc),
+        };
+        let sends = rtp.direction.sends();
+        answer.accept(&AcceptedSection {
+            protocol: &section.protocol,
+            track: &track,
+            direction: if sends {
+                Direction::RecvOnly
+            } else {
+                Direction::Inactive
+            },
+            rtcp_rsize: rtp.rtcp_rsize,
+            extensions: &extensions,
+            max_receive: policy
+                .max_receive
+                .filter(|_| sends && rtp.kind == MediaKind::Video),
+            cname: None,
+        });
+        accepted.push(rtp);
+        if sends {
+            tracks.push(track);
+        }
+    }
+    if tracks.is_empty() {
+        return Err(malformed(
+            "the offer sends neither audio nor video: there is nothing to publish",
+        ));
+    }
+    let remote = offered_transport(&offer, &accepted)?;
+    check_numbers(&tracks)?;
+    Ok(Publishing {
+        answer: answer.finish(&offer.bundle),
+        remote,
+        tracks,
+    })
 }
 
 /// Answers the offer of a browser that wants to receive `source`, the tracks of one publisher.
 ///
+/// Sections whose kind `source` lacks are answered `inactive`.
+///
 /// # Errors
 /// The offer is malformed, or lacks the codec that the publisher sends.
 pub fn answer_subscriber(
-    _offer: &str,
-    _source: &[Track],
-    _cname: &str,
-    _random: &mut Random,
-    _local: &LocalTransport,
+    offer: &str,
+    source: &[Track],
+    cname: &str,
+    random: &mut Random,
+    local: &LocalTransport,
 ) -> Result<Subscribing, Rejection> {
-    unimplemented!()
+    let offer = RemoteDescription::parse(offer)?;
+    let mut answer = LocalDescription::new(local, "passive");
+    let mut accepted = Vec::new();
+    let mut tracks = Vec::new();
+    let mut ssrcs = Ssrcs::new(random);
+    for (section, rtp) in first_of_each_kind(&offer) {
+        let wanted = rtp.and_then(|rtp| {
+            source
+                .iter()
+                .find(|track| track.kind == rtp.kind && rtp.direction.receives())
+        });
+        let Some((rtp, format)) = (match (rtp, wanted) {
+            (Some(rtp), Some(wanted)) => Some((rtp, subscriber_format(rtp, wanted)?)),
+            (Some(rtp), None) => format::choose(&rtp.formats, None).map(|format| (rtp, format)),
+            (None, _) => None,
+        }) else {
+            answer.refuse(section);
+            continue;
+        };
+        let extensions = rtp
+            .extensions
+            .iter()
+            .filter(|offered| offered.direction.is_none_or(Direction::receives))
+            .filter(|offered| {
+                wanted.is_some_and(|source| to_subscriber(offered.extension, source, &rtp.mid))
+            })
+            .map(|offered| answered(offered, Direction::SendOnly))
+            .collect::<Vec<_>>();
+        let rtx = format.rtx.filter(|_| format.feedback.nack);
+        let track = Track {
+            kind: rtp.kind,
+            mid: rtp.mid.clone(),
+            codec: format.codec,
+            payload_type: format.payload_type,
+            rtx_payload_type: rtx,
+            fmtp: format.parameters.echo(format.codec),
+            extensions: extension_ids(&extensions),
+            feedback: Feedback {
+                remb: false,
+                transport_cc: false,
+                ..format.feedback
+            },
+            ssrc: wanted.map(|_| ssrcs.next()),
+            rtx_ssrc: wanted.and(rtx).map(|_| ssrcs.next()),
+        };
+        answer.accept(&AcceptedSection {
+            protocol: &section.protocol,
+            track: &track,
+            direction: if wanted.is_some() {
+                Direction::SendOnly
+            } else {
+                Direction::Inactive
+            },
+            rtcp_rsize: rtp.rtcp_rsize,
+            extensions: &extensions,
+            max_receive: None,
+            cname: wanted.map(|_| cname),
+        });
+        accepted.push(rtp);
+        if wanted.is_some() {
+            tracks.push(track);
+        }
+    }
+    let remote = offered_transport(&offer, &accepted)?;
+    check_numbers(&tracks)?;
+    Ok(Subscribing {
+        answer: answer.finish(&offer.bundle),
+        remote,
+        tracks,
+    })
 }
 
 /// Offers `source`, the tracks of one publisher, to a browser.
+///
+/// Payload types are the source's where no other section has them already; header extensions have fixed numbers.
 pub fn offer_subscriber(
-    _source: &[Track],
-    _cname: &str,
-    _random: &mut Random,
-    _local: &LocalTransport,
+    source: &[Track],
+    cname: &str,
+    random: &mut Random,
+    local: &LocalTransport,
 ) -> Offering {
-    unimplemented!()
+    let mut offer = LocalDescription::new(local, "actpass");
+    let mut tracks = Vec::with_capacity(source.len());
+    let mut ssrcs = Ssrcs::new(random);
+    let mut payload_types = PayloadTypes::default();
+    for (index, source) in source.iter().enumerate() {
+        let mid = index.to_string();
+        let video = source.kind == MediaKind::Video;
+        let Some(payload_type) = payload_types.take(Some(source.payload_type)) else {
+            // More sections than payload types: the rest cannot be offered on one transport.
+            break;
+        };
+        let rtx_payload_type = video
+            .then(|| payload_types.take(source.rtx_payload_type))
+            .flatten();
+        let extensions: Vec<ExtensionLine> = (1..)
+            .zip(Extension::ALL)
+            .filter(|(_, extension)| to_subscriber(*extension, source, &mid))
+            .map(|(id, extension)| ExtensionLine {
+                extension,
+                id,
+                direction: None,
+            })
+            .collect();
+        let track = Track {
+            kind: source.kind,
+            codec: source.codec,
+            payload_type,
+            rtx_payload_type,
+            fmtp: Parameters::parse(&source.fmtp).echo(source.codec),
+            extensions: extension_ids(&extensions),
+            feedback: Feedback {
+                nack: video,
+                pli: video,
+                fir: video,
+                remb: false,
+                transport_cc: false,
+            },
+            ssrc: Some(ssrcs.next()),
+            rtx_ssrc: rtx_payload_type.map(|_| ssrcs.next()),
+            mid,
+        };
+        offer.accept(&AcceptedSection {
+            protocol: "UDP/TLS/RTP/SAVPF",
+            track: &track,
+            direction: Direction::SendOnly,
+            rtcp_rsize: true,
+            extensions: &extensions,
+            max_receive: None,
+            cname: Some(cname),
+        });
+        tracks.push(track);
+    }
+    let bundle = offer.accepted().to_vec();
+    Offering {
+        offer: offer.finish(&bundle),
+        tracks,
+    }
 }
 
 /// Reads the answer to an offer of ours.
 ///
+/// Sections that the browser refused or made `inactive` are missing from the tracks, which may therefore be empty.
+///
 /// # Errors
-/// The answer is malformed, refuses the offered codec, or is not `setup:active`.
+/// The answer is malformed, refuses every section, changes a codec, or is not `setup:active`.
 pub fn accept_answer(
-    _answer: &str,
-    _offered: &[Track],
+    answer: &str,
+    offered: &[Track],
 ) -> Result<(RemoteTransport, Vec<Track>), Rejection> {
-    unimplemented!()
+    let answer = RemoteDescription::parse(answer)?;
+    if answer.sections.len() != offered.len() {
+        return Err(malformed(format!(
+            "the answer has {} media sections, the offer has {}",
+            answer.sections.len(),
+            offered.len()
+        )));
+    }
+    let mut accepted = Vec::new();
+    let mut tracks = Vec::new();
+    for (section, offered) in answer.sections.iter().zip(offered) {
+        if section.media != offered.kind.as_str() {
+            return Err(malformed(
+                "the media sections of the answer are not those of the offer",
+            ));
+        }
+        let Some(rtp) = &section.rtp else {
+            continue;
+        };
+        if rtp.mid != offered.mid {
+            return Err(malformed(format!(
+                "the answer has a=mid:{} where the offer has a=mid:{}",
+                rtp.mid, offered.mid
+            )));
+        }
+        if rtp.direction.sends() {
+            return Err(malformed(format!(
+                "the section with a=mid:{} says a={}: the answer to sendonly is recvonly or inactive",
+                rtp.mid,
+                rtp.direction.as_str()
+            )));
+        }
+        accepted.push(rtp);
+        if rtp.direction.receives() {
+            tracks.push(answered_track(rtp, offered)?);
+        }
+    }
+    if let (true, Some(offered)) = (accepted.is_empty(), offered.first()) {
+        // A section with one codec is refused for want of that codec.
+        return Err(Rejection::CodecMissing {
+            codec: offered.codec.name(),
+        });
+    }
+    let (remote, setup) = answer.transport(&accepted)?;
+    match setup.as_deref() {
+        Some("active") => Ok((remote, tracks)),
+        Some(role) => Err(Rejection::DtlsRole(role.to_owned())),
+        None => Err(malformed("the answer lacks a=setup")),
+    }
+}
+
+/// Every section, with its media if it is the first of its kind that its writer has not refused.
+fn first_of_each_kind(
+    offer: &RemoteDescription,
+) -> impl Iterator<Item = (&Section, Option<&RtpSection>)> {
+    let mut seen = BTreeSet::new();
+    offer.sections.iter().map(move |section| {
+        let rtp = section.rtp.as_ref().filter(|rtp| seen.insert(rtp.kind));
+        (section, rtp)
+    })
+}
+
+/// The transport of an offer whose writer lets us be DTLS server; without `a=setup` it does (RFC 4145 section 4.1).
+fn offered_transport(
+    offer: &RemoteDescription,
+    accepted: &[&RtpSection],
+) -> Result<RemoteTransport, Rejection> {
+    let (remote, setup) = offer.transport(accepted)?;
+    match setup.as_deref() {
+        None | Some("actpass" | "active") => Ok(remote),
+        Some(role) => Err(Rejection::DtlsRole(role.to_owned())),
+    }
+}
+
+fn publisher_format<'a>(
+    section: &'a RtpSection,
+    policy: &CodecPolicy,
+) -> Result<&'a Format, Rejection> {
+    let any = || {
+        format::choose(&section.formats, None).ok_or_else(|| {
+            malformed(format!(
+                "the {} section offers no supported codec ({})",
+                section.kind.as_str(),
+                Codec::ALL
+                    .into_iter()
+                    .filter(|codec| codec.kind() == section.kind)
+                    .map(Codec::name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
+        })
+    };
+    match policy.forced_video {
+        Some(forced) if section.kind == MediaKind::Video => {
+            match format::choose(&section.formats, Some(forced)) {
+                Some(format) => Ok(format),
+                None if policy.fall_back => any(),
+                None => Err(Rejection::CodecMissing {
+                    codec: forced.name(),
+                }),
+            }
+        }
+        Some(_) | None => any(),
+    }
+}
+
+fn subscriber_format<'a>(section: &'a RtpSection, source: &Track) -> Result<&'a Format, Rejection> {
+    format::receive(
+        &section.formats,
+        source.codec,
+        &Parameters::parse(&source.fmtp),
+    )
+    .ok_or(Rejection::CodecMissing {
+        codec: source.codec.name(),
+    })
+}
+
+/// What of an offered track the answer leaves.
+fn answered_track(section: &RtpSection, offered: &Track) -> Result<Track, Rejection> {
+    let format = section
+        .formats
+        .iter()
+        .find(|format| format.payload_type == offered.payload_type && format.codec == offered.codec)
+        .ok_or(Rejection::CodecMissing {
+            codec: offered.codec.name(),
+        })?;
+    let rtx = offered
+        .rtx_payload_type
+        .filter(|rtx| format.rtx == Some(*rtx));
+    let mut extensions = ExtensionIds::default();
+    for answered in &section.extensions {
+        if offered.extensions.get(answered.extension) == Some(answered.id)
+            && answered.direction.is_none_or(Direction::receives)
+        {
+            extensions.set(answered.extension, answered.id);
+        }
+    }
+    Ok(Track {
+        rtx_payload_type: rtx,
+        rtx_ssrc: rtx.and(offered.rtx_ssrc),
+        extensions,
+        feedback: Feedback {
+            nack: offered.feedback.nack && format.feedback.nack,
+            pli: offered.feedback.pli && format.feedback.pli,
+            fir: offered.feedback.fir && format.feedback.fir,
+            remb: offered.feedback.remb && format.feedback.remb,
+            transport_cc: offered.feedback.transport_cc && format.feedback.transport_cc,
+        },
+        ..offered.clone()
+    })
+}
+
+/// Whether a subscriber is sent `extension`: its own mid, and what passes through from `source`.
+fn to_subscriber(extension: Extension, source: &Track, mid: &str) -> bool {
+    match extension {
+        Extension::Mid => mid.len() <= MAX_MID_IN_EXTENSION,
+        Extension::AudioLevel | Extension::VideoOrientation | Extension::PlayoutDelay => {
+            source.extensions.get(extension).is_some()
+        }
+        Extension::Rid
+        | Extension::RepairedRid
+        | Extension::AbsSendTime
+        | Extension::TransportCc => false,
+    }
+}
+
+/// The answer to an offered extension; a direction is answered with ours (RFC 8285 section 7).
+fn answered(offered: &OfferedExtension, ours: Direction) -> ExtensionLine {
+    ExtensionLine {
+        extension: offered.extension,
+        id: offered.id,
+        direction: offered.direction.map(|_| ours),
+    }
+}
+
+fn extension_ids(lines: &[ExtensionLine]) -> ExtensionIds {
+    let mut ids = ExtensionIds::default();
+    for line in lines {
+        ids.set(line.extension, line.id);
+    }
+    ids
+}
+
+/// On one transport a payload type names one codec, and an extension id one extension (RFC 9143 sections 9.1 and 9.2).
+fn check_numbers(tracks: &[Track]) -> Result<(), Rejection> {
+    let mut payload_types = BTreeSet::new();
+    let mut extensions = ExtensionIds::default();
+    for track in tracks {
+        for payload_type in [Some(track.payload_type), track.rtx_payload_type]
+            .into_iter()
+            .flatten()
+        {
+            if !payload_types.insert(payload_type) {
+                return Err(malformed(format!(
+                    "payload type {payload_type} means two codecs in one BUNDLE group"
+                )));
+            }
+        }
+        for (extension, id) in track.extensions.iter() {
+            if extensions
+                .extension(id)
+                .is_some_and(|other| other != extension)
+            {
+                return Err(malformed(format!(
+                    "a=extmap:{id} means two header extensions in one BUNDLE group"
+                )));
+            }
+            extensions.set(extension, id);
+        }
+    }
+    Ok(())
+}
+
+/// Sources of ours on one transport: never 0, which many take for "none", never one twice.
+struct Ssrcs<'a> {
+    random: &'a mut Random,
+    taken: BTreeSet<Ssrc>,
+}
+
+impl<'a> Ssrcs<'a> {
+    const fn new(random: &'a mut Random) -> Self {
+        Self {
+            random,
+            taken: BTreeSet::new(),
+        }
+    }
+
+    fn next(&mut self) -> Ssrc {
+        let mut ssrc = Ssrc(self.random.u32());
+        while ssrc == Ssrc(0) || self.taken.contains(&ssrc) {
+            ssrc = Ssrc(ssrc.0.wrapping_add(1));
+        }
+        self.taken.insert(ssrc);
+        ssrc
+    }
+}
+
+/// The dynamic payload types of one transport.
+#[derive(Default)]
+struct PayloadTypes {
+    taken: BTreeSet<PayloadType>,
+}
+
+impl PayloadTypes {
+    /// `wanted` if it is free, else the next free one: 96 to 127, then 35 to 63 (RFC 3551 section 6).
+    fn take(&mut self, wanted: Option<PayloadType>) -> Option<PayloadType> {
+        let free = |payload_type: &PayloadType| !self.taken.contains(payload_type);
+        let payload_type = wanted
+            .filter(free)
+            .filter(|wanted| can_be_muxed(*wanted))
+            .or_else(|| {
+                (96..128)
+                    .chain(35..64)
+                    .filter_map(PayloadType::new)
+                    .find(free)
+            })?;
+        self.taken.insert(payload_type);
+        Some(payload_type)
+    }
 }

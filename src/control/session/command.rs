@@ -1,0 +1,202 @@
+//! What clients ask of a session, decoded and typed.
+
+use std::net::IpAddr;
+
+use super::identifiers::SocketId;
+
+/// The id of a JSON-RPC request, carried through unread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestId(pub serde_json::Value);
+
+/// A socket that wants to join, and what is known about it besides its request.
+#[derive(Debug, Clone)]
+pub struct Joiner {
+    /// The socket.
+    pub socket: SocketId,
+    /// `finalUserId`: sixteen random characters for each handshake.
+    pub final_user_id: String,
+    /// The client's address.
+    pub address: IpAddr,
+}
+
+/// `joinRoom` (`openvidu-signalling` section 8.1).
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinRoom {
+    /// `session`
+    pub session: String,
+    /// `token`: the whole token URL.
+    pub token: String,
+    /// `metadata`: the client's data.
+    pub metadata: String,
+    /// `platform`
+    pub platform: String,
+}
+
+impl std::fmt::Debug for JoinRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token admits whoever holds it.
+        f.debug_struct("JoinRoom")
+            .field("session", &self.session)
+            .field("platform", &self.platform)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request of a participant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// `leaveRoom`
+    Leave,
+    /// `publishVideo`
+    Publish(Box<PublishVideo>),
+    /// `unpublishVideo`
+    Unpublish,
+    /// `prepareReceiveVideoFrom`: the server is to offer.
+    PrepareReceive {
+        /// A stream id or a connection id.
+        sender: String,
+    },
+    /// `receiveVideoFrom` with `sdpOffer`.
+    ReceiveOffer {
+        /// A stream id or a connection id.
+        sender: String,
+        /// The client's offer.
+        offer: String,
+    },
+    /// `receiveVideoFrom` with `sdpAnswer`, after [`Request::PrepareReceive`].
+    ReceiveAnswer {
+        /// A stream id or a connection id.
+        sender: String,
+        /// The client's answer.
+        answer: String,
+    },
+    /// `unsubscribeFromVideo`
+    Unsubscribe {
+        /// A connection id or a stream id.
+        sender: String,
+    },
+    /// `onIceCandidate`: counted only, since we send no checks.
+    IceCandidate {
+        /// The connection id of the stream's owner.
+        owner: String,
+    },
+    /// `sendMessage`
+    Signal(Signal),
+    /// `streamPropertyChanged`
+    StreamProperty(StreamProperty),
+    /// `echo`, `videoData`, and whatever else needs an answer only.
+    Acknowledge,
+    /// A method that is known but not served.
+    Unserved(UnservedMethod),
+}
+
+/// `publishVideo` (section 8.3).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishVideo {
+    /// `sdpOffer`
+    pub offer: String,
+    /// `hasAudio`
+    pub has_audio: bool,
+    /// `hasVideo`
+    pub has_video: bool,
+    /// `audioActive`
+    pub audio_active: Option<bool>,
+    /// `videoActive`
+    pub video_active: Option<bool>,
+    /// `typeOfVideo`
+    pub type_of_video: VideoType,
+    /// `frameRate`, -1 when unset.
+    pub frame_rate: i64,
+    /// `videoDimensions`: text that is known to be a JSON object.
+    pub video_dimensions: Option<String>,
+    /// `filter.type`, if a filter is asked for.
+    pub filter: Option<String>,
+}
+
+/// `typeOfVideo`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VideoType {
+    /// `CAMERA`
+    Camera,
+    /// `SCREEN`
+    Screen,
+    /// `CUSTOM`, and whatever is none of the others.
+    Custom,
+}
+
+impl VideoType {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Camera => "CAMERA",
+            Self::Screen => "SCREEN",
+            Self::Custom => "CUSTOM",
+        }
+    }
+
+    /// The type with this name; unknown names are custom video.
+    pub fn from_name(name: &str) -> Self {
+        [Self::Camera, Self::Screen]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .unwrap_or(Self::Custom)
+    }
+}
+
+/// A signal as its sender wrote it (section 8.9).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signal {
+    /// Connection ids; empty is everyone.
+    pub to: Vec<String>,
+    /// `data`
+    pub data: Option<String>,
+    /// `type`
+    pub kind: Option<String>,
+}
+
+/// `streamPropertyChanged` of the caller's own stream (section 8.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamProperty {
+    /// Which property, and its new value.
+    pub change: PropertyChange,
+    /// `reason`
+    pub reason: String,
+}
+
+/// A property of a stream and its new value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PropertyChange {
+    /// `audioActive`
+    AudioActive(bool),
+    /// `videoActive`
+    VideoActive(bool),
+    /// `videoDimensions`: text that is known to be a JSON object.
+    VideoDimensions(String),
+    /// `audioTrack`: JSON text.
+    AudioTrack(String),
+    /// `videoTrack`: JSON text.
+    VideoTrack(String),
+}
+
+/// Known methods that are refused, by the check that comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnservedMethod {
+    /// `forceDisconnect`: moderators only.
+    ForceDisconnect,
+    /// `forceUnpublish`: moderators only.
+    ForceUnpublish,
+    /// `reconnectStream`
+    ReconnectStream,
+    /// `applyFilter`
+    ApplyFilter,
+    /// `removeFilter`
+    RemoveFilter,
+    /// `execFilterMethod`
+    ExecFilterMethod,
+    /// `addFilterEventListener`
+    AddFilterEventListener,
+    /// `removeFilterEventListener`
+    RemoveFilterEventListener,
+    /// `subscribeToSpeechToText`, `unsubscribeFromSpeechToText`
+    SpeechToText,
+}

@@ -1,0 +1,57 @@
+//! What sessions need from folders above or beside them.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::command::RequestId;
+use super::notification::Notification;
+use super::refusal::Refusal;
+use super::reply::Reply;
+
+/// A TURN user name and its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TurnCredential {
+    /// `turnUsername`
+    pub username: String,
+    /// `turnCredential`
+    pub credential: String,
+}
+
+impl fmt::Debug for TurnCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnCredential")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Mints what `joinRoom` hands out (`openvidu-signalling` section 3.2) and takes it back. Neither call may block.
+pub trait TurnCredentials: Send + Sync {
+    /// New credentials, valid for a day, or `None` without a TURN server.
+    fn mint(&self) -> Option<TurnCredential>;
+    /// Ends what was minted for `username`, since its owner has left.
+    fn revoke(&self, username: &str);
+}
+
+/// No TURN server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTurn;
+
+impl TurnCredentials for NoTurn {
+    fn mint(&self) -> Option<TurnCredential> {
+        None
+    }
+
+    fn revoke(&self, _username: &str) {}
+}
+
+/// One client's socket, as far as a session writes to it. No call may block: a client that reads too slowly is
+/// disconnected by its implementation.
+pub trait Client: Send + Sync {
+    /// Answers the request `id`.
+    fn reply(&self, id: &RequestId, outcome: Result<&Reply, &Refusal>);
+    /// Tells the client something.
+    fn notify(&self, notification: &Notification);
+    /// Closes the socket after `delay` unless the client does so first.
+    fn close_after(&self, delay: Duration);
+}

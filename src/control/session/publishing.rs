@@ -1,0 +1,418 @@
+//! Publishing, and what becomes of a stream (`openvidu-signalling` sections 8.3, 8.4, 8.10, 9.2, 9.3, 9.7).
+
+use std::sync::Arc;
+
+use super::command::{PropertyChange, PublishVideo, StreamProperty, UnservedMethod};
+use super::core::{Caller, Moment, Session, TransportOwner};
+use super::effect::Happening;
+use super::identifiers::{ConnectionId, StreamId};
+use super::notification::{Notification, StreamDescriptor};
+use super::participant::{Participant, Publication};
+use super::properties::{ForcedVideoCodec, Role};
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::settings::SubscribeOffer;
+use crate::media::plane::{
+    self, CodecPolicy, Event, EventKind, FailureReason, IceCredentials, LocalTransport,
+    PublisherSpec, Publishing, Rejection, TransportId,
+};
+use crate::units::{Bitrate, Codec, MediaKind};
+
+/// Candidates that are counted for one transport (`robustness` S23).
+pub(super) const CANDIDATES_MAX: u8 = 100;
+
+impl Session {
+    /// `publishVideo`: the publisher is answered before the others hear of the stream.
+    pub(super) fn publish(
+        &mut self,
+        at: Moment,
+        caller: &Caller,
+        publish: PublishVideo,
+    ) -> Result<(), Refusal> {
+        let publisher = self.caller(caller)?;
+        if publisher.token.properties.role == Role::Subscriber {
+            return Err(Refusal::Unauthorized {
+                action: "publish video",
+            });
+        }
+        if publisher.publication.is_some() {
+            return Err(Refusal::AlreadyPublishing {
+                connection: caller.connection.clone(),
+                session: self.id.clone(),
+            });
+        }
+        if let Some(filter) = &publish.filter {
+            return Err(refuse_filter(publisher, filter));
+        }
+        let options = publisher.token.properties.kurento_options.clone();
+        let options = options.unwrap_or_default();
+        let limit = |own: Option<Bitrate>, default: Bitrate| {
+            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
+        };
+        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
+        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+
+        let (transport, local) = self.new_transport()?;
+        let negotiated = self.answer_publisher(caller, &publish.offer, max_receive, &local)?;
+        let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
+        // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
+        let has_audio = publish.has_audio && carries(MediaKind::Audio);
+        let has_video = publish.has_video && carries(MediaKind::Video);
+        if !has_audio && !has_video {
+            return Err(Refusal::PublisherSdp {
+                connection: caller.connection.clone(),
+                why: "the offer holds no medium that hasAudio or hasVideo announce".to_owned(),
+            });
+        }
+
+        let video_type = has_video.then_some(publish.type_of_video.as_str());
+        let stream = StreamId::random(video_type, &caller.connection, &mut self.random);
+        let descriptor = StreamDescriptor {
+            id: stream.clone(),
+            created_at: at.wall_ms,
+            has_audio,
+            has_video,
+            audio_active: publish.audio_active,
+            video_active: publish.video_active,
+            type_of_video: video_type,
+            frame_rate: publish.frame_rate,
+            video_dimensions: publish.video_dimensions.filter(|_| has_video),
+        };
+        let tracks = negotiated.tracks.iter().filter(|track| match track.kind {
+            MediaKind::Audio => has_audio,
+            MediaKind::Video => has_video,
+        });
+        let publication = Publication {
+            descriptor: descriptor.clone(),
+            transport,
+            tracks: tracks.cloned().collect(),
+            orphaned_until: None,
+            candidates: 0,
+        };
+        self.caller_mut(caller)?.publication = Some(publication);
+        self.transports.insert(
+            transport,
+            TransportOwner::Publication(caller.connection.clone()),
+        );
+        self.command(plane::Command::OpenPublisher(PublisherSpec {
+            transport,
+            local: local.ice,
+            remote: negotiated.remote,
+            tracks: negotiated.tracks,
+            max_receive,
+            min_receive,
+        }));
+        self.reply(
+            caller,
+            Reply::Published {
+                answer: negotiated.answer,
+                stream: stream.clone(),
+                created_at: at.wall_ms,
+            },
+        );
+        self.notify_others(
+            &caller.connection,
+            Notification::ParticipantPublished {
+                connection: caller.connection.clone(),
+                stream: descriptor,
+            },
+        );
+        self.happened(Happening::Published(stream));
+        Ok(())
+    }
+
+    fn answer_publisher(
+        &self,
+        caller: &Caller,
+        offer: &str,
+        max_receive: Option<Bitrate>,
+        local: &LocalTransport,
+    ) -> Result<Publishing, Refusal> {
+        let policy = CodecPolicy {
+            forced_video: self.forced_video_codec(),
+            fall_back: self.properties.allow_transcoding,
+            max_receive,
+        };
+        plane::answer_publisher(offer, &policy, local).map_err(|rejection| match rejection {
+            Rejection::CodecMissing { codec } => Refusal::CodecMissing {
+                codec,
+                connection: caller.connection.clone(),
+                session: self.id.clone(),
+                publishing: true,
+                sdp: offer.to_owned(),
+            },
+            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
+                Refusal::PublisherSdp {
+                    connection: caller.connection.clone(),
+                    why: malformed.to_string(),
+                }
+            }
+        })
+    }
+
+    /// The codec that every stream has, if one is forced (section 11.4, design D9).
+    fn forced_video_codec(&self) -> Option<Codec> {
+        match (
+            self.properties.forced_video_codec,
+            self.settings.subscribe_offer,
+        ) {
+            (ForcedVideoCodec::MediaServerPreferred, SubscribeOffer::Client) => Some(Codec::Vp8),
+            (ForcedVideoCodec::MediaServerPreferred, SubscribeOffer::Server)
+            | (ForcedVideoCodec::None, _) => None,
+            (ForcedVideoCodec::Forced(codec), _) => Some(codec),
+        }
+    }
+
+    /// An identity and our end for a transport that is to be negotiated.
+    pub(super) fn new_transport(&mut self) -> Result<(TransportId, LocalTransport), Refusal> {
+        let Some(home) = &mut self.home else {
+            return Err(Refusal::NoMediaNode(self.id.clone()));
+        };
+        let local = LocalTransport {
+            // RFC 8839 section 5.4 asks for 24 and 128 bits of randomness.
+            ice: IceCredentials {
+                ufrag: self.random.alphanumeric(8),
+                pwd: self.random.alphanumeric(24),
+            },
+            fingerprint: home.fingerprint.clone(),
+            candidates: home.candidates.clone(),
+        };
+        Ok(((home.next_transport)(), local))
+    }
+
+    /// `unpublishVideo`
+    pub(super) fn unpublish(&mut self, caller: &Caller) -> Result<(), Refusal> {
+        let reason: Arc<str> = "unpublish".into();
+        if !self.end_publication(&caller.connection, &reason) {
+            return Err(Refusal::NotStreaming(caller.connection.clone()));
+        }
+        self.notify_others(
+            &caller.connection,
+            Notification::ParticipantUnpublished {
+                connection: caller.connection.clone(),
+                reason,
+            },
+        );
+        self.done(caller);
+        Ok(())
+    }
+
+    /// Ends a stream and every subscription to it; false if there is none.
+    fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
+        let member = self.member_mut(publisher.as_str());
+        let Some(publication) = member.and_then(|member| member.publication.take()) else {
+            return false;
+        };
+        self.end_subscriptions_to(publisher, reason);
+        self.close_transport(publication.transport);
+        self.happened(Happening::Unpublished(
+            publication.descriptor.id,
+            reason.clone(),
+        ));
+        true
+    }
+
+    /// Ends a stream that its publisher has not given up: the publisher is told too.
+    fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
+        let reason: Arc<str> = reason.into();
+        if self.end_publication(publisher, &reason) {
+            self.notify_all(Notification::ParticipantUnpublished {
+                connection: publisher.clone(),
+                reason,
+            });
+        }
+    }
+
+    /// Ends the streams whose browsers closed their end and have not said why.
+    pub(super) fn unpublish_orphans(&mut self, at: Moment) {
+        let is_due = |member: &Participant| {
+            let publication = member.publication.as_ref();
+            publication
+                .and_then(|publication| publication.orphaned_until)
+                .is_some_and(|until| until <= at.now)
+        };
+        while let Some(member) = self.members.iter().find(|member| is_due(member)) {
+            let connection = member.connection().clone();
+            self.lose_publication(&connection, NETWORK_DISCONNECT);
+        }
+    }
+
+    /// `streamPropertyChanged`: always of the caller's own stream, whatever it names.
+    pub(super) fn change_property(
+        &mut self,
+        caller: &Caller,
+        property: StreamProperty,
+    ) -> Result<(), Refusal> {
+        let Some(publication) = &mut self.caller_mut(caller)?.publication else {
+            return Err(Refusal::NotStreaming(caller.connection.clone()));
+        };
+        let descriptor = &mut publication.descriptor;
+        match &property.change {
+            PropertyChange::AudioActive(active) => descriptor.audio_active = Some(*active),
+            PropertyChange::VideoActive(active) => descriptor.video_active = Some(*active),
+            PropertyChange::VideoDimensions(text) => {
+                descriptor.video_dimensions = Some(text.clone()).filter(|_| descriptor.has_video);
+            }
+            PropertyChange::AudioTrack(_) | PropertyChange::VideoTrack(_) => {}
+        }
+        let stream = descriptor.id.clone();
+        self.notify_others(
+            &caller.connection,
+            Notification::StreamPropertyChanged {
+                connection: caller.connection.clone(),
+                stream,
+                change: property.change,
+                reason: property.reason,
+            },
+        );
+        self.done(caller);
+        Ok(())
+    }
+
+    /// `onIceCandidate`: an ICE-lite agent sends no checks, so candidates are neither kept nor resolved.
+    pub(super) fn count_candidate(&mut self, caller: &Caller, owner: &str) {
+        let own = owner == caller.connection.as_str();
+        if let Some(member) = self.member_mut(caller.connection.as_str()) {
+            let count = if own {
+                member
+                    .publication
+                    .as_mut()
+                    .map(|publication| &mut publication.candidates)
+            } else {
+                member
+                    .subscriptions
+                    .get_mut(owner)
+                    .map(|subscription| &mut subscription.candidates)
+            };
+            if let Some(count) = count {
+                *count = count.saturating_add(1).min(CANDIDATES_MAX);
+            }
+        }
+        self.done(caller);
+    }
+
+    /// Why a method that is known but not served is refused; what the role forbids comes first.
+    pub(super) fn refuse_unserved(&self, caller: &Caller, method: UnservedMethod) -> Refusal {
+        let role = self
+            .caller(caller)
+            .map(|member| member.token.properties.role);
+        let for_moderators = |action, otherwise| {
+            if role == Ok(Role::Moderator) {
+                otherwise
+            } else {
+                Refusal::Unauthorized { action }
+            }
+        };
+        match method {
+            UnservedMethod::ForceDisconnect => {
+                for_moderators("force disconnect", Refusal::Unavailable("forceDisconnect"))
+            }
+            UnservedMethod::ForceUnpublish => {
+                for_moderators("force unpublish", Refusal::Unavailable("forceUnpublish"))
+            }
+            UnservedMethod::ReconnectStream => Refusal::Unavailable("reconnectStream"),
+            UnservedMethod::ApplyFilter => {
+                for_moderators("apply filter", Refusal::FiltersUnsupported)
+            }
+            UnservedMethod::RemoveFilter => {
+                for_moderators("remove filter", Refusal::FiltersUnsupported)
+            }
+            UnservedMethod::ExecFilterMethod => {
+                for_moderators("execute filter method", Refusal::FiltersUnsupported)
+            }
+            UnservedMethod::AddFilterEventListener => {
+                for_moderators("add filter event listener", Refusal::FiltersUnsupported)
+            }
+            UnservedMethod::RemoveFilterEventListener => {
+                for_moderators("remove filter event listener", Refusal::FiltersUnsupported)
+            }
+            UnservedMethod::SpeechToText => Refusal::SpeechToText,
+        }
+    }
+
+    /// Draws the consequences of what the media plane reports.
+    ///
+    /// A stream whose transport failed ends for everyone, its publisher included. A subscription that failed ends
+    /// for its subscriber, who gets `mediaError`. If the whole room failed, every stream ends with reason
+    /// `mediaServerReconnect`, the participants stay, and a new room opens for the next request.
+    pub fn handle_media_event(&mut self, at: Moment, event: Event) {
+        match (event.kind, event.transport) {
+            (EventKind::RoomFailed, _) => self.lose_room(),
+            (EventKind::Connected, _) | (EventKind::Failed(_), None) => {}
+            (EventKind::Failed(reason), Some(transport)) => {
+                self.lose_transport(at, transport, reason)
+            }
+        }
+    }
+
+    fn lose_transport(&mut self, at: Moment, transport: TransportId, reason: FailureReason) {
+        match self.transports.remove(&transport) {
+            None => {}
+            Some(TransportOwner::Publication(publisher)) => {
+                if reason == FailureReason::ClosedByPeer {
+                    // Browsers close before or after they say unpublish, leave or reconnect; only one that
+                    // says nothing has lost its stream.
+                    let until = at.now.checked_add(self.settings.reconnect_grace);
+                    let member = self.member_mut(publisher.as_str());
+                    if let Some(publication) = member.and_then(|member| member.publication.as_mut())
+                    {
+                        publication.orphaned_until = until;
+                    }
+                } else {
+                    self.lose_publication(&publisher, public_reason(reason));
+                }
+            }
+            Some(TransportOwner::Subscription {
+                subscriber,
+                publisher,
+            }) => self.lose_subscription(&subscriber, &publisher, reason),
+        }
+    }
+
+    fn lose_room(&mut self) {
+        self.home = None;
+        self.transports.clear();
+        let connections: Vec<ConnectionId> = self
+            .members
+            .iter_mut()
+            .map(|member| {
+                member.subscriptions.clear();
+                member.connection().clone()
+            })
+            .collect();
+        for connection in connections {
+            self.lose_publication(&connection, MEDIA_SERVER_RECONNECT);
+        }
+    }
+}
+
+const NETWORK_DISCONNECT: &str = "networkDisconnect";
+const MEDIA_SERVER_RECONNECT: &str = "mediaServerReconnect";
+
+/// The reason that clients are given (section 12).
+fn public_reason(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::IceTimeout
+        | FailureReason::DtlsTimeout
+        | FailureReason::DtlsFailed
+        | FailureReason::FingerprintMismatch
+        | FailureReason::ClosedByPeer => NETWORK_DISCONNECT,
+        FailureReason::Exhausted | FailureReason::Panicked => MEDIA_SERVER_RECONNECT,
+    }
+}
+
+/// A filter at publish time: what the token does not allow is refused before what nobody can do.
+fn refuse_filter(publisher: &Participant, filter: &str) -> Refusal {
+    let properties = &publisher.token.properties;
+    let options = properties.kurento_options.as_ref();
+    let allowed = properties.role == Role::Moderator
+        || options.is_some_and(|options| options.allowed_filters.iter().any(|name| name == filter));
+    if allowed {
+        Refusal::FiltersUnsupported
+    } else {
+        Refusal::FilterNotAllowed {
+            connection: publisher.connection().clone(),
+            filter: filter.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The few configured values that sessions need; the composition root fills them in.
+
+use std::time::Duration;
+
+use crate::units::Bitrate;
+use crate::views::openvidu::IceServer;
+
+/// Who offers when a client subscribes (`HANOK_SUBSCRIBE_OFFER`, design D9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeOffer {
+    /// The client: `joinRoom` says `mediaServer: kurento`.
+    Client,
+    /// We: `joinRoom` says `mediaServer: mediasoup`.
+    Server,
+}
+
+/// Configured values of every session; keys are named after their `.env` names.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The start of every token: `wss://HOST` or `wss://HOST:PORT`, without a path.
+    pub websocket_url: String,
+    /// `HANOK_SUBSCRIBE_OFFER`.
+    pub subscribe_offer: SubscribeOffer,
+    /// `OPENVIDU_WEBRTC_SIMULCAST`, told to clients as `videoSimulcast` if the server offers.
+    pub simulcast: bool,
+    /// `coturnIp` of the join result, read by clients 2.20 to 2.22.
+    pub coturn_ip: String,
+    /// `coturnPort` of the join result.
+    pub coturn_port: u16,
+    /// TURN URLs that the minted credentials are for, best first; used when no other ICE server is configured.
+    pub turn_urls: Vec<String>,
+    /// `OPENVIDU_WEBRTC_ICE_SERVERS`, used when the connection has no list of its own.
+    pub ice_servers: Vec<IceServer>,
+    /// `OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH`, 0 is unlimited.
+    pub video_max_recv: Bitrate,
+    /// `OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH`, 0 is none.
+    pub video_min_recv: Bitrate,
+    /// `HANOK_RECONNECT_GRACE`: how long a participant outlives its closed socket.
+    pub reconnect_grace: Duration,
+    /// `OPENVIDU_SESSIONS_GARBAGE_THRESHOLD`: how long a session waits for its first participant; `None` is for ever.
+    pub garbage_threshold: Option<Duration>,
+    /// Bounds that protect the process.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            websocket_url: "wss://localhost:4443".to_owned(),
+            subscribe_offer: SubscribeOffer::Client,
+            simulcast: false,
+            coturn_ip: "localhost".to_owned(),
+            coturn_port: 3478,
+            turn_urls: vec![turn_url("localhost", 3478)],
+            ice_servers: Vec::new(),
+            video_max_recv: Bitrate::from_kbps(1000),
+            video_min_recv: Bitrate::from_kbps(300),
+            reconnect_grace: Duration::from_secs(10),
+            garbage_threshold: Some(Duration::from_secs(3600)),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on one session; reaching one is an error for the request that would exceed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Participants of one session.
+    pub members: usize,
+    /// Subscriptions of one participant.
+    pub subscriptions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            members: 2000,
+            subscriptions: 500,
+        }
+    }
+}
+
+/// A `turn:` URL for UDP; IPv6 literals get brackets (`openvidu-rest` section 6.3).
+pub fn turn_url(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("turn:[{host}]:{port}")
+    } else {
+        format!("turn:{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turn_urls_bracket_ipv6_literals() {
+        assert_eq!(turn_url("ov.example.org", 3478), "turn:ov.example.org:3478");
+        assert_eq!(turn_url("2001:db8::1", 3478), "turn:[2001:db8::1]:3478");
+    }
+}

@@ -1,0 +1,304 @@
+//! Subscribing, in both offer directions (`openvidu-signalling` sections 8.5 to 8.7, 11.2).
+
+use std::sync::Arc;
+
+use super::core::{Caller, Moment, Session, TransportOwner};
+use super::effect::Happening;
+use super::identifiers::{ConnectionId, StreamId, owner_in};
+use super::notification::Notification;
+use super::participant::Subscription;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use crate::media::plane::{
+    self, FailureReason, Rejection, RemoteTransport, SubscriberSpec, Track, TransportId,
+};
+
+/// A stream that is to be subscribed to.
+struct Source {
+    publisher: ConnectionId,
+    stream: StreamId,
+    transport: TransportId,
+    tracks: Vec<Track>,
+}
+
+/// A transport that has been negotiated, or offered, to a subscriber.
+struct Opening {
+    transport: TransportId,
+    local: plane::IceCredentials,
+    remote: Option<RemoteTransport>,
+    tracks: Vec<Track>,
+}
+
+impl Session {
+    /// `receiveVideoFrom` with `sdpOffer`. An existing subscription to the same sender is replaced.
+    pub(super) fn receive_offer(
+        &mut self,
+        at: Moment,
+        caller: &Caller,
+        sender: &str,
+        offer: String,
+    ) -> Result<(), Refusal> {
+        let source = self.source(caller, sender)?;
+        let (transport, local) = self.new_transport()?;
+        let negotiated = plane::answer_subscriber(
+            &offer,
+            &source.tracks,
+            source.stream.as_str(),
+            &mut self.random,
+            &local,
+        )
+        .map_err(|rejection| self.refuse_subscriber(caller, &source.publisher, rejection, offer))?;
+        let opening = Opening {
+            transport,
+            local: local.ice,
+            remote: Some(negotiated.remote),
+            tracks: negotiated.tracks,
+        };
+        self.open_subscription(at, caller, source, opening)?;
+        self.reply(caller, Reply::Answer(negotiated.answer));
+        Ok(())
+    }
+
+    /// `prepareReceiveVideoFrom`: we offer. An existing subscription to the same sender is replaced.
+    pub(super) fn prepare_receive(
+        &mut self,
+        at: Moment,
+        caller: &Caller,
+        sender: &str,
+    ) -> Result<(), Refusal> {
+        let source = self.source(caller, sender)?;
+        let (transport, local) = self.new_transport()?;
+        let offering = plane::offer_subscriber(
+            &source.tracks,
+            source.stream.as_str(),
+            &mut self.random,
+            &local,
+        );
+        let opening = Opening {
+            transport,
+            local: local.ice,
+            remote: None,
+            tracks: offering.tracks,
+        };
+        self.open_subscription(at, caller, source, opening)?;
+        self.reply(caller, Reply::Offer(offering.offer));
+        Ok(())
+    }
+
+    /// `receiveVideoFrom` with `sdpAnswer`: completes what [`Session::prepare_receive`] began.
+    pub(super) fn receive_answer(
+        &mut self,
+        caller: &Caller,
+        sender: &str,
+        answer: String,
+    ) -> Result<(), Refusal> {
+        let source = self.source(caller, sender)?;
+        let publisher = source.publisher;
+        let subscription = self.caller(caller)?.subscriptions.get(&publisher);
+        let Some((transport, offered)) = subscription.and_then(|subscription| {
+            let offered = subscription.offered.as_ref()?;
+            Some((subscription.transport, offered))
+        }) else {
+            return Err(Refusal::NothingOffered(publisher));
+        };
+        match plane::accept_answer(&answer, offered) {
+            Ok((remote, tracks)) => {
+                let subscriptions = &mut self.caller_mut(caller)?.subscriptions;
+                if let Some(subscription) = subscriptions.get_mut(&publisher) {
+                    subscription.offered = None;
+                }
+                self.command(plane::Command::AcceptAnswer {
+                    transport,
+                    remote,
+                    tracks,
+                });
+                self.done(caller);
+                Ok(())
+            }
+            Err(rejection) => {
+                // The client gives up this peer connection; another attempt begins with another offer.
+                self.end_subscription(&caller.connection, &publisher, &"".into());
+                Err(self.refuse_subscriber(caller, &publisher, rejection, answer))
+            }
+        }
+    }
+
+    /// `unsubscribeFromVideo`: succeeds without a subscription too.
+    pub(super) fn unsubscribe(&mut self, caller: &Caller, sender: &str) -> Result<(), Refusal> {
+        let Some(publisher) = self.find_publisher(sender) else {
+            return Err(Refusal::PublisherGone {
+                user: sender.to_owned(),
+                session: self.id.clone(),
+            });
+        };
+        self.end_subscription(&caller.connection, &publisher, &"unsubscribe".into());
+        self.done(caller);
+        Ok(())
+    }
+
+    /// Ends every subscription to a publisher, whose subscribers notice by other means.
+    pub(super) fn end_subscriptions_to(&mut self, publisher: &ConnectionId, reason: &Arc<str>) {
+        let subscribers: Vec<ConnectionId> = self
+            .members
+            .iter()
+            .filter(|member| member.subscriptions.contains_key(publisher))
+            .map(|member| member.connection().clone())
+            .collect();
+        for subscriber in subscribers {
+            self.end_subscription(&subscriber, publisher, reason);
+        }
+    }
+
+    /// A subscription's transport failed; the worker has already forgotten it.
+    pub(super) fn lose_subscription(
+        &mut self,
+        subscriber: &ConnectionId,
+        publisher: &ConnectionId,
+        reason: FailureReason,
+    ) {
+        let stream = self.end_subscription(subscriber, publisher, &"networkDisconnect".into());
+        let member = self.member(subscriber.as_str());
+        let socket = member.and_then(super::participant::Participant::socket);
+        // Who closed its own end knows.
+        if let (Some(stream), Some(socket)) = (stream, socket)
+            && reason != FailureReason::ClosedByPeer
+        {
+            self.notify(
+                socket,
+                Arc::new(Notification::MediaError {
+                    text: format!("The subscription to stream {stream} has failed: {reason:?}"),
+                }),
+            );
+        }
+    }
+
+    fn end_subscription(
+        &mut self,
+        subscriber: &ConnectionId,
+        publisher: &ConnectionId,
+        reason: &Arc<str>,
+    ) -> Option<StreamId> {
+        let member = self.member_mut(subscriber.as_str())?;
+        let subscription = member.subscriptions.remove(publisher)?;
+        self.close_transport(subscription.transport);
+        self.happened(Happening::Unsubscribed(
+            subscriber.clone(),
+            subscription.stream.clone(),
+            reason.clone(),
+        ));
+        Some(subscription.stream)
+    }
+
+    fn open_subscription(
+        &mut self,
+        at: Moment,
+        caller: &Caller,
+        source: Source,
+        opening: Opening,
+    ) -> Result<(), Refusal> {
+        let limit = self.settings.limits.subscriptions;
+        let subscriptions = &self.caller(caller)?.subscriptions;
+        if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
+            return Err(Refusal::TooManySubscriptions(caller.connection.clone()));
+        }
+        self.end_subscription(&caller.connection, &source.publisher, &"unsubscribe".into());
+        let offered = opening.remote.is_none().then(|| opening.tracks.clone());
+        let subscription = Subscription {
+            created_at: at.wall_ms,
+            stream: source.stream.clone(),
+            transport: opening.transport,
+            offered,
+            candidates: 0,
+        };
+        self.caller_mut(caller)?
+            .subscriptions
+            .insert(source.publisher.clone(), subscription);
+        self.transports.insert(
+            opening.transport,
+            TransportOwner::Subscription {
+                subscriber: caller.connection.clone(),
+                publisher: source.publisher,
+            },
+        );
+        self.command(plane::Command::OpenSubscriber(SubscriberSpec {
+            transport: opening.transport,
+            source: source.transport,
+            local: opening.local,
+            remote: opening.remote,
+            tracks: opening.tracks,
+        }));
+        self.happened(Happening::Subscribed(
+            caller.connection.clone(),
+            source.stream,
+        ));
+        Ok(())
+    }
+
+    /// What `sender` publishes.
+    fn source(&self, caller: &Caller, sender: &str) -> Result<Source, Refusal> {
+        let publisher = self
+            .find_publisher(sender)
+            .and_then(|publisher| self.member(publisher.as_str()));
+        let Some(publisher) = publisher else {
+            return Err(Refusal::UserNotFound {
+                user: owner_in(sender).to_owned(),
+                session: self.id.clone(),
+            });
+        };
+        let connection = publisher.connection().clone();
+        if connection == caller.connection {
+            return Err(Refusal::SelfSubscription);
+        }
+        let Some(publication) = &publisher.publication else {
+            return Err(Refusal::UserNotStreaming {
+                user: connection,
+                session: self.id.clone(),
+            });
+        };
+        Ok(Source {
+            publisher: connection,
+            stream: publication.descriptor.id.clone(),
+            transport: publication.transport,
+            tracks: publication.tracks.clone(),
+        })
+    }
+
+    /// Whose stream, or which participant, `sender` names (section 7.1).
+    fn find_publisher(&self, sender: &str) -> Option<ConnectionId> {
+        let streams = |member: &&super::participant::Participant| {
+            let publication = member.publication.as_ref();
+            publication.is_some_and(|publication| publication.descriptor.id.as_str() == sender)
+        };
+        self.members
+            .iter()
+            .find(streams)
+            .or_else(|| self.member(sender))
+            .or_else(|| self.member(owner_in(sender)))
+            .map(|member| member.connection().clone())
+    }
+
+    fn refuse_subscriber(
+        &self,
+        caller: &Caller,
+        publisher: &ConnectionId,
+        rejection: Rejection,
+        sdp: String,
+    ) -> Refusal {
+        match rejection {
+            Rejection::CodecMissing { codec } => Refusal::CodecMissing {
+                codec,
+                connection: caller.connection.clone(),
+                session: self.id.clone(),
+                publishing: false,
+                sdp,
+            },
+            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
+                Refusal::SubscriberSdp {
+                    subscriber: caller.connection.clone(),
+                    publisher: publisher.clone(),
+                    why: malformed.to_string(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,612 @@
+//! The sockets: handshake, reading, writing, and the end of each (`openvidu-signalling` sections 1.3, 2.5, 4).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::budget::Budget;
+use super::call::{self, Call, CallError};
+use super::envelope::{self, Envelope};
+use super::keep_alive::{Due, KeepAlive};
+use super::notification;
+use super::outbox::{End, Outbox, Outgoing};
+use crate::control::session::{
+    Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId,
+    SocketEnd, SocketId,
+};
+use crate::units::{Random, RemoteAddr, clock};
+
+/// The longest message; session descriptions of many codecs take a tenth.
+const MESSAGE_MAX: usize = 256 * 1024;
+
+/// Requests that may wait for their predecessors; while more come, the socket is not read.
+const WAITING_REQUESTS: usize = 32;
+
+/// `joinRoom` requests that may fail on one socket: applications try once.
+const FAILED_JOINS: u32 = 10;
+
+/// The time in which an accepted handshake must become a socket.
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
+
+/// The time that the close handshake may take.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// The close code of clients that will not come back, and that of those whose reconnection was refused.
+const GRACEFUL: [u16; 2] = [4102, 4101];
+
+/// All open sockets, and the parent of their tasks; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    directory: Directory,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+    stop: CancellationToken,
+}
+
+/// The WebSocket endpoint, on whatever path it is mounted. Requests carry [`RemoteAddr`] as an extension.
+pub fn service(connections: &Connections) -> Router {
+    Router::new()
+        .fallback(upgrade)
+        .with_state(connections.clone())
+}
+
+impl Connections {
+    /// No sockets yet; those to come will join sessions of `directory`.
+    pub fn new(directory: Directory) -> Self {
+        Self {
+            directory,
+            tasks: Arc::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// How many sockets are open.
+    pub fn open(&self) -> usize {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.len()
+    }
+
+    /// Closes every socket, after what waits to be written, and waits for their end: two seconds at most. The
+    /// directory should have been shut down before, so that clients know that they need not come back.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        lock(&self.tasks)
+    }
+}
+
+async fn upgrade(
+    State(connections): State<Connections>,
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let key = match handshake(request.method(), request.headers()) {
+        Ok(key) => key,
+        Err(refused) => return status(refused),
+    };
+    let Some(RemoteAddr(address)) = request.extensions().get::<RemoteAddr>().copied() else {
+        tracing::error!("a request without the client's address has reached signalling");
+        return status(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    if request.extensions().get::<OnUpgrade>().is_none() {
+        return status(StatusCode::UPGRADE_REQUIRED);
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let mut random = Random::system();
+    let socket = connections.directory.new_socket();
+    let peer = Arc::new(Peer {
+        rpc_session: random.alphanumeric(26),
+        outbox: Mutex::default(),
+        close_at: Mutex::default(),
+        to_write: Notify::new(),
+        to_end: Notify::new(),
+    });
+    let joiner = Joiner {
+        socket,
+        final_user_id: random.alphanumeric(16),
+        address,
+    };
+    let directory = connections.directory.clone();
+    let stop = connections.stop.clone();
+    let serve = async move {
+        match tokio::time::timeout(UPGRADE_TIME, upgrade).await {
+            Ok(Ok(upgraded)) => serve(upgraded, directory, peer, joiner, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "upgrade failed"),
+            Err(_) => tracing::debug!("upgrade timed out"),
+        }
+    };
+    let span = tracing::info_span!("socket", id = socket.0);
+    let mut tasks = connections.tasks();
+    while tasks.try_join_next().is_some() {}
+    tasks.spawn(serve.instrument(span));
+    drop(tasks);
+
+    let mut response = status(StatusCode::SWITCHING_PROTOCOLS);
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    response
+}
+
+/// Checks the opening handshake (RFC 6455 section 4.2.1) and yields what is sent back. Every Origin is welcome:
+/// the token decides.
+fn handshake(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
+    let has_word = |name: header::HeaderName, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
+    };
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    let wants_upgrade = method == Method::GET
+        && has_word(header::CONNECTION, "upgrade")
+        && has_word(header::UPGRADE, "websocket");
+    if !wants_upgrade || version.is_some_and(|version| version != "13") {
+        return Err(StatusCode::UPGRADE_REQUIRED);
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .filter(|key| key.len() == 24 && version.is_some())
+        .ok_or(StatusCode::BAD_REQUEST)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+/// An empty response; what concerns the upgrade also says what could be upgraded to (RFC 9110 section 15.5.22).
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    if matches!(
+        status,
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED
+    ) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    response
+}
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Serves one socket until its end, of which its session learns.
+async fn serve(
+    upgraded: Upgraded,
+    directory: Directory,
+    peer: Arc<Peer>,
+    joiner: Joiner,
+    stop: CancellationToken,
+) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(8 * 1024)
+        .max_message_size(Some(MESSAGE_MAX))
+        .max_frame_size(Some(MESSAGE_MAX));
+    let socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let (sink, stream) = socket.split();
+    let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
+    let mut progress = Progress {
+        directory,
+        peer: peer.clone(),
+        socket: joiner.socket,
+        state: RpcState::Fresh,
+        failed_joins: 0,
+    };
+    let mut reader = Reader {
+        peer: peer.clone(),
+        keep_alive: KeepAlive::new(clock::now()),
+        budget: Budget::new(clock::now()),
+        end: SocketEnd::Lost,
+    };
+    let halves = {
+        let reading = reader.run(stream, requests, stop);
+        let writing = peer.write(sink);
+        let answering = progress.run(waiting, joiner.clone());
+        tokio::pin!(reading, writing, answering);
+        let (mut read, mut written) = (None, None);
+        tokio::select! {
+            stream = &mut reading => read = Some(stream),
+            sink = &mut writing => written = Some(sink),
+            // Ends only after the reader, which it is fed by.
+            () = &mut answering => {}
+        }
+        if read.is_none() {
+            // Our close frame is out and the client's is awaited, or nothing can be written any more.
+            read = tokio::time::timeout(CLOSE_TIME, &mut reading).await.ok();
+        } else {
+            // Whoever asks to leave and hangs up shall have left.
+            let _ = tokio::time::timeout(CLOSE_TIME, &mut answering).await;
+        }
+        if written.is_none() && peer.end() != Some(End::Overflow) {
+            peer.close(1000, "");
+            written = tokio::time::timeout(CLOSE_TIME, &mut writing).await.ok();
+        }
+        read.zip(written)
+    };
+    if let RpcState::Joining(session) | RpcState::Joined(session) = progress.state {
+        session.socket_closed(joiner.socket, reader.end).await;
+    }
+    if let Some((stream, sink)) = halves
+        && let Ok(mut socket) = stream.reunite(sink)
+    {
+        let _ = tokio::time::timeout(CLOSE_TIME, discard(socket.get_mut())).await;
+    }
+}
+
+/// Reads what is still on its way: closing a TCP socket with unread data would take back our close frame.
+async fn discard(socket: &mut TokioIo<Upgraded>) {
+    let mut buffer = vec![0; 8 * 1024];
+    let mut left = 4 * MESSAGE_MAX;
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    while let Ok(read @ 1..) = socket.read(&mut buffer).await
+        && left > read
+    {
+        left -= read;
+    }
+}
+
+/// One client, as sessions and its own tasks see it.
+struct Peer {
+    rpc_session: String,
+    outbox: Mutex<Outbox>,
+    /// When the socket is closed unless the client does so first.
+    close_at: Mutex<Option<Instant>>,
+    /// Something is to be written.
+    to_write: Notify,
+    /// The socket is to end, now or at `close_at`.
+    to_end: Notify,
+}
+
+impl Client for Peer {
+    fn reply(&self, id: &RequestId, outcome: Result<&Reply, &Refusal>) {
+        self.send(match outcome {
+            Ok(reply) => call::answer(id, reply, &self.rpc_session),
+            Err(refusal) => CallError::Refused(refusal.clone()).answer(id),
+        });
+    }
+
+    fn notify(&self, notification: &Notification) {
+        self.send(notification::frame(notification));
+    }
+
+    fn close_after(&self, delay: Duration) {
+        *lock(&self.close_at) = clock::now().checked_add(delay);
+        self.to_end.notify_one();
+    }
+}
+
+impl Peer {
+    fn send(&self, text: String) {
+        self.push(Outgoing::Text(text));
+    }
+
+    fn push(&self, frame: Outgoing) {
+        let overflow = {
+            let mut outbox = lock(&self.outbox);
+            outbox.push(frame);
+            outbox.end() == Some(End::Overflow)
+        };
+        self.to_write.notify_one();
+        if overflow {
+            self.to_end.notify_one();
+        }
+    }
+
+    fn close(&self, code: u16, reason: &'static str) {
+        lock(&self.outbox).close(code, reason);
+        self.to_write.notify_one();
+    }
+
+    fn end(&self) -> Option<End> {
+        lock(&self.outbox).end()
+    }
+
+    /// Writes what waits until the end is written or writing fails.
+    async fn write(&self, mut sink: SplitSink<Socket, Message>) -> SplitSink<Socket, Message> {
+        loop {
+            let next = lock(&self.outbox).pop();
+            let written = match next {
+                Some(Outgoing::Text(text)) => sink.feed(Message::text(text)).await,
+                Some(Outgoing::Probe) => sink.feed(Message::Ping(bytes::Bytes::new())).await,
+                None => match self.end() {
+                    Some(End::Close(code, reason)) => {
+                        let frame = CloseFrame {
+                            code: code.into(),
+                            reason: reason.into(),
+                        };
+                        let _ = sink.send(Message::Close(Some(frame))).await;
+                        return sink;
+                    }
+                    Some(End::Overflow) => return sink,
+                    None => match sink.flush().await {
+                        Ok(()) => {
+                            self.to_write.notified().await;
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    },
+                },
+            };
+            if let Err(error) = written {
+                tracing::debug!(%error, "writing ended");
+                return sink;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is valid after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request that waits for its predecessors.
+struct Waiting {
+    id: RequestId,
+    call: Result<Call, CallError>,
+}
+
+/// The half that reads: answers pings at once and queues everything else.
+struct Reader {
+    peer: Arc<Peer>,
+    keep_alive: KeepAlive,
+    budget: Budget,
+    end: SocketEnd,
+}
+
+impl Reader {
+    /// Reads until the socket ends, by whomever.
+    async fn run(
+        &mut self,
+        mut stream: SplitStream<Socket>,
+        requests: mpsc::Sender<Waiting>,
+        stop: CancellationToken,
+    ) -> SplitStream<Socket> {
+        let mut permit = None;
+        loop {
+            let closing = *lock(&self.peer.close_at);
+            let due = self.keep_alive.poll_timeout();
+            let due = closing.map_or(due, |closing| closing.min(due));
+            tokio::select! {
+                free = requests.reserve(), if permit.is_none() => match free {
+                    Ok(free) => permit = Some(free),
+                    Err(_) => return stream,
+                },
+                message = stream.next(), if permit.is_some() => {
+                    let waiting = match message {
+                        Some(Ok(message)) => self.read(message),
+                        Some(Err(error)) => {
+                            self.fail(&error);
+                            return stream;
+                        }
+                        None => return stream,
+                    };
+                    if let (Some(waiting), Some(permit)) = (waiting, permit.take()) {
+                        permit.send(waiting);
+                    }
+                }
+                () = self.peer.to_end.notified() => {
+                    if self.peer.end() == Some(End::Overflow) {
+                        tracing::debug!("the client reads too slowly");
+                        return stream;
+                    }
+                }
+                () = tokio::time::sleep_until(due.into()) => {
+                    if !self.time_out(closing) {
+                        return stream;
+                    }
+                }
+                () = stop.cancelled() => {
+                    self.peer.close(1001, "");
+                    return stream;
+                }
+            }
+        }
+    }
+
+    /// Takes one message; a request that is to be queued comes back.
+    fn read(&mut self, message: Message) -> Option<Waiting> {
+        let now = clock::now();
+        self.keep_alive.heard(now);
+        match message {
+            // After our close frame nothing counts but the client's.
+            Message::Text(_) if self.peer.end().is_some() => None,
+            Message::Text(_) if !self.budget.spend(now) => {
+                self.peer.close(1008, "Too many messages");
+                None
+            }
+            Message::Text(text) => self.request(now, &text),
+            Message::Binary(_) => {
+                self.peer.close(1003, "Binary messages are not supported");
+                None
+            }
+            Message::Close(frame) => {
+                if frame.is_some_and(|frame| GRACEFUL.contains(&frame.code.into())) {
+                    self.end = SocketEnd::ByClient;
+                }
+                None
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+        }
+    }
+
+    /// `ping` and `connect` bypass the queue, so that a slow request never delays a pong.
+    fn request(&mut self, now: Instant, text: &str) -> Option<Waiting> {
+        let envelope = match Envelope::parse(text) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.peer.send(error.answer());
+                return None;
+            }
+        };
+        let Envelope { id, method, params } = envelope;
+        match method.as_str() {
+            "ping" => {
+                let interval = params.get("interval").and_then(Value::as_i64);
+                self.keep_alive.pinged(now, interval);
+                self.peer.send(envelope::pong(&id));
+                None
+            }
+            "connect" => {
+                self.keep_alive.asked();
+                // No RPC session outlives its socket in a form that could be taken up again.
+                self.peer.send(CallError::Reconnection.answer(&id));
+                None
+            }
+            method => {
+                self.keep_alive.asked();
+                let call = call::decode(method, params);
+                Some(Waiting { id, call })
+            }
+        }
+    }
+
+    /// Returns whether the socket lives on.
+    fn time_out(&mut self, closing: Option<Instant>) -> bool {
+        let now = clock::now();
+        if closing.is_some_and(|at| at <= now) {
+            *lock(&self.peer.close_at) = None;
+            self.peer.close(1000, "");
+            return false;
+        }
+        match self.keep_alive.handle_timeout(now) {
+            None => true,
+            Some(Due::Probe) => {
+                self.peer.push(Outgoing::Probe);
+                true
+            }
+            Some(Due::Watchdog) => {
+                let reason = "Close for not receive ping from client";
+                self.peer.close(1000, reason);
+                false
+            }
+            Some(Due::Silence) => {
+                self.peer.close(1001, "");
+                false
+            }
+        }
+    }
+
+    /// Tells the client what was wrong with its frames (RFC 6455 section 7.4.1).
+    fn fail(&mut self, error: &Error) {
+        tracing::debug!(%error, "reading ended");
+        let code = match error {
+            Error::Capacity(_) => 1009,
+            Error::Utf8(_) => 1007,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return,
+            Error::Protocol(_) | Error::AttackAttempt => 1002,
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::WriteBufferFull(_)
+            | Error::Url(_)
+            | Error::Http(_)
+            | Error::HttpFormat(_) => return,
+        };
+        self.peer.close(code, "");
+    }
+}
+
+/// The half that has requests carried out, one after the other.
+struct Progress {
+    directory: Directory,
+    peer: Arc<Peer>,
+    socket: SocketId,
+    state: RpcState,
+    failed_joins: u32,
+}
+
+/// How far an RPC session has come; it joins once.
+enum RpcState {
+    Fresh,
+    /// Whether the session has admitted the socket is not known yet.
+    Joining(Handle),
+    Refused,
+    Joined(Handle),
+}
+
+impl Progress {
+    async fn run(&mut self, mut waiting: mpsc::Receiver<Waiting>, joiner: Joiner) {
+        while let Some(Waiting { id, call }) = waiting.recv().await {
+            let refusal = match (&self.state, call) {
+                (RpcState::Joined(session), Ok(Call::Member(request))) => {
+                    let client = self.peer.clone();
+                    session.request(client, self.socket, id, request).await;
+                    continue;
+                }
+                (RpcState::Joined(_), Ok(Call::Join(join))) => {
+                    Refusal::AlreadyJoined(join.session).into()
+                }
+                (RpcState::Joined(_), Err(error)) => error,
+                (_, Ok(Call::Join(join))) => {
+                    self.join(id, joiner.clone(), join).await;
+                    continue;
+                }
+                (_, Err(error)) if error.method() == Some("joinRoom") => error,
+                (RpcState::Fresh | RpcState::Joining(_), _) => self.not_joined("connection"),
+                (RpcState::Refused, _) => self.not_joined("session information"),
+            };
+            self.peer.send(refusal.answer(&id));
+        }
+    }
+
+    async fn join(&mut self, id: RequestId, joiner: Joiner, join: JoinRoom) {
+        let joined = match self.directory.find(&join.session) {
+            None => {
+                let refusal = Refusal::UnknownSession(join.session);
+                self.peer.reply(&id, Err(&refusal));
+                None
+            }
+            Some(session) => {
+                // Should the socket end meanwhile, the session must learn of it all the same.
+                self.state = RpcState::Joining(session.clone());
+                let client = self.peer.clone();
+                let joined = session.join(client, joiner, id, join).await;
+                joined.then_some(session)
+            }
+        };
+        if let Some(session) = joined {
+            self.state = RpcState::Joined(session);
+            return;
+        }
+        self.state = RpcState::Refused;
+        self.failed_joins += 1;
+        if self.failed_joins >= FAILED_JOINS {
+            self.peer.close(1008, "Too many failed attempts to join");
+        }
+    }
+
+    fn not_joined(&self, what: &'static str) -> CallError {
+        CallError::NotJoined {
+            what,
+            rpc_session: self.peer.rpc_session.clone(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `sendMessage` (`openvidu-signalling` section 8.9).
+
+use serde_json::{Map, Value};
+
+use super::call::CallError;
+use super::params::Params;
+use crate::control::session::command::Signal;
+use crate::control::session::{Refusal, Request};
+
+/// Recipients that one signal may name.
+const RECIPIENTS_MAX: usize = 10_000;
+
+pub(super) fn send_message(mut params: Params) -> Result<Request, CallError> {
+    let message = params.text("message")?;
+    let malformed = || Refusal::SignalMalformed(message.clone());
+    let mut signal: Map<String, Value> = serde_json::from_str(&message).map_err(|_| malformed())?;
+    let mut text = |name: &str| match signal.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(malformed()),
+    };
+    let (data, kind) = (text("data")?, text("type")?);
+    let to = recipients(signal.remove("to")).ok_or(Refusal::SignalRecipientsMalformed)?;
+    Ok(Request::Signal(Signal { to, data, kind }))
+}
+
+fn recipients(to: Option<Value>) -> Option<Vec<String>> {
+    let to = match to {
+        None | Some(Value::Null) => return Some(Vec::new()),
+        Some(Value::Array(to)) if to.len() <= RECIPIENTS_MAX => to,
+        Some(_) => return None,
+    };
+    to.into_iter()
+        .map(|id| match id {
+            Value::String(id) => Some(id),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,529 @@
+//! The listeners and their connections.
+//!
+//! Every connection is a task of its listener's `JoinSet`, every HTTP/2 request one of the proxy's tracker; both end
+//! by cancellation. A connection's permit lives in its stream, so an upgraded WebSocket counts until it closes.
+
+mod body;
+mod stream;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, InvalidHeaderValue};
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::rt::{Executor, Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::certificate::CertificateStore;
+use super::headers;
+use super::limits::{Admission, Full, Limits, accept_pause};
+use super::ports::Services;
+use super::redirect::Redirect;
+use super::routes::{Destination, Entrance, destination};
+use super::tls;
+use body::{InProgress, RequestBody, ResponseBody};
+use stream::GuardedStream;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Where to listen, and what to say there.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses for HTTPS; empty: none.
+    pub https: Vec<SocketAddr>,
+    /// Addresses that redirect to HTTPS; empty: none.
+    pub http: Vec<SocketAddr>,
+    /// Addresses that serve `/openvidu/**` and `/dashboard/**` without TLS; empty: none.
+    pub plain: Vec<SocketAddr>,
+    /// The host of redirects (`DOMAIN_OR_PUBLIC_IP`).
+    pub domain: String,
+    /// The port of redirects (`HTTPS_PORT`).
+    pub https_port: u16,
+    /// `HANOK_TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Limits and time-outs.
+    pub limits: Limits,
+}
+
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// HTTPS.
+    Https,
+    /// The redirect to HTTPS.
+    Http,
+    /// HTTP for neighbours on the same machine.
+    Plain,
+}
+
+impl Listener {
+    /// The keys that move the listener elsewhere.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Https => "HTTPS_PORT",
+            Self::Http => "HTTP_PORT",
+            Self::Plain => "HANOK_PLAIN_LISTEN",
+        }
+    }
+}
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A port cannot be taken.
+    #[error("cannot listen on {address} ({}): {error}{}", listener.key(), advice(error))]
+    Listen {
+        /// What for.
+        listener: Listener,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// TLS refuses its own settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The domain cannot stand in a redirect.
+    #[error("DOMAIN_OR_PUBLIC_IP is no host name: {0}")]
+    Domain(#[from] InvalidHeaderValue),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        "; another process has this port: stop it, choose another port, or keep it and set HANOK_FRONT=off"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "; no interface of this machine has this address"
+    } else {
+        ""
+    }
+}
+
+/// All listeners, bound and waiting.
+#[derive(Debug)]
+pub struct Proxy {
+    sockets: Vec<(Listener, TcpListener)>,
+    shared: Arc<Shared>,
+    tls: Acceptor,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Shared {
+    services: Services,
+    certificates: Arc<CertificateStore>,
+    redirect: Redirect,
+    trusted_proxies: Vec<IpNet>,
+    limits: Limits,
+    admission: Admission,
+    requests: TaskTracker,
+}
+
+/// `TlsAcceptor` does not print.
+#[derive(Clone)]
+struct Acceptor(TlsAcceptor);
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsAcceptor")
+    }
+}
+
+impl Proxy {
+    /// Takes every port of `settings`; must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The first port that cannot be taken; then none is kept.
+    pub fn bind(
+        settings: Settings,
+        certificates: Arc<CertificateStore>,
+        services: Services,
+    ) -> Result<Self, BindError> {
+        let tls = tls::server_config(Arc::clone(&certificates))?;
+        let mut sockets = Vec::new();
+        for (listener, addresses) in [
+            (Listener::Https, &settings.https),
+            (Listener::Http, &settings.http),
+            (Listener::Plain, &settings.plain),
+        ] {
+            for address in addresses {
+                match listen(*address) {
+                    Ok(socket) => sockets.push((listener, socket)),
+                    Err(error) if is_missing_family(&error) && addresses.len() > 1 => {
+                        tracing::info!(%address, "this machine has no such address family: not listening there");
+                    }
+                    Err(error) => {
+                        return Err(BindError::Listen {
+                            listener,
+                            address: *address,
+                            error,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            sockets,
+            tls: Acceptor(TlsAcceptor::from(Arc::new(tls))),
+            shared: Arc::new(Shared {
+                services,
+                certificates,
+                redirect: Redirect::new(&settings.domain, settings.https_port)?,
+                trusted_proxies: settings.trusted_proxies,
+                admission: Admission::new(&settings.limits),
+                limits: settings.limits,
+                requests: TaskTracker::new(),
+            }),
+        })
+    }
+
+    /// The addresses that were really taken; differs from the settings where those say port 0.
+    pub fn addresses(&self) -> impl Iterator<Item = (Listener, SocketAddr)> + '_ {
+        self.sockets
+            .iter()
+            .filter_map(|(listener, socket)| Some((*listener, socket.local_addr().ok()?)))
+    }
+
+    /// Serves until `cancel` is cancelled, then stops accepting, lets requests in progress finish within
+    /// `Limits::shutdown`, and closes what is left. Dropping the future closes everything at once.
+    pub async fn serve(self, cancel: CancellationToken) {
+        let mut listeners = JoinSet::new();
+        for (listener, socket) in self.sockets {
+            let door = Door {
+                listener,
+                tls: self.tls.clone(),
+                shared: Arc::clone(&self.shared),
+            };
+            listeners.spawn(door.accept(socket, cancel.clone()));
+        }
+        while let Some(ended) = listeners.join_next().await {
+            report(ended);
+        }
+        // Their connections are gone, so they are being dropped.
+        let requests = &self.shared.requests;
+        requests.close();
+        if timeout(self.shared.limits.shutdown, requests.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = requests.len(),
+                "HTTP/2 requests outlived their connections"
+            );
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own, so that addresses are never of the mapped kind.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn is_missing_family(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked: that connection is closed, others go on");
+    }
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+struct Door {
+    listener: Listener,
+    tls: Acceptor,
+    shared: Arc<Shared>,
+}
+
+impl Door {
+    async fn accept(self, socket: TcpListener, cancel: CancellationToken) {
+        let mut connections = JoinSet::new();
+        let mut pause = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(ended) = connections.join_next() => report(ended),
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        pause = Duration::ZERO;
+                        if let Some(connection) = self.admit(stream, peer, &cancel) {
+                            connections.spawn(connection);
+                        }
+                    }
+                    Err(error) => {
+                        if pause.is_zero() {
+                            tracing::warn!(%error, listener = ?self.listener, "cannot accept a connection; raise LimitNOFILE if descriptors ran out");
+                        }
+                        pause = accept_pause(&error, pause);
+                        tokio::select! {
+                            () = cancel.cancelled() => break,
+                            () = sleep(pause) => {}
+                        }
+                    }
+                },
+            }
+        }
+        drop(socket);
+        let finish = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        if timeout(self.shared.limits.shutdown, finish).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    fn admit(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        cancel: &CancellationToken,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let shared = &self.shared;
+        let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
+        let permit = match shared.admission.admit(peer.ip(), exempt) {
+            Ok(permit) => permit,
+            Err(Full::Everyone) => {
+                tracing::debug!(%peer, "too many connections: closed");
+                return None;
+            }
+            Err(Full::Source) => {
+                tracing::debug!(%peer, "too many connections from one source: closed");
+                return None;
+            }
+        };
+        // Small messages of signalling must not wait for a full segment; a socket that refuses is closing anyway.
+        let _ = stream.set_nodelay(true);
+        let stream = GuardedStream::new(stream, shared.limits.write_stall, permit);
+        Some(self.clone().connection(stream, peer, cancel.clone()))
+    }
+
+    async fn connection(self, stream: GuardedStream, peer: SocketAddr, cancel: CancellationToken) {
+        match self.listener {
+            Listener::Http | Listener::Plain => {
+                self.http1(TokioIo::new(stream), peer, cancel).await;
+            }
+            Listener::Https => {
+                let handshake =
+                    timeout(self.shared.limits.tls_handshake, self.tls.0.accept(stream));
+                let stream = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    outcome = handshake => match outcome {
+                        Ok(Ok(stream)) => stream,
+                        Ok(Err(error)) => {
+                            tracing::debug!(%peer, %error, "TLS handshake failed");
+                            return;
+                        }
+                        Err(_) => {
+                            tracing::debug!(%peer, "TLS handshake took too long");
+                            return;
+                        }
+                    },
+                };
+                if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+                    self.http2(TokioIo::new(stream), peer, cancel).await;
+                } else {
+                    self.http1(TokioIo::new(stream), peer, cancel).await;
+                }
+            }
+        }
+    }
+
+    async fn http1<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    where
+        S: Read + Write + Unpin + Send + 'static,
+    {
+        let limits = &self.shared.limits;
+        let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_read)
+            .max_headers(limits.headers)
+            .max_header_size(header_bytes)
+            .max_buf_size(header_bytes.saturating_mul(2).max(8192));
+        let door = &self;
+        let service = service_fn(move |request| async move {
+            Ok::<_, Infallible>(door.answer(request, peer).await)
+        });
+        let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = cancel.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "HTTP/1.1 connection failed");
+        }
+    }
+
+    async fn http2<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    where
+        S: Read + Write + Unpin + Send + 'static,
+    {
+        let limits = self.shared.limits.clone();
+        let mut builder = http2::Builder::new(Tracked(self.shared.requests.clone()));
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_streams)
+            .max_header_list_size(limits.header_bytes)
+            // A client that opens and resets streams faster than they are noticed is cut off (RUSTSEC-2024-0003).
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(64)
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .max_send_buf_size(256 * 1024)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10));
+        let (requests, progress) = watch::channel(0_usize);
+        let door = Arc::new(self);
+        let service = service_fn(move |request| {
+            let door = Arc::clone(&door);
+            let in_progress = InProgress::new(&requests);
+            async move {
+                let response = door.answer(request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_progress)))
+            }
+        });
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = cancel.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = idle(progress, &limits) => {
+                connection.as_mut().graceful_shutdown();
+                // A client that does not confirm the farewell is not waited for.
+                timeout(limits.header_read, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "HTTP/2 connection failed");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let entrance = match self.listener {
+            Listener::Http => return self.shared.redirect.answer(request.uri()),
+            Listener::Https => Entrance::Https,
+            Listener::Plain => Entrance::Plain,
+        };
+        let mut response = self.dispatch(request, peer, entrance).await;
+        let hsts = entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
+        headers::harden(response.headers_mut(), hsts);
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        entrance: Entrance,
+    ) -> Response<Body> {
+        let Shared {
+            services,
+            trusted_proxies,
+            limits,
+            ..
+        } = &*self.shared;
+        let service = match destination(entrance, request.uri().path()) {
+            Destination::Signalling => &services.signalling,
+            Destination::Rest => &services.rest,
+            Destination::Page => &services.page,
+            Destination::Nothing => return empty(StatusCode::NOT_FOUND),
+        };
+        let announced = request
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limits.body_bytes) {
+            return empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let remote = headers::remote_addr(peer.ip(), request.headers(), trusted_proxies);
+        request.extensions_mut().insert(remote);
+        let request = request
+            .map(|body| Body::new(RequestBody::new(body, limits.body_bytes, limits.body_idle)));
+        match service.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Ends when no request has been in progress for long enough: at first within the time for a request's head.
+async fn idle(mut in_progress: watch::Receiver<usize>, limits: &Limits) {
+    let mut patience = limits.header_read;
+    while timeout(patience, in_progress.wait_for(|count| *count > 0))
+        .await
+        .is_ok_and(|seen| seen.is_ok())
+    {
+        if in_progress.wait_for(|count| *count == 0).await.is_err() {
+            break;
+        }
+        patience = limits.http2_idle;
+    }
+}
+
+/// Runs the requests of HTTP/2 connections; they end with their connection, which resets them.
+#[derive(Debug, Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, request: F) {
+        self.0.spawn(request);
+    }
+}
+
+#[cfg(test)]
+mod tests;

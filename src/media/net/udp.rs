@@ -1,0 +1,504 @@
+//! UDP sockets that receive in batches (recvmmsg, GRO) and send in GSO runs or batches (sendmmsg).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Messages that one receive call may return.
+pub const RECEIVE_BATCH: usize = quinn_udp::BATCH_SIZE;
+
+/// Bytes of one receive buffer: a whole GRO train.
+const RECEIVE_BUFFER: usize = 65_536;
+
+/// Datagrams of one `sendmmsg`.
+const SEND_BATCH: usize = 32;
+
+/// Most bytes of one GSO run: an IPv4 datagram less its headers.
+const MAX_RUN_BYTES: usize = 65_507;
+
+/// What we ask of the kernel for each direction; it grants what `net.core.*mem_max` allows.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct BatchSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+    /// Answers must name their source: the host has several addresses and the socket is bound to none of them.
+    names_source: bool,
+}
+
+/// One datagram, or several of one size from one sender (GRO).
+#[derive(Debug, Clone, Copy)]
+pub struct Received {
+    /// The sender.
+    pub from: SocketAddr,
+    /// The address of ours that was asked.
+    pub to: Option<IpAddr>,
+    /// Bytes in the buffer.
+    pub len: usize,
+    /// Bytes of each datagram but the last.
+    pub stride: usize,
+}
+
+/// The buffers of one receive call, and what they hold.
+#[derive(Debug)]
+pub struct ReceiveBuffers {
+    bytes: Vec<u8>,
+    meta: [RecvMeta; RECEIVE_BATCH],
+    filled: usize,
+}
+
+impl Default for ReceiveBuffers {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; RECEIVE_BUFFER * RECEIVE_BATCH],
+            meta: [RecvMeta::default(); RECEIVE_BATCH],
+            filled: 0,
+        }
+    }
+}
+
+impl ReceiveBuffers {
+    /// The number of messages that the last receive call returned.
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// Returns whether the last receive call returned nothing.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// What message `index` is.
+    pub fn received(&self, index: usize) -> Received {
+        let meta = &self.meta[index];
+        Received {
+            from: canonical(meta.addr),
+            to: meta.dst_ip.map(|ip| ip.to_canonical()),
+            len: meta.len,
+            stride: if meta.stride == 0 {
+                meta.len
+            } else {
+                meta.stride
+            },
+        }
+    }
+
+    /// Where in [`Self::bytes`] the buffer of message `index` begins.
+    pub const fn offset(index: usize) -> usize {
+        index * RECEIVE_BUFFER
+    }
+
+    /// All buffers.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All buffers, to be decrypted in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// One datagram to send; its bytes lie in a buffer that the caller passes beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The receiver.
+    pub to: SocketAddr,
+    /// The address of ours to send from; the kernel's choice if `None`.
+    pub from: Option<IpAddr>,
+    /// Where its bytes begin.
+    pub start: usize,
+    /// How many they are.
+    pub len: usize,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// Datagrams that the kernel took.
+    pub datagrams: u64,
+    /// Datagrams that it did not take: full buffer, unreachable receiver.
+    pub dropped: u64,
+    /// GSO runs of two or more datagrams.
+    pub runs: u64,
+}
+
+impl BatchSocket {
+    /// Binds `addr`. With `shared`, several sockets of ours may bind it and the kernel spreads senders over them.
+    /// `host_addresses` is how many unicast addresses of that family the host has, loopback aside.
+    ///
+    /// # Errors
+    /// The port is taken, or the address is not ours.
+    pub fn bind(addr: SocketAddr, shared: bool, host_addresses: usize) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from(socket);
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        // Smaller buffers work too; the kernel caps them silently in some versions and refuses in others.
+        let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        let local = socket.local_addr()?;
+        let names_source = local.ip().is_unspecified() && host_addresses > 1;
+        Ok(Self {
+            socket,
+            state,
+            local,
+            names_source,
+        })
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Receives what waits, up to [`RECEIVE_BATCH`] messages, into `buffers`; nothing waiting is no error.
+    ///
+    /// # Errors
+    /// The socket failed; errors about earlier sends are skipped.
+    pub fn receive(&self, buffers: &mut ReceiveBuffers) -> io::Result<()> {
+        buffers.filled = 0;
+        let mut chunks = buffers.bytes.chunks_exact_mut(RECEIVE_BUFFER);
+        let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        match self.state.recv(
+            UdpSockRef::from(&self.socket),
+            &mut slices,
+            &mut buffers.meta,
+        ) {
+            Ok(filled) => {
+                buffers.filled = filled;
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::Interrupted
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::HostUnreachable
+                        | io::ErrorKind::NetworkUnreachable
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends `batch`, whose bytes lie in `bytes`, in order. Neighbours of one size (the last may be shorter) to one
+    /// receiver whose bytes adjoin leave as one GSO run; the rest leaves by `sendmmsg`.
+    pub fn send(&self, bytes: &[u8], batch: &[Outgoing]) -> Sent {
+        let mut sent = Sent::default();
+        let mut singles: usize = 0;
+        let mut at = 0;
+        while at < batch.len() {
+            let run = self.run_length(&batch[at..]);
+            if run > 1 || (self.names_source && batch[at].from.is_some()) {
+                self.send_singles(bytes, &batch[at - singles..at], &mut sent);
+                singles = 0;
+                self.send_run(bytes, &batch[at..at + run], &mut sent);
+            } else {
+                singles += 1;
+            }
+            at += run;
+        }
+        self.send_singles(bytes, &batch[at - singles..at], &mut sent);
+        sent
+    }
+
+    fn run_length(&self, batch: &[Outgoing]) -> usize {
+        let first = batch[0];
+        let most = self
+            .state
+            .max_gso_segments()
+            .min(MAX_RUN_BYTES / first.len.max(1));
+        let mut run = 1;
+        let mut end = first.start + first.len;
+        while run < most {
+            let Some(next) = batch.get(run) else { break };
+            if next.to != first.to
+                || next.from != first.from
+                || next.start != end
+                || next.len > first.len
+            {
+                break;
+            }
+            end += next.len;
+            run += 1;
+            if next.len < first.len {
+                break;
+            }
+        }
+        run
+    }
+
+    fn send_run(&self, bytes: &[u8], run: &[Outgoing], sent: &mut Sent) {
+        let first = run[0];
+        let end = run
+            .iter()
+            .map(|datagram| datagram.start + datagram.len)
+            .max()
+            .unwrap_or(first.start);
+        let transmit = Transmit {
+            destination: first.to,
+            ecn: None,
+            contents: &bytes[first.start..end],
+            segment_size: (run.len() > 1).then_some(first.len),
+            src_ip: first.from.filter(|_| self.names_source),
+        };
+        match self
+            .state
+            .try_send(UdpSockRef::from(&self.socket), &transmit)
+        {
+            Ok(()) => {
+                sent.datagrams += run.len() as u64;
+                sent.runs += u64::from(run.len() > 1);
+            }
+            // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
+            Err(_) if run.len() > 1 => self.send_singles(bytes, run, sent),
+            Err(_) => sent.dropped += 1,
+        }
+    }
+
+    fn send_singles(&self, bytes: &[u8], batch: &[Outgoing], sent: &mut Sent) {
+        for batch in batch.chunks(SEND_BATCH) {
+            self.send_batch(bytes, batch, sent);
+        }
+    }
+
+    fn send_batch(&self, bytes: &[u8], batch: &[Outgoing], sent: &mut Sent) {
+        let contents = |datagram: &Outgoing| &bytes[datagram.start..datagram.start + datagram.len];
+        if let [datagram] = batch {
+            match rustix::net::sendto(
+                &self.socket,
+                contents(datagram),
+                SendFlags::empty(),
+                &datagram.to,
+            ) {
+                Ok(_) => sent.datagrams += 1,
+                Err(_) => sent.dropped += 1,
+            }
+            return;
+        }
+        let addrs: [SocketAddrAny; SEND_BATCH] = std::array::from_fn(|i| {
+            SocketAddrAny::from(batch.get(i).map_or(self.local, |datagram| datagram.to))
+        });
+        let slices: [[IoSlice<'_>; 1]; SEND_BATCH] =
+            std::array::from_fn(|i| [IoSlice::new(batch.get(i).map_or(&[], contents))]);
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; SEND_BATCH] =
+            std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut control = controls.iter_mut();
+        let mut messages: [MMsgHdr<'_>; SEND_BATCH] = std::array::from_fn(|i| {
+            let control = control.next().expect("as many control buffers as messages");
+            MMsgHdr::new_with_addr(&addrs[i], &slices[i], control)
+        });
+        let mut at = 0;
+        while at < batch.len() {
+            match rustix::net::sendmmsg(
+                &self.socket,
+                &mut messages[at..batch.len()],
+                SendFlags::empty(),
+            ) {
+                Ok(taken) if taken > 0 => {
+                    sent.datagrams += taken as u64;
+                    at += taken;
+                }
+                // The error belongs to the first message that was not taken; the rest may still go out.
+                Ok(_) | Err(_) => {
+                    sent.dropped += 1;
+                    at += 1;
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for BatchSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// `addr` with an IPv4-mapped IPv6 address turned into IPv4.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (BatchSocket, BatchSocket) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        (
+            BatchSocket::bind(any, false, 1).unwrap(),
+            BatchSocket::bind(any, false, 1).unwrap(),
+        )
+    }
+
+    fn receive_all(socket: &BatchSocket, expected: usize) -> Vec<Vec<u8>> {
+        let mut buffers = ReceiveBuffers::default();
+        let mut datagrams = Vec::new();
+        while datagrams.len() < expected {
+            let mut fds = [rustix::event::PollFd::new(
+                socket,
+                rustix::event::PollFlags::IN,
+            )];
+            let timeout = rustix::event::Timespec {
+                tv_sec: 5,
+                tv_nsec: 0,
+            };
+            assert_eq!(
+                rustix::event::poll(&mut fds, Some(&timeout)).unwrap(),
+                1,
+                "nothing arrives"
+            );
+            socket.receive(&mut buffers).unwrap();
+            for index in 0..buffers.len() {
+                let received = buffers.received(index);
+                let start = ReceiveBuffers::offset(index);
+                let bytes = &buffers.bytes()[start..start + received.len];
+                datagrams.extend(bytes.chunks(received.stride.max(1)).map(<[u8]>::to_vec));
+            }
+        }
+        datagrams
+    }
+
+    fn batch_of(sizes: &[usize], to: SocketAddr) -> (Vec<u8>, Vec<Outgoing>) {
+        let mut bytes = Vec::new();
+        let mut batch = Vec::new();
+        for (number, &len) in sizes.iter().enumerate() {
+            batch.push(Outgoing {
+                to,
+                from: None,
+                start: bytes.len(),
+                len,
+            });
+            bytes.extend(std::iter::repeat_n(number as u8, len));
+        }
+        (bytes, batch)
+    }
+
+    #[test]
+    fn datagrams_arrive_whole_and_in_order_whatever_their_sizes() {
+        let (sender, receiver) = pair();
+        let sizes = [
+            1200, 1200, 1200, 700, 90, 1100, 1100, 5, 1200, 1201, 1199, 1,
+        ];
+        let (bytes, batch) = batch_of(&sizes, receiver.local_addr());
+        let sent = sender.send(&bytes, &batch);
+        assert_eq!((sent.datagrams, sent.dropped), (sizes.len() as u64, 0));
+        let arrived = receive_all(&receiver, sizes.len());
+        for (number, (datagram, &size)) in arrived.iter().zip(&sizes).enumerate() {
+            assert_eq!(datagram.len(), size, "datagram {number}");
+            assert!(
+                datagram.iter().all(|&byte| byte == number as u8),
+                "datagram {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_train_of_equal_datagrams_leaves_as_one_run() {
+        let (sender, receiver) = pair();
+        let (bytes, batch) = batch_of(&[1000; 20], receiver.local_addr());
+        let sent = sender.send(&bytes, &batch);
+        assert_eq!(sent.datagrams, 20);
+        if sender.state.max_gso_segments() > 1 {
+            assert_eq!(sent.runs, 1);
+        }
+        assert_eq!(receive_all(&receiver, 20).len(), 20);
+    }
+
+    #[test]
+    fn more_datagrams_than_one_batch_all_arrive() {
+        let (sender, receiver) = pair();
+        let sizes: Vec<usize> = (0..100).map(|i| 10 + i).collect();
+        let (bytes, batch) = batch_of(&sizes, receiver.local_addr());
+        assert_eq!(sender.send(&bytes, &batch).datagrams, 100);
+        let arrived = receive_all(&receiver, 100);
+        assert!(
+            arrived
+                .iter()
+                .zip(&sizes)
+                .all(|(datagram, size)| datagram.len() == *size)
+        );
+    }
+
+    #[test]
+    fn an_unreachable_receiver_costs_only_its_own_datagram() {
+        let (sender, receiver) = pair();
+        let (bytes, mut batch) = batch_of(&[10, 20, 30], receiver.local_addr());
+        batch[1].to = SocketAddr::from(([255, 255, 255, 255], 9));
+        let sent = sender.send(&bytes, &batch);
+        assert_eq!((sent.datagrams, sent.dropped), (2, 1));
+        assert_eq!(receive_all(&receiver, 2).len(), 2);
+    }
+
+    #[test]
+    fn a_socket_bound_to_every_address_answers_from_the_address_that_was_asked() {
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        let server = BatchSocket::bind(any, false, 2).unwrap();
+        let port = server.local_addr().port();
+        let client = BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, 1).unwrap();
+        let (bytes, batch) = batch_of(&[4], SocketAddr::from(([127, 0, 0, 77], port)));
+        assert_eq!(client.send(&bytes, &batch).datagrams, 1);
+
+        let mut buffers = ReceiveBuffers::default();
+        let mut fds = [rustix::event::PollFd::new(
+            &server,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(
+            &mut fds,
+            Some(&rustix::event::Timespec {
+                tv_sec: 5,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap();
+        server.receive(&mut buffers).unwrap();
+        let received = buffers.received(0);
+        assert_eq!(received.to, Some(IpAddr::from([127, 0, 0, 77])));
+
+        let answer = [Outgoing {
+            to: received.from,
+            from: received.to,
+            start: 0,
+            len: 4,
+        }];
+        assert_eq!(server.send(&bytes, &answer).datagrams, 1);
+        let mut fds = [rustix::event::PollFd::new(
+            &client,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(
+            &mut fds,
+            Some(&rustix::event::Timespec {
+                tv_sec: 5,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap();
+        client.receive(&mut buffers).unwrap();
+        assert_eq!(
+            buffers.received(0).from,
+            SocketAddr::from(([127, 0, 0, 77], port))
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! ICE-lite (RFC 8445 sections 2.5 and 7.3): we answer checks, send none, and are always controlled.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::DropReason;
+use crate::media::sdp::IceCredentials;
+use crate::media::stun::{
+    AttributeType, Class, Fingerprint, IntegrityKey, Message, Method, Writer,
+};
+
+/// Without an authenticated check for so long the peer is gone (RFC 7675 section 5.1 has the same figure).
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+
+/// Validated paths kept per transport; the least recently checked one gives way.
+const MAX_PATHS: usize = 8;
+
+/// Once the chosen path has not been heard for so long, authentic media from another validated path shows where the
+/// peer is: Firefox never nominates again when a NAT gives it another port.
+const MEDIA_MOVES_AFTER: Duration = Duration::from_secs(1);
+
+/// The same for a valid check without nomination; longer than the interval between two checks of Firefox.
+const CHECK_MOVES_AFTER: Duration = Duration::from_secs(7);
+
+/// Attributes of a check that need no 420 (RFC 8489 section 6.3.1).
+const KNOWN: [AttributeType; 5] = [
+    AttributeType::USERNAME,
+    AttributeType::MESSAGE_INTEGRITY,
+    AttributeType::PRIORITY,
+    AttributeType::USE_CANDIDATE,
+    AttributeType::MESSAGE_INTEGRITY_SHA256,
+];
+
+/// Unknown attributes that a 420 names at most.
+const MAX_UNKNOWN: usize = 8;
+
+/// The worker's socket, or a TCP connection of its.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Link(pub u32);
+
+/// Where a packet came from and an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path {
+    /// The socket or connection.
+    pub link: Link,
+    /// The address of ours that was asked, where the socket listens on several.
+    pub local: Option<IpAddr>,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Validated {
+    path: Path,
+    checked_at: Instant,
+    heard_at: Instant,
+    nominated: bool,
+}
+
+/// What to do after a check.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Send this back on the same path.
+    Answer(Vec<u8>),
+    /// The peer claims to be controlled, which only we may be: send this back.
+    RoleConflict(Vec<u8>),
+    /// Say nothing.
+    Silence(DropReason),
+}
+
+/// Our side of ICE for one transport.
+#[derive(Debug)]
+pub(super) struct Agent {
+    ufrag: String,
+    key: IntegrityKey,
+    paths: Vec<Validated>,
+    chosen: Option<Path>,
+    alive_since: Instant,
+}
+
+impl Agent {
+    pub(super) fn new(now: Instant, local: IceCredentials) -> Self {
+        Self {
+            key: IntegrityKey::short_term(&local.pwd),
+            ufrag: local.ufrag,
+            paths: Vec::new(),
+            chosen: None,
+            alive_since: now,
+        }
+    }
+
+    /// The time of silence begins anew, as for a peer that has only just learnt of us.
+    pub(super) fn restart_silence(&mut self, now: Instant) {
+        self.alive_since = self.alive_since.max(now);
+    }
+
+    /// When the peer counts as gone.
+    pub(super) fn deadline(&self) -> Instant {
+        self.alive_since + SILENCE
+    }
+
+    /// When the first valid check arrived is for the caller to remember; whether one has, is known here.
+    pub(super) fn is_validated(&self, path: &Path) -> bool {
+        self.paths.iter().any(|known| known.path == *path)
+    }
+
+    /// Where to send: the path that the peer chose.
+    pub(super) const fn chosen(&self) -> Option<Path> {
+        self.chosen
+    }
+
+    /// Authentic media has arrived from a validated path.
+    pub(super) fn hear(&mut self, now: Instant, path: &Path) {
+        if let Some(known) = self.paths.iter_mut().find(|known| known.path == *path) {
+            known.heard_at = now;
+        }
+        if self.chosen.is_some_and(|chosen| chosen != *path)
+            && self.has_fallen_silent(now, MEDIA_MOVES_AFTER)
+        {
+            self.chosen = Some(*path);
+        }
+    }
+
+    /// Checks a Binding request and decides what is said to it (RFC 8445 section 7.3).
+    pub(super) fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Verdict {
+        let Ok(message) = Message::parse(packet) else {
+            return Verdict::Silence(DropReason::MalformedStun);
+        };
+        if message.method() != Method::BINDING || message.class() != Class::Request {
+            return Verdict::Silence(DropReason::UnexpectedStun);
+        }
+        // An error to a stranger would make us a reflector.
+        if !message.username().is_some_and(|name| self.is_ours(name)) {
+            return Verdict::Silence(DropReason::UnknownUfrag);
+        }
+        if message.fingerprint() != Fingerprint::Valid || !message.is_authentic(&self.key) {
+            return Verdict::Silence(DropReason::UnauthenticStun);
+        }
+        if message.has(AttributeType::ICE_CONTROLLED) {
+            return Verdict::RoleConflict(self.refuse(&message, 487));
+        }
+        if message.unknown_attributes(&KNOWN).next().is_some() {
+            return Verdict::Answer(self.refuse(&message, 420));
+        }
+        self.validate(now, path, message.has(AttributeType::USE_CANDIDATE));
+        Verdict::Answer(self.accept(&message, path.remote))
+    }
+
+    fn is_ours(&self, username: &str) -> bool {
+        username
+            .split_once(':')
+            .is_some_and(|(ufrag, _)| ufrag == self.ufrag)
+    }
+
+    fn validate(&mut self, now: Instant, path: Path, nominated: bool) {
+        self.alive_since = now;
+        self.paths
+            .retain(|known| known.path == path || now < known.checked_at + SILENCE);
+        match self.paths.iter_mut().find(|known| known.path == path) {
+            Some(known) => {
+                known.checked_at = now;
+                known.heard_at = now;
+                known.nominated |= nominated;
+            }
+            None => {
+                self.make_room();
+                self.paths.push(Validated {
+                    path,
+                    checked_at: now,
+                    heard_at: now,
+                    nominated,
+                });
+            }
+        }
+        if nominated || (self.chosen.is_some() && self.has_fallen_silent(now, CHECK_MOVES_AFTER)) {
+            self.chosen = Some(path);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.paths.len() < MAX_PATHS {
+            return;
+        }
+        let oldest = self
+            .paths
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| Some(known.path) != self.chosen)
+            .min_by_key(|(_, known)| (known.nominated, known.checked_at))
+            .map(|(index, _)| index);
+        if let Some(index) = oldest {
+            self.paths.swap_remove(index);
+        }
+    }
+
+    /// Whether the chosen path has not been heard for `limit`, or is no longer valid.
+    fn has_fallen_silent(&self, now: Instant, limit: Duration) -> bool {
+        self.paths
+            .iter()
+            .find(|known| Some(known.path) == self.chosen)
+            .is_none_or(|chosen| now >= chosen.heard_at + limit)
+    }
+
+    fn accept(&self, request: &Message<'_>, from: SocketAddr) -> Vec<u8> {
+        self.answer(request, Class::Success, |writer| {
+            let ip = from.ip().to_canonical();
+            writer.xor_mapped_address(SocketAddr::new(ip, from.port()));
+        })
+    }
+
+    fn refuse(&self, request: &Message<'_>, code: u16) -> Vec<u8> {
+        self.answer(request, Class::Error, |writer| {
+            writer.error_code(code);
+            if code == 420 {
+                writer.unknown_attributes(request.unknown_attributes(&KNOWN).take(MAX_UNKNOWN));
+            }
+        })
+    }
+
+    fn answer(
+        &self,
+        request: &Message<'_>,
+        class: Class,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        let mut buffer = [0; 128];
+        let mut writer = Writer::new(
+            &mut buffer,
+            class,
+            request.method(),
+            request.transaction_id(),
+        );
+        body(&mut writer);
+        writer.integrity(&self.key);
+        writer.fingerprint();
+        let len = writer
+            .finish()
+            .expect("the longest answer, a 420 with eight attributes, has 80 bytes");
+        buffer.get(..len).unwrap_or_default().to_vec()
+    }
+}

@@ -1,0 +1,74 @@
+// Debian's own Chromium and Firefox, headless, with made-up cameras. ICE settings are left as they come.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import puppeteer from "puppeteer-core";
+
+export const BROWSERS = ["chromium", "firefox"];
+
+const LAUNCH = {
+  chromium: {
+    browser: "chrome",
+    executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--mute-audio",
+      "--ignore-certificate-errors",
+      "--autoplay-policy=no-user-gesture-required",
+      "--use-fake-device-for-media-stream",
+      "--use-fake-ui-for-media-stream",
+    ],
+  },
+  firefox: {
+    browser: "firefox",
+    executablePath: process.env.FIREFOX_BIN ?? "/usr/bin/firefox-esr",
+    extraPrefsFirefox: {
+      "media.navigator.streams.fake": true,
+      "media.navigator.permission.disabled": true,
+      "media.autoplay.default": 0,
+      "media.volume_scale": "0.0",
+    },
+  },
+};
+
+/** Launches browsers when they are first asked for and keeps them for the whole run. */
+export class Browsers {
+  #launched = new Map();
+
+  get(kind) {
+    if (!this.#launched.has(kind)) this.#launched.set(kind, launch(kind));
+    return this.#launched.get(kind);
+  }
+
+  async close() {
+    for (const launching of this.#launched.values()) {
+      const launched = await launching.catch(() => null);
+      if (!launched) continue;
+      await Promise.race([launched.browser.close().catch(() => {}), sleep(5000, null, { ref: false })]);
+      launched.browser.process()?.kill("SIGKILL");
+      await rm(launched.profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    }
+    this.#launched.clear();
+  }
+}
+
+async function launch(kind) {
+  const profile = await mkdtemp(join(tmpdir(), `hanok-${kind}-`));
+  const browser = await puppeteer.launch({
+    ...LAUNCH[kind],
+    headless: true,
+    acceptInsecureCerts: true,
+    userDataDir: profile,
+    protocolTimeout: 30_000,
+    defaultViewport: { width: 1000, height: 700 },
+  });
+  return { browser, profile, version: await browser.version() };
+}

@@ -1,0 +1,14 @@
+// Every scenario, in the order in which they run. A scenario has a name, a function that gets the stage, and:
+//   offer: who offers when somebody subscribes (HANOK_SUBSCRIBE_OFFER)   browsers: which it uses
+//   needs: "veth" or "host", where only one world will do                full: only in the long lane
+
+import { calls } from "./calls.mjs";
+import { changes } from "./changes.mjs";
+import { network } from "./network.mjs";
+import { page } from "./page.mjs";
+import { rest } from "./rest.mjs";
+import { signals } from "./signals.mjs";
+import { shutdown } from "./shutdown.mjs";
+import { tokens } from "./tokens.mjs";
+
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...rest, ...network, ...page, ...shutdown];

@@ -1,0 +1,24 @@
+// What a daemon looks like after all calls are over.
+
+import { assert, until } from "../expect.mjs";
+
+// How much resident memory may stay after a whole run: what the allocator keeps for next time.
+const RSS_KEPT_MIB = 32;
+const DESCRIPTORS_KEPT = 4;
+
+/** Checks that everything has been given back, then ends the daemon. */
+export async function leftovers(daemon) {
+  assert.deepEqual(await daemon.sessions(), []);
+  const { rss, descriptors } = daemon.start;
+  await until("file descriptors are given back", async () => {
+    const open = await daemon.descriptors();
+    return open <= descriptors + DESCRIPTORS_KEPT || assert.fail(`${open}, at the start ${descriptors}`);
+  });
+  await until("memory is given back", async () => {
+    const resident = await daemon.rss();
+    return resident <= rss + RSS_KEPT_MIB || assert.fail(`${resident.toFixed(1)} MiB, at the start ${rss.toFixed(1)} MiB`);
+  });
+  console.log(`     ${daemon.keys.HANOK_SUBSCRIBE_OFFER} offers: ${rss.toFixed(1)} MiB at the start, ${(await daemon.rss()).toFixed(1)} MiB now`);
+  assert.equal(await daemon.stop(), 0);
+  assert.deepEqual(daemon.complaints(), []);
+}
