@@ -1,9 +1,13 @@
 //! The entry of every fuzz target: one function per decoder, which feeds it bytes from outside and panics where a
 //! promise of it is broken. `fuzz/` calls them, and `tests/corpora.rs` replays the committed corpora through them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
+use crate::config::fake::FakeMachine;
+use crate::config::{self, Options, dotenv};
 use crate::media::rtp::rtcp::{Compound, Packet};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket, descriptor, retransmission};
 use crate::media::sdp::{
@@ -14,7 +18,8 @@ use crate::media::stun::{self, AttributeType, IntegrityKey, Message};
 use crate::media::transport::srtp::{
     MAX_OVERHEAD, Profile, Receiver, Sender, client_halves, server_halves,
 };
-use crate::media::turn::server::Server;
+use crate::media::transport::{Identity, Input, Link, Output, Path, Transport};
+use crate::media::turn::Server;
 use crate::testing::t0;
 use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Random};
 
@@ -22,7 +27,7 @@ use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadTyp
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("stun", stun),
     ("stun_server", stun_server),
     ("srtp", srtp),
@@ -32,6 +37,8 @@ pub const TARGETS: [Target; 9] = [
     ("sdp_answer_publisher", sdp_answer_publisher),
     ("sdp_answer_subscriber", sdp_answer_subscriber),
     ("sdp_accept_answer", sdp_accept_answer),
+    ("client_hello", client_hello),
+    ("dotenv", dotenv),
 ];
 
 /// The largest UDP payload.
@@ -88,6 +95,97 @@ pub fn stun_server(bytes: &[u8]) {
         None,
         "an answer to an answer is a loop"
     );
+}
+
+/// What an unproved peer may say to a transport: datagrams, each behind its length in two bytes, from an address that
+/// ICE has validated. Nothing is answered elsewhere, and nobody is connected without a certificate.
+pub fn client_hello(bytes: &[u8]) {
+    static IDENTITY: OnceLock<Arc<Identity>> = OnceLock::new();
+    let identity = IDENTITY.get_or_init(|| Arc::new(Identity::generate().expect("a certificate")));
+    let path = Path {
+        link: Link(0),
+        local: None,
+        remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
+    };
+    let mut transport = Transport::new(
+        t0(),
+        IceCredentials {
+            ufrag: "ours".into(),
+            pwd: ICE_PASSWORD.into(),
+        },
+        None,
+        identity,
+    );
+    assert_eq!(
+        transport.handle_input(t0(), path, &mut ice_check()),
+        Input::Handled
+    );
+    assert!(transport.is_validated(&path));
+    let mut rest = bytes;
+    while let Some((len, tail)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes(*len)).min(tail.len());
+        let (datagram, tail) = tail.split_at(len);
+        rest = tail;
+        // STUN could end the path, and is a target of its own.
+        if datagram.first().is_some_and(|first| *first > 3) {
+            let input = transport.handle_input(t0(), path, &mut datagram.to_vec());
+            assert!(matches!(input, Input::Handled | Input::Dropped(_)));
+        }
+        while let Some(output) = transport.poll_output() {
+            match output {
+                Output::Transmit { path: to, .. } => assert_eq!(to, path),
+                Output::Connected { .. } => panic!("connected to nobody"),
+                Output::Failed(_) => {}
+            }
+        }
+    }
+    assert_eq!(transport.path(), None);
+}
+
+/// A nominating check for the transport that [`client_hello`] talks to.
+fn ice_check() -> Vec<u8> {
+    let mut buffer = vec![0; 256];
+    let mut writer = stun::Writer::new(
+        &mut buffer,
+        stun::Class::Request,
+        stun::Method::BINDING,
+        stun::TransactionId([1; 12]),
+    );
+    writer.attribute(AttributeType::USERNAME, b"ours:theirs");
+    writer.attribute(AttributeType::PRIORITY, &[0, 0, 1, 0]);
+    writer.attribute(AttributeType::ICE_CONTROLLING, &[1; 8]);
+    writer.attribute(AttributeType::USE_CANDIDATE, &[]);
+    writer.integrity(&IntegrityKey::short_term(ICE_PASSWORD));
+    writer.fingerprint();
+    let len = writer.finish().expect("256 bytes are enough");
+    buffer.truncate(len);
+    buffer
+}
+
+/// A `.env` file: every line is accounted for, and the whole configuration is judged without a panic.
+pub fn dotenv(bytes: &[u8]) {
+    let read = dotenv::parse(bytes);
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    for (key, entry) in &read.entries {
+        assert!((1..=lines).contains(&entry.line));
+        assert_eq!(key.trim(), key);
+        assert!(!key.is_empty() && !key.contains('=') && !entry.value.contains('\n'));
+    }
+    assert!(read.entries.len() + read.faults.len() <= lines);
+    assert!(read.faults.iter().all(|fault| fault.line <= lines));
+
+    let file = PathBuf::from("/etc/hanok/.env");
+    let machine = FakeMachine {
+        files: BTreeMap::from([(file.clone(), bytes.to_vec())]),
+        ..FakeMachine::default()
+    };
+    let options = Options {
+        env_file: Some(file),
+        dev: false,
+    };
+    if let Err(report) = config::load(&machine, &options) {
+        assert!(!report.problems.is_empty());
+    }
 }
 
 /// SRTP and SRTCP under all profiles: nothing without the key is opened, and whatever can be sealed comes back.
@@ -236,8 +334,9 @@ pub fn sdp_answer_publisher(bytes: &[u8]) {
         let offering =
             offer_subscriber(&publishing.tracks, "cname", &mut random, &local_transport());
         well_formed(&offering.offer, &text);
+        // A client is never ICE-lite; but for that our own reader must understand what we write.
         let read_back = answer_subscriber(
-            &offering.offer,
+            &offering.offer.replace("a=ice-lite\r\n", ""),
             &publishing.tracks,
             "cname",
             &mut random,

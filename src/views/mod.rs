@@ -1,3 +1,4 @@
 //! Plain structs of what is shown: no behaviour, only fields and their JSON form.
 
+pub mod media;
 pub mod openvidu;

@@ -25,9 +25,9 @@ pub struct Report {
 impl Report {
     /// Reports on the packets `base`, `base + 1`, …: each with the time of its arrival in microseconds since any epoch
     /// that stays the same, or `None`. `count` is the running number of the report. Returns the report and how many
-    /// packets it covers; `None` if there is none to begin with or the first is missing.
+    /// packets it covers; `None` if none of the first [`MAX_REPORTED`] arrived.
     pub fn new(base: SeqNo, arrivals: &[Option<i64>], count: u8) -> Option<(Self, usize)> {
-        let first = (*arrivals.first()?)?;
+        let first = *arrivals.iter().take(MAX_REPORTED).flatten().next()?;
         let reference = first.div_euclid(REFERENCE_TICK_US);
         // Times are kept in the ticks that the wire has, so that rounding does not accumulate.
         let mut last_tick = reference * (REFERENCE_TICK_US / TYPE_TCC_DELTA_SCALE_FACTOR);
@@ -171,9 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn a_report_begins_with_a_packet_that_arrived() {
+    fn a_report_needs_one_packet_that_arrived() {
         assert_eq!(Report::new(SeqNo(0), &[], 0), None);
-        assert_eq!(Report::new(SeqNo(0), &[None, Some(1)], 0), None);
+        assert_eq!(Report::new(SeqNo(0), &[None; 3], 0), None);
+        assert_eq!(
+            write_and_read(7, &[None, Some(64_250)]),
+            (vec![None, Some(64_250)], 2)
+        );
     }
 
     #[test]
@@ -191,7 +195,7 @@ mod tests {
             steps in prop::collection::vec(prop::option::weighted(0.8, -20_000_i64..200_000), 0..500),
         ) {
             let mut at = start;
-            let mut arrivals = vec![Some(start)];
+            let mut arrivals = vec![None, Some(start)];
             arrivals.extend(steps.into_iter().map(|step| step.map(|step| { at = (at + step).max(start); at })));
             let (read, covered) = write_and_read(base, &arrivals);
             prop_assert_eq!(covered, arrivals.len().min(MAX_REPORTED));

@@ -1,0 +1,529 @@
+//! One transport on which a browser sends, its tracks, and the transports that receive them.
+
+use std::time::{Duration, Instant};
+
+use super::arrival_log::ArrivalLog;
+use super::consumer::{Consumer, MAX_HEADER_LEN, Stamp, Verdict};
+use super::history::PassedOn;
+use super::ntp::{self, Moment};
+use super::producer::{Arrival, Producer, Stream};
+use super::router::{Outbox, Sink, TransportKey};
+use crate::media::rtp::RtpPacket;
+use crate::media::rtp::rtcp::{Compound, NackedSequences, Packet};
+use crate::units::{Bitrate, Extension, MediaKind, Random, SeqNo, Ssrc, Track};
+
+/// Transport-wide feedback is sent this often, as Chromium does; every other report once in [`TICKS`] of these.
+const TICK: Duration = Duration::from_millis(100);
+const TICKS: u32 = 10;
+/// A transport that sends nothing for this long gets and causes no reports.
+const IDLE: Duration = Duration::from_secs(2);
+/// Most sequence numbers that are read of one NACK packet.
+const MAX_NACKED_READ: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Source {
+    key: TransportKey,
+    /// What it is told to send at most.
+    limit: Option<Bitrate>,
+    pub(crate) producers: Vec<Producer>,
+    /// Sorted by key.
+    pub(crate) destinations: Vec<Destination>,
+    /// What each extension id means. Bundled media sections agree on them (RFC 8843 section 10).
+    extensions: [Option<Extension>; 16],
+    arrival_log: Option<ArrivalLog>,
+    last_packet: Option<Instant>,
+    next_tick: Option<Instant>,
+    tick: u32,
+    /// Scratch space for NACKs.
+    lost: Vec<SeqNo>,
+    cname: String,
+}
+
+/// A transport on which a browser receives.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) key: TransportKey,
+    is_connected: bool,
+    pub(crate) consumers: Vec<Consumer>,
+    transport_wide: SeqNo,
+}
+
+impl Source {
+    pub(crate) fn new(
+        key: TransportKey,
+        tracks: &[Track],
+        max_receive: Option<Bitrate>,
+        min_receive: Option<Bitrate>,
+        random: &mut Random,
+    ) -> Self {
+        let mut extensions = [None; 16];
+        for (extension, id) in tracks.iter().flat_map(|track| track.extensions.iter()) {
+            if let Some(meaning) = extensions.get_mut(usize::from(id)) {
+                *meaning = Some(extension);
+            }
+        }
+        Self {
+            key,
+            // A minimum above the maximum wins: below it the user wants no video at all.
+            limit: max_receive.map(|max| max.max(min_receive.unwrap_or_default())),
+            producers: tracks
+                .iter()
+                .enumerate()
+                .map(|(index, track)| Producer::new(index, track))
+                .collect(),
+            destinations: Vec::new(),
+            extensions,
+            arrival_log: tracks
+                .iter()
+                .any(|track| track.feedback.transport_cc)
+                .then(ArrivalLog::default),
+            last_packet: None,
+            next_tick: None,
+            tick: 0,
+            lost: Vec::new(),
+            cname: random.alphanumeric(16),
+        }
+    }
+
+    /// Adds a transport that receives those of our tracks that `tracks` names.
+    pub(crate) fn add_destination(
+        &mut self,
+        key: TransportKey,
+        tracks: &[Track],
+        random: &mut Random,
+    ) {
+        let destination = Destination {
+            key,
+            is_connected: false,
+            consumers: tracks
+                .iter()
+                .filter_map(|track| self.consumer(track, random))
+                .collect(),
+            transport_wide: SeqNo(0),
+        };
+        let index = self
+            .destinations
+            .partition_point(|destination| destination.key < key);
+        self.destinations.insert(index, destination);
+    }
+
+    /// The subscriber has answered: `tracks` are left.
+    pub(crate) fn set_tracks(&mut self, key: TransportKey, tracks: &[Track], random: &mut Random) {
+        let Some(index) = self.destination(key) else {
+            return;
+        };
+        let mut old = std::mem::take(&mut self.destinations[index].consumers);
+        let consumers = tracks
+            .iter()
+            .filter_map(
+                |track| match old.iter().position(|consumer| consumer.is_for(track)) {
+                    Some(index) => {
+                        let mut consumer = old.swap_remove(index);
+                        consumer.renegotiate(track, random);
+                        Some(consumer)
+                    }
+                    None => self.consumer(track, random),
+                },
+            )
+            .collect();
+        self.destinations[index].consumers = consumers;
+    }
+
+    fn consumer(&self, track: &Track, random: &mut Random) -> Option<Consumer> {
+        self.producers
+            .iter()
+            .position(|producer| producer.kind == track.kind && producer.codec == track.codec)
+            .map(|producer| Consumer::new(producer, track, random))
+    }
+
+    pub(crate) fn remove_destination(&mut self, key: TransportKey) {
+        if let Some(index) = self.destination(key) {
+            self.destinations.remove(index);
+        }
+    }
+
+    fn destination(&self, key: TransportKey) -> Option<usize> {
+        self.destinations
+            .binary_search_by_key(&key, |destination| destination.key)
+            .ok()
+    }
+
+    /// The subscriber's transport is up: its video needs a key frame now.
+    pub(crate) fn connected(&mut self, now: Instant, key: TransportKey) {
+        let Some(index) = self.destination(key) else {
+            return;
+        };
+        let destination = &mut self.destinations[index];
+        destination.is_connected = true;
+        for consumer in &destination.consumers {
+            if let Some(producer) = self.producers.get_mut(consumer.producer) {
+                producer.request_key_frame(now);
+            }
+        }
+    }
+
+    /// Takes in one opened packet from the publisher.
+    pub(crate) fn receive(&mut self, moment: Moment, bytes: &[u8]) -> Option<Arrival> {
+        let packet = RtpPacket::parse(bytes).ok()?;
+        let mut mid = None;
+        let mut passed_on = PassedOn::default();
+        for (id, data) in packet.extensions() {
+            let meaning = self.extensions.get(usize::from(id)).copied().flatten();
+            match (meaning, data) {
+                (Some(Extension::Mid), _) => mid = Some(data),
+                (Some(Extension::TransportCc), &[high, low, ..]) => {
+                    if let Some(log) = &mut self.arrival_log {
+                        // 292,000 years fit.
+                        let at = moment.since.as_micros() as i64;
+                        log.record(SeqNo(u16::from_be_bytes([high, low])), at);
+                    }
+                }
+                (Some(Extension::AudioLevel), &[level]) => passed_on.audio_level = Some(level),
+                (Some(Extension::VideoOrientation), &[orientation]) => {
+                    passed_on.video_orientation = Some(orientation);
+                }
+                (Some(Extension::PlayoutDelay), &[a, b, c]) => {
+                    passed_on.playout_delay = Some([a, b, c]);
+                }
+                _ => {}
+            }
+        }
+        if self.next_tick.is_none() {
+            self.next_tick = Some(moment.now);
+            self.tick = 0;
+        }
+        self.last_packet = Some(moment.now);
+
+        let (index, stream, is_new) = self.route(&packet, mid)?;
+        self.producers
+            .get_mut(index)?
+            .receive(moment, stream, is_new, &packet, passed_on)
+    }
+
+    /// Finds the track of a packet: by its source, else by mid and payload type (RFC 8843 section 9.2), which the source
+    /// then keeps. The third value says that the source is new.
+    fn route(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        mid: Option<&[u8]>,
+    ) -> Option<(usize, Stream, bool)> {
+        let ssrc = packet.header.ssrc;
+        for (index, producer) in self.producers.iter().enumerate() {
+            if let Some(stream) = producer.stream(ssrc) {
+                return Some((index, stream, false));
+            }
+        }
+        let mut candidates = self
+            .producers
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, producer)| mid.is_none_or(|mid| producer.mid.as_bytes() == mid))
+            .filter_map(|(index, producer)| {
+                let stream = producer.stream_by_payload_type(packet.header.payload_type)?;
+                Some((index, producer, stream))
+            });
+        let (index, producer, stream) = candidates.next()?;
+        if candidates.next().is_some() {
+            return None;
+        }
+        producer
+            .latch(ssrc, stream)
+            .then_some((index, stream, true))
+    }
+
+    /// Sends what has arrived to everybody, one destination after the other.
+    pub(crate) fn forward(&mut self, moment: Moment, arrivals: &[Arrival], sink: &mut impl Sink) {
+        let now = moment.now;
+        let abs_send_time = ntp::abs_send_time(moment.since);
+        let Self {
+            producers,
+            destinations,
+            ..
+        } = self;
+        for destination in destinations {
+            if !destination.is_connected {
+                continue;
+            }
+            for arrival in arrivals {
+                let Some(consumer) = destination
+                    .consumers
+                    .iter_mut()
+                    .find(|consumer| consumer.producer == arrival.producer)
+                else {
+                    continue;
+                };
+                let Some(producer) = producers.get_mut(arrival.producer) else {
+                    continue;
+                };
+                let Some(stored) = producer.history.get(now, arrival.seq) else {
+                    continue;
+                };
+                let clock_rate = producer.codec.clock_rate();
+                match consumer.admit(now, arrival, stored.info.timestamp, clock_rate) {
+                    Verdict::Drop => {}
+                    Verdict::NeedKeyFrame => producer.key_frames.request_again(now),
+                    Verdict::Forward(seq) => {
+                        let stamp = Stamp {
+                            abs_send_time,
+                            transport_wide: destination.transport_wide,
+                        };
+                        let max_len = MAX_HEADER_LEN + stored.payload.len();
+                        let sent = sink.send_rtp(destination.key, max_len, |out| {
+                            consumer.write(out, seq, &stored, stamp)
+                        });
+                        if sent {
+                            consumer.sent(now, &stored);
+                            destination.transport_wide = destination.transport_wide.plus(1);
+                        } else {
+                            consumer.stats.refused += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads RTCP that came from the publisher.
+    pub(crate) fn handle_publisher_rtcp(&mut self, now: Instant, datagram: &[u8]) {
+        for packet in Compound::new(datagram) {
+            if let Packet::SenderReport { ssrc, info, .. } = packet
+                && let Some(producer) = self
+                    .producers
+                    .iter_mut()
+                    .find(|producer| producer.ssrc == Some(ssrc))
+            {
+                producer.sender_report(now, info);
+            }
+        }
+    }
+
+    /// Reads RTCP that came from the subscriber `key`.
+    pub(crate) fn handle_subscriber_rtcp(
+        &mut self,
+        moment: Moment,
+        key: TransportKey,
+        datagram: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let Some(index) = self.destination(key) else {
+            return;
+        };
+        let Self {
+            producers,
+            destinations,
+            ..
+        } = self;
+        let destination = &mut destinations[index];
+        // Several NACKs of one datagram share the bound.
+        let mut nacks_left = MAX_NACKED_READ;
+        for packet in Compound::new(datagram) {
+            match packet {
+                Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
+                    for block in blocks {
+                        if let Some(consumer) = destination.consumer(block.ssrc) {
+                            consumer.receiver_report(moment.now, &block);
+                        }
+                    }
+                }
+                Packet::Nack { media, lost } => {
+                    destination.retransmit(moment, producers, media, lost, &mut nacks_left, sink);
+                }
+                Packet::PictureLossIndication { media } => {
+                    destination.request_key_frame(moment.now, producers, media);
+                }
+                Packet::FullIntraRequest { sources } => {
+                    for media in sources {
+                        destination.request_key_frame(moment.now, producers, media);
+                    }
+                }
+                Packet::SourceDescription { .. }
+                | Packet::Goodbye { .. }
+                | Packet::ReceiverEstimatedMaximumBitrate { .. }
+                | Packet::TransportWide { .. }
+                | Packet::Other { .. } => {}
+            }
+        }
+    }
+
+    /// Asks the publisher for what is due: missing packets and key frames.
+    pub(crate) fn flush_requests(&mut self, now: Instant, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        if self.request_deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        for producer in &mut self.producers {
+            let lost = &mut self.lost;
+            outbox.write(self.key, |writer| {
+                producer.write_requests(now, our_ssrc, lost, writer);
+            });
+        }
+    }
+
+    /// Reports whose time has come.
+    pub(crate) fn handle_timeout(&mut self, moment: Moment, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let now = moment.now;
+        self.flush_requests(now, our_ssrc, outbox);
+        if self.next_tick.is_none_or(|at| now < at) {
+            return;
+        }
+        let is_idle = self
+            .last_packet
+            .is_none_or(|at| now.saturating_duration_since(at) >= IDLE);
+        if is_idle {
+            self.next_tick = None;
+            return;
+        }
+        self.next_tick = Some(now + TICK);
+        let slot = self.tick % TICKS;
+        self.tick = self.tick.wrapping_add(1);
+
+        self.write_transport_wide(our_ssrc, outbox);
+        if slot == 0 {
+            self.write_receiver_report(now, our_ssrc, outbox);
+        }
+        for destination in &mut self.destinations {
+            // Spread over the second, so that a large room's reports are not one burst.
+            if destination.is_connected && destination.key.0 % TICKS == slot {
+                destination.write_sender_reports(now, &self.producers, &self.cname, outbox);
+            }
+        }
+    }
+
+    fn write_transport_wide(&mut self, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let Some(log) = &mut self.arrival_log else {
+            return;
+        };
+        let Some(media) = self.producers.iter().find_map(|producer| producer.ssrc) else {
+            return;
+        };
+        while let Some(report) = log.take_report() {
+            outbox.write(self.key, |writer| {
+                writer.transport_wide(our_ssrc, media, &report);
+            });
+        }
+    }
+
+    fn write_receiver_report(&mut self, now: Instant, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let Self {
+            key,
+            limit,
+            producers,
+            cname,
+            ..
+        } = self;
+        outbox.write(*key, |writer| {
+            let blocks = producers
+                .iter_mut()
+                .filter_map(|producer| producer.report_block(now));
+            writer
+                .receiver_report(our_ssrc, blocks)
+                .canonical_name(our_ssrc, cname);
+            let is_limited = producers.iter().any(|producer| producer.feedback.remb);
+            if let Some(limit) = limit.filter(|_| is_limited) {
+                let video = producers
+                    .iter()
+                    .filter(|producer| producer.kind == MediaKind::Video)
+                    .filter_map(|producer| producer.ssrc);
+                writer.receiver_estimated_maximum_bitrate(our_ssrc, limit, video);
+            }
+        });
+    }
+
+    /// When there is something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.request_deadline()
+            .into_iter()
+            .chain(self.next_tick)
+            .min()
+    }
+
+    fn request_deadline(&self) -> Option<Instant> {
+        self.producers.iter().filter_map(Producer::deadline).min()
+    }
+}
+
+impl Destination {
+    fn consumer(&mut self, ssrc: Ssrc) -> Option<&mut Consumer> {
+        self.consumers
+            .iter_mut()
+            .find(|consumer| consumer.ssrc == ssrc)
+    }
+
+    fn request_key_frame(&mut self, now: Instant, producers: &mut [Producer], media: Ssrc) {
+        let Some(consumer) = self.consumer(media) else {
+            return;
+        };
+        if consumer.kind() != MediaKind::Video {
+            return;
+        }
+        consumer.stats.key_frame_requests += 1;
+        if let Some(producer) = producers.get_mut(consumer.producer) {
+            producer.request_key_frame(now);
+        }
+    }
+
+    fn retransmit(
+        &mut self,
+        moment: Moment,
+        producers: &[Producer],
+        media: Ssrc,
+        lost: NackedSequences<'_>,
+        nacks_left: &mut usize,
+        sink: &mut impl Sink,
+    ) {
+        let abs_send_time = ntp::abs_send_time(moment.since);
+        let key = self.key;
+        let mut transport_wide = self.transport_wide;
+        let Some(consumer) = self.consumer(media) else {
+            return;
+        };
+        let Some(producer) = producers.get(consumer.producer) else {
+            return;
+        };
+        if !consumer.feedback().nack {
+            return;
+        }
+        for seq in lost {
+            let Some(left) = nacks_left.checked_sub(1) else {
+                break;
+            };
+            *nacks_left = left;
+            let stamp = Stamp {
+                abs_send_time,
+                transport_wide,
+            };
+            let may_go_on =
+                consumer.retransmit(moment.now, producer, seq, stamp, |max_len, write| {
+                    let sent = sink.send_rtp(key, max_len, write);
+                    if sent {
+                        transport_wide = transport_wide.plus(1);
+                    }
+                    sent
+                });
+            if !may_go_on {
+                break;
+            }
+        }
+        self.transport_wide = transport_wide;
+    }
+
+    fn write_sender_reports(
+        &mut self,
+        now: Instant,
+        producers: &[Producer],
+        cname: &str,
+        outbox: &mut Outbox,
+    ) {
+        outbox.write(self.key, |writer| {
+            for consumer in &mut self.consumers {
+                let report = producers
+                    .get(consumer.producer)
+                    .and_then(|producer| consumer.sender_report(now, producer));
+                if let Some(info) = report {
+                    writer
+                        .sender_report(consumer.ssrc, info)
+                        .canonical_name(consumer.ssrc, cname);
+                }
+            }
+        });
+    }
+}

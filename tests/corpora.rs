@@ -1,0 +1,171 @@
+//! Replays the committed fuzz corpora, and mutations of them, through the entries of the fuzz targets: what fuzzing
+//! needs a nightly compiler for stays checked on stable.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use hanok::testing::fuzz::TARGETS;
+use hanok::units::Random;
+
+const MUTATIONS: u64 = 2_000;
+
+macro_rules! replayed {
+    ($($target:ident),* $(,)?) => {
+        /// The targets that have a test below.
+        const REPLAYED: &[&str] = &[$(stringify!($target)),*];
+
+        $(
+            #[test]
+            fn $target() {
+                replay(stringify!($target));
+            }
+        )*
+    };
+}
+
+replayed!(
+    stun,
+    stun_server,
+    srtp,
+    rtp,
+    descriptor,
+    rtcp,
+    sdp_answer_publisher,
+    sdp_answer_subscriber,
+    sdp_accept_answer,
+    client_hello,
+    dotenv,
+);
+
+#[test]
+fn every_target_is_replayed_and_has_a_fuzz_target() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(
+        targets,
+        REPLAYED.iter().map(|name| (*name).to_owned()).collect()
+    );
+    assert_eq!(targets, names_in(&root.join("corpus")));
+    assert_eq!(targets, names_in(&root.join("fuzz_targets")));
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder)
+        .expect("the folder is committed")
+        .map(|entry| entry.expect("a readable folder").path())
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+fn replay(target: &str) {
+    let (_, entry) = TARGETS
+        .iter()
+        .find(|(name, _)| *name == target)
+        .expect("a target");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut names: Vec<_> = names_in(&folder).into_iter().collect();
+    names.sort();
+    assert!(!names.is_empty());
+    let corpus: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| fs::read(folder.join(name)).expect("a readable file"))
+        .collect();
+    for (index, (name, seed)) in names.iter().zip(&corpus).enumerate() {
+        check(*entry, seed, || format!("{target}/{name}"));
+        for mutation in 0..MUTATIONS {
+            let mut random = Random::seeded(mutation << 16 | index as u64);
+            let mutated = mutate(seed, &corpus, &mut random);
+            check(*entry, &mutated, || {
+                format!("{target}/{name}, mutation {mutation}")
+            });
+        }
+    }
+}
+
+fn check(entry: fn(&[u8]), bytes: &[u8], name: impl Fn() -> String) {
+    if catch_unwind(AssertUnwindSafe(|| entry(bytes))).is_err() {
+        panic!("{}: {:?}", name(), String::from_utf8_lossy(bytes));
+    }
+}
+
+/// One to four changes of the kinds that libFuzzer makes.
+fn mutate(seed: &[u8], corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=below(random, 4) {
+        let (from, to) = range(&bytes, random);
+        match below(random, 9) {
+            0 => change_byte(&mut bytes, random, |byte, random| {
+                byte ^ 1 << below(random, 8)
+            }),
+            1 => change_byte(&mut bytes, random, |_, random| {
+                [0, 1, 0x7f, 0x80, 0xff][below(random, 5)]
+            }),
+            2 => change_byte(&mut bytes, random, |byte, random| {
+                byte.wrapping_add([1, 255][below(random, 2)])
+            }),
+            3 => bytes.truncate(to),
+            4 => drop(bytes.drain(from..to)),
+            5 => {
+                let copy = bytes[from..to].to_vec();
+                bytes.splice(from..from, copy);
+            }
+            6 => {
+                let mut noise = vec![0; 1 + below(random, 16)];
+                random.fill(&mut noise);
+                bytes.splice(from..from, noise);
+            }
+            7 => {
+                let other = &corpus[below(random, corpus.len())];
+                let (other_from, other_to) = range(other, random);
+                bytes.splice(from..to, other[other_from..other_to].iter().copied());
+            }
+            _ => change_line(&mut bytes, random),
+        }
+    }
+    bytes
+}
+
+fn change_byte(bytes: &mut [u8], random: &mut Random, change: impl Fn(u8, &mut Random) -> u8) {
+    if !bytes.is_empty() {
+        let at = below(random, bytes.len());
+        bytes[at] = change(bytes[at], random);
+    }
+}
+
+/// Drops, repeats or moves a line.
+fn change_line(bytes: &mut Vec<u8>, random: &mut Random) {
+    let mut lines: Vec<Vec<u8>> = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
+    if lines.is_empty() {
+        return;
+    }
+    let line = lines.remove(below(random, lines.len()));
+    for _ in 0..below(random, 3) {
+        let at = below(random, lines.len() + 1);
+        lines.insert(at, line.clone());
+    }
+    *bytes = lines.concat();
+}
+
+fn range(bytes: &[u8], random: &mut Random) -> (usize, usize) {
+    let (a, b) = (
+        below(random, bytes.len() + 1),
+        below(random, bytes.len() + 1),
+    );
+    (a.min(b), a.max(b))
+}
+
+fn below(random: &mut Random, limit: usize) -> usize {
+    (random.u64() % limit as u64) as usize
+}
