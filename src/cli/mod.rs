@@ -1,1 +1,256 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
+
+mod check_config;
+mod print_config;
+mod sample_env;
+mod serve;
+mod version;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Machine, Options};
+
+/// Exit status of success.
+pub const EXIT_SUCCESS: u8 = 0;
+/// Exit status of everything that has no status of its own.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit status of a wrong command line (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+/// Exit status of a configuration that cannot be used (`EX_CONFIG`).
+pub use crate::config::report::EXIT_CONFIG;
+
+/// hanok: one daemon that is a whole OpenVidu 2 deployment.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hanok",
+    version = version::TEXT,
+    about = "One daemon that is a whole OpenVidu 2 deployment: signalling, REST, SFU, STUN/TURN, HTTPS",
+    after_help = "Exit status: 0 success, 64 wrong usage, 78 configuration error, 1 anything else.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    #[command(
+        long_about = "Runs the daemon in the foreground, until SIGTERM or SIGINT.\n\n\
+                      The configuration is read from --env-file, else $DOTENV_PATH, else /etc/hanok/.env, else \
+                      /opt/openvidu/.env; the process environment wins over the file."
+    )]
+    Serve(ServeArguments),
+    /// Report every problem of the configuration at once, with its line and what to write instead
+    CheckConfig(FileArguments),
+    /// Print the effective value of every key and where it comes from, secrets masked
+    PrintConfig(FileArguments),
+    /// Print our version and the OpenVidu release that clients are told
+    Version(version::Arguments),
+    /// Print etc/hanok.env
+    #[command(hide = true)]
+    SampleEnv,
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArguments {
+    /// Read this .env file instead of looking for one
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArguments {
+    #[command(flatten)]
+    file: FileArguments,
+    /// Try it out: no file needed, https://127.0.0.1:4443, self-signed certificate, secret MY_SECRET, no HTTP
+    /// redirect, TURN on 3478, state in a temporary folder
+    #[arg(long)]
+    dev: bool,
+}
+
+impl FileArguments {
+    fn options(self) -> Options {
+        Options {
+            env_file: self.env_file,
+            dev: false,
+        }
+    }
+}
+
+/// What is left to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing: end with this status.
+    Exit(u8),
+    /// Run the daemon with this configuration. The log is set up and tells it already.
+    Serve(Box<Config>),
+}
+
+/// Where a subcommand prints to.
+#[derive(Debug)]
+pub struct Terminal<O, E> {
+    /// Results.
+    pub out: O,
+    /// Problems.
+    pub err: E,
+}
+
+/// Carries out the command line `arguments`, the program's name first.
+///
+/// # Errors
+/// Printing failed.
+pub fn run<O: Write, E: Write>(
+    arguments: impl IntoIterator<Item = OsString>,
+    machine: &dyn Machine,
+    terminal: &mut Terminal<O, E>,
+) -> io::Result<Action> {
+    let command = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line.command,
+        Err(error) if error.use_stderr() => {
+            write!(terminal.err, "{}", error.render())?;
+            return Ok(Action::Exit(EXIT_USAGE));
+        }
+        Err(help) => {
+            write!(terminal.out, "{}", help.render())?;
+            return Ok(Action::Exit(EXIT_SUCCESS));
+        }
+    };
+    match command {
+        Command::Serve(arguments) => serve::run(arguments, machine, terminal),
+        Command::CheckConfig(arguments) => {
+            check_config::run(arguments.options(), machine, terminal).map(Action::Exit)
+        }
+        Command::PrintConfig(arguments) => {
+            print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
+        }
+        Command::Version(arguments) => {
+            version::run(&arguments, &mut terminal.out).map(Action::Exit)
+        }
+        Command::SampleEnv => sample_env::run(&mut terminal.out).map(Action::Exit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fake::FakeMachine;
+    use crate::config::layers::OPENVIDU_FILE;
+
+    /// Runs a command line; returns the status (255 for serve), standard output and standard error.
+    fn hanok(arguments: &str, file: &str) -> (u8, String, String) {
+        let mut machine = FakeMachine::default();
+        if !file.is_empty() {
+            machine
+                .files
+                .insert(OPENVIDU_FILE.into(), file.as_bytes().to_vec());
+        }
+        let arguments = std::iter::once("hanok").chain(arguments.split_whitespace());
+        let mut terminal = Terminal {
+            out: Vec::new(),
+            err: Vec::new(),
+        };
+        let action = run(arguments.map(OsString::from), &machine, &mut terminal)
+            .expect("a vector takes everything");
+        let status = match action {
+            Action::Exit(status) => status,
+            Action::Serve(_) => 255,
+        };
+        let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
+        (status, text(terminal.out), text(terminal.err))
+    }
+
+    const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_exits_64_and_help_exits_0() {
+        for wrong in [
+            "",
+            "swerve",
+            "serve --port 5",
+            "version extra",
+            "check-config --env-file",
+        ] {
+            let (status, out, err) = hanok(wrong, "");
+            assert_eq!(status, EXIT_USAGE, "{wrong}");
+            assert!(out.is_empty() && err.contains("--help"), "{wrong}: {err}");
+        }
+        for help in ["--help", "-h", "serve --help", "--version"] {
+            let (status, out, err) = hanok(help, "");
+            assert_eq!(status, EXIT_SUCCESS, "{help}");
+            assert!(out.contains("hanok") && err.is_empty(), "{help}: {out}");
+        }
+        let (_, out, _) = hanok("--help", "");
+        assert!(out.contains("check-config") && !out.contains("sample-env"));
+    }
+
+    #[test]
+    fn check_config_exits_78_with_the_report_or_0() {
+        let (status, out, err) = hanok("check-config", "HTTPS_PORT=x\n");
+        assert_eq!(status, EXIT_CONFIG);
+        assert!(out.is_empty());
+        assert!(err.contains("/opt/openvidu/.env:1: HTTPS_PORT=x"), "{err}");
+        assert!(err.contains("OPENVIDU_SECRET") && err.contains("DOMAIN_OR_PUBLIC_IP"));
+
+        let (status, out, err) = hanok("check-config", GOOD);
+        assert_eq!((status, err.as_str()), (EXIT_SUCCESS, ""));
+        assert!(out.contains("/opt/openvidu/.env"), "{out}");
+
+        let file = format!("{GOOD}REDIRECT_WWW=true\n");
+        let (status, _, err) = hanok("check-config", &file);
+        assert_eq!(status, EXIT_SUCCESS);
+        assert!(err.contains("REDIRECT_WWW has no effect yet"), "{err}");
+    }
+
+    #[test]
+    fn print_config_shows_every_key_with_its_origin_and_no_secret() {
+        let (status, out, _) = hanok("print-config", GOOD);
+        assert_eq!(status, EXIT_SUCCESS);
+        assert!(!out.contains("0123456789abcdef"));
+        assert!(out.contains("OPENVIDU_SECRET=********"), "{out}");
+        assert!(out.contains("DOMAIN_OR_PUBLIC_IP=example.com"), "{out}");
+        assert!(out.contains("HTTPS_PORT=443"), "{out}");
+        assert!(out.contains("/opt/openvidu/.env:1"), "{out}");
+        let (status, out, err) = hanok("print-config", "");
+        assert_eq!((status, out.as_str()), (EXIT_CONFIG, ""));
+        assert!(err.contains("no .env file was read"), "{err}");
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_exits_78() {
+        let (status, _, err) = hanok("check-config --env-file /none", GOOD);
+        assert_eq!(status, EXIT_CONFIG);
+        assert!(err.contains("/none"), "{err}");
+    }
+
+    #[test]
+    fn version_names_both_releases() {
+        let (status, out, _) = hanok("version", "");
+        assert_eq!(status, EXIT_SUCCESS);
+        assert_eq!(out, format!("hanok {}\n", version::TEXT));
+        let (_, out, _) = hanok("version --json", "");
+        let json: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+        assert_eq!(json["hanok"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(json["openvidu"], crate::OPENVIDU_VERSION);
+    }
+
+    #[test]
+    fn sample_env_prints_the_sample_file() {
+        let (status, out, _) = hanok("sample-env", "");
+        assert_eq!(status, EXIT_SUCCESS);
+        assert_eq!(out, crate::config::sample::sample());
+    }
+}

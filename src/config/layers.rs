@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ::config::{ConfigError, Map, Source, Value, ValueKind};
+use ::config::{ConfigError, Map, Source, Value};
 
 use crate::config::dotenv::{self, DotEnv};
 use crate::config::key::{About, Effect, Empty, Key};
@@ -105,7 +105,7 @@ impl<'a> Reading<'a> {
                     .filter_map(|(name, value)| {
                         let origin = value.origin().map(str::to_owned);
                         let text = value.into_string().ok()?;
-                        Some((name, Setting { text, origin }))
+                        Some((from_layer_name(name), Setting { text, origin }))
                     })
                     .collect();
             }
@@ -419,13 +419,12 @@ impl Source for EnvFile {
             .iter()
             .map(|(key, entry)| {
                 let origin = self.origin(entry.line);
-                (key.clone(), Value::new(Some(&origin), entry.value.clone()))
+                (
+                    layer_name(key),
+                    Value::new(Some(&origin), entry.value.clone()),
+                )
             })
             .collect())
-    }
-
-    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        put(cache, self.collect()?)
     }
 }
 
@@ -453,22 +452,28 @@ impl Source for ProcessEnvironment {
         Ok(self
             .variables
             .iter()
-            .map(|(name, value)| (name.clone(), Value::new(Some(&origin), value.clone())))
+            .map(|(name, value)| (layer_name(name), Value::new(Some(&origin), value.clone())))
             .collect())
-    }
-
-    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        put(cache, self.collect()?)
     }
 }
 
-/// Puts values under exactly their names: the crate would read `server.port` as a path into a table.
-fn put(cache: &mut Value, values: Map<String, Value>) -> Result<(), ConfigError> {
-    match &mut cache.kind {
-        ValueKind::Table(table) => {
-            table.extend(values);
-            Ok(())
-        }
-        _ => Err(ConfigError::Message("the layers are no table".to_owned())),
+/// Marks a name that must reach the merged map as it is.
+const VERBATIM: char = '%';
+
+/// `name` as the `config` crate has to see it. It takes `server.port` and `a[0]` for paths into tables and lists; what
+/// does not read as a path stays whole, and no path begins with [`VERBATIM`].
+fn layer_name(name: &str) -> String {
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        name.to_owned()
+    } else {
+        format!("{VERBATIM}{name}")
+    }
+}
+
+/// The reverse of [`layer_name`].
+fn from_layer_name(name: String) -> String {
+    match name.strip_prefix(VERBATIM) {
+        Some(name) => name.to_owned(),
+        None => name,
     }
 }

@@ -19,6 +19,9 @@ pub mod settings;
 pub mod validate;
 pub mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use layers::{Options, load};
 pub use report::{Effective, Loaded, Misconfigured, Note, Problem, Report};
 pub use service::{Machine, ThisMachine};

@@ -749,11 +749,24 @@ pub fn header_value(text: &str) -> Result<String, Refusal> {
         .map_err(|_| Refusal::NotHeaderValue)
 }
 
-/// Log levels per module.
+/// Log levels: one for all, and `module=level` pairs. A word that is no level would be taken for a module.
 pub fn log_levels(text: &str) -> Result<String, Refusal> {
-    tracing_subscriber::filter::Targets::from_str(text)
-        .map(|_| text.to_owned())
-        .map_err(|_| Refusal::NotLogLevels)
+    let is_level = |level: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(level))
+    };
+    let is_directive = |directive: &str| match directive.split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(directive),
+    };
+    if text.split(',').all(is_directive)
+        && tracing_subscriber::filter::Targets::from_str(text).is_ok()
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(Refusal::NotLogLevels)
+    }
 }
 
 /// `OPENVIDU_EDITION`, kept as written.

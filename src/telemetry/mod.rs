@@ -1,1 +1,6 @@
 //! Logs and counters.
+
+pub mod counters;
+pub mod log;
+
+pub use counters::{Counter, Counters};

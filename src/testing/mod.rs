@@ -1,6 +1,7 @@
 //! What tests share: the start of time, strategies, the simulated network.
 
 pub mod fuzz;
+pub mod net;
 
 use std::time::Instant;
 

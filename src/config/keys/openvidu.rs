@@ -83,7 +83,7 @@ pub(crate) static OPENVIDU_SECRET: Key<Option<Secret>> = Key {
     parse: validate::openvidu_secret,
     about: About {
         name: "OPENVIDU_SECRET",
-        doc: "The password of the REST API and the dashboard (user OPENVIDUAPP). Letters, digits, hyphen and underscore; 16 characters or more. Make one with: openssl rand -hex 24",
+        doc: "The password of the REST API and the dashboard (user OPENVIDUAPP). Letters, digits, hyphen and underscore; 16 characters or more. `openssl rand -hex 24` makes one.",
         secret: true,
         accepts: &["abc-DEF_123"],
         refuses: &["", "with blank", "sécret", "a$b"],

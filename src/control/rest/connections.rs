@@ -26,7 +26,7 @@ pub(super) async fn create(
 ) -> Result<Json<view::Connection>, Refusal> {
     let path = path(&session);
     // The session comes first: an unknown one is 404 even with a bad body.
-    if !session_exists(&api, &session).await {
+    if api.directory.find(&session).is_none() {
         return Err(StatusCode::NOT_FOUND.into());
     }
     let members = body::parse(&headers, &body, &path)?;
@@ -103,11 +103,6 @@ fn status_of_one(error: LookupError) -> StatusCode {
 /// What the error object calls a session's connections.
 pub(super) fn path(session: &str) -> String {
     format!("{}/{session}/connection", super::sessions::PATH)
-}
-
-/// Asks for a connection that cannot exist, since that answer costs no listing.
-pub(super) async fn session_exists(api: &Api, session: &str) -> bool {
-    api.directory.connection(session, "").await != Err(LookupError::UnknownSession)
 }
 
 /// The `WEBRTC` members of section 6.1; members of other types of connection are ignored.

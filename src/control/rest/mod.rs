@@ -16,6 +16,8 @@ mod authentication;
 mod body;
 mod certificate_page;
 mod configuration;
+#[cfg(test)]
+mod conformance;
 mod connections;
 mod cors;
 mod error;

@@ -60,7 +60,10 @@ pub(super) async fn close(State(api): State<Api>, Path(session): Path<String>) -
 }
 
 /// The rules of section 5.1.
-fn properties(given: Members<'_>, settings: &Settings) -> Result<SessionProperties, Invalid> {
+pub(super) fn properties(
+    given: Members<'_>,
+    settings: &Settings,
+) -> Result<SessionProperties, Invalid> {
     let media_mode = one_of(given, "mediaMode", ["ROUTED", "RELAYED"])?;
     let recording_mode = one_of(given, "recordingMode", ["MANUAL", "ALWAYS"])?;
     let forced_video_codec = match given.string("forcedVideoCodec")? {

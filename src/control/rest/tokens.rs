@@ -47,7 +47,7 @@ pub(super) async fn create(
             PATH,
         )
     };
-    if !connections::session_exists(&api, session).await {
+    if api.directory.find(session).is_none() {
         return Err(unknown().into());
     }
     let mut properties = connections::properties(given, &api.settings)

@@ -221,6 +221,18 @@ impl Proxy {
         while let Some(ended) = listeners.join_next().await {
             report(ended);
         }
+        // Their connections are gone, so they are being dropped.
+        let requests = &self.shared.requests;
+        requests.close();
+        if timeout(self.shared.limits.shutdown, requests.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = requests.len(),
+                "HTTP/2 requests outlived their connections"
+            );
+        }
     }
 }
 

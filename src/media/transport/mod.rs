@@ -82,13 +82,15 @@ pub enum DropReason {
     ReplayedMedia,
     /// Media with a wrong tag.
     UnauthenticMedia,
+    /// Media of more sources than one peer may have.
+    TooManySsrcs,
     /// The transport has ended.
     Ended,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownProtocol,
         Self::MalformedStun,
         Self::UnexpectedStun,
@@ -100,6 +102,7 @@ impl DropReason {
         Self::MalformedMedia,
         Self::ReplayedMedia,
         Self::UnauthenticMedia,
+        Self::TooManySsrcs,
         Self::Ended,
     ];
 }
@@ -449,6 +452,7 @@ impl Transport {
             Err(UnprotectError::Malformed) => Input::Dropped(DropReason::MalformedMedia),
             Err(UnprotectError::Replayed) => Input::Dropped(DropReason::ReplayedMedia),
             Err(UnprotectError::NotAuthentic) => Input::Dropped(DropReason::UnauthenticMedia),
+            Err(UnprotectError::TooManySsrcs) => Input::Dropped(DropReason::TooManySsrcs),
         }
     }
 

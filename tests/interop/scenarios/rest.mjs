@@ -17,8 +17,9 @@ export const rest = [
         const openVidu = new OpenVidu(url, daemon.secret);
         const session = await openVidu.createSession({ customSessionId: "from-node" });
         assert.equal(session.sessionId, "from-node");
-        // Creating it again is how applications find out that it exists.
-        assert.equal((await openVidu.createSession({ customSessionId: "from-node" })).sessionId, "from-node");
+        // Creating it again is how another process of the application gets at it.
+        const elsewhere = new OpenVidu(url, daemon.secret);
+        assert.equal((await elsewhere.createSession({ customSessionId: "from-node" })).sessionId, "from-node");
 
         const connection = await session.createConnection({ role: OpenViduRole.MODERATOR, data: "server says Ünïcode" });
         assert.match(connection.token, new RegExp(`^wss://${stage.world.address}:\\d+\\?sessionId=from-node&token=tok_[A-Z][A-Za-z0-9]{15}$`));
@@ -41,8 +42,9 @@ export const rest = [
         await session.close();
         await ann.event("sessionDisconnected", { reason: "sessionClosedByServer" });
         assert.deepEqual(await daemon.sessions(), []);
-        assert.equal(await openVidu.fetch(), true);
-        assert.deepEqual(openVidu.activeSessions, []);
+        assert.equal(await openVidu.fetch(), false, "this client has closed it itself");
+        assert.equal(await elsewhere.fetch(), true, "the other one hears of it now");
+        assert.deepEqual([openVidu.activeSessions, elsewhere.activeSessions], [[], []]);
       }
     },
   },

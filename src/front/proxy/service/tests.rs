@@ -1,1 +1,620 @@
+//! The listeners over loopback, with foreign TLS, HTTP and WebSocket clients.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn as client;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tower::util::BoxCloneSyncService;
+
+use super::*;
+use crate::front::proxy::certificate::service::self_signed;
+use crate::units::{RemoteAddr, clock};
+
+/// Whatever a test waits for comes within this, or not at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running proxy whose services say who they are.
+struct Running {
+    addresses: Vec<(Listener, SocketAddr)>,
+    certificates: Arc<CertificateStore>,
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    fn start(limits: Limits) -> Self {
+        Self::start_trusting(limits, Vec::new())
+    }
+
+    fn start_trusting(limits: Limits, trusted_proxies: Vec<IpNet>) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let certificates = Arc::new(CertificateStore::new(certificate(state.path())));
+        let anywhere = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+        let settings = Settings {
+            https: anywhere.clone(),
+            http: anywhere.clone(),
+            plain: anywhere,
+            domain: "call.example".to_owned(),
+            https_port: 443,
+            trusted_proxies,
+            limits,
+        };
+        let services = Services {
+            rest: BoxCloneSyncService::new(Router::new().fallback(rest)),
+            signalling: BoxCloneSyncService::new(Router::new().fallback(echo)),
+            page: BoxCloneSyncService::new(Router::new().fallback(async || "page")),
+        };
+        let proxy = Proxy::bind(settings, Arc::clone(&certificates), services).unwrap();
+        let addresses = proxy.addresses().collect();
+        let shared = Arc::clone(&proxy.shared);
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(proxy.serve(cancel.clone()));
+        Self {
+            addresses,
+            certificates,
+            shared,
+            cancel,
+            tasks,
+        }
+    }
+
+    fn address(&self, listener: Listener) -> SocketAddr {
+        let (_, address) = self
+            .addresses
+            .iter()
+            .find(|(kind, _)| *kind == listener)
+            .unwrap();
+        *address
+    }
+
+    async fn tcp(&self, listener: Listener) -> TcpStream {
+        TcpStream::connect(self.address(listener)).await.unwrap()
+    }
+
+    async fn tls(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        let stream = self.tcp(Listener::Https).await;
+        let config = self.client(rustls::ALL_VERSIONS, alpn);
+        TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("localhost").unwrap(), stream)
+            .await
+            .unwrap()
+    }
+
+    fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&[u8]],
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let served = self.certificates.current();
+        roots.add(served.chain()[0].clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config
+    }
+
+    /// Sends `text` to a listener without TLS and returns everything until it closes the connection.
+    async fn raw(&self, listener: Listener, text: &str) -> String {
+        let mut stream = self.tcp(listener).await;
+        stream.write_all(text.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+
+    async fn stop(mut self) {
+        self.cancel.cancel();
+        let ended = timeout(PATIENCE, self.tasks.join_next()).await.unwrap();
+        ended.unwrap().unwrap();
+        assert_eq!(self.shared.admission.open(), 0, "every permit is returned");
+    }
+}
+
+fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()))
+}
+
+fn certificate(state: &Path) -> crate::front::proxy::Certificate {
+    let others = ["127.0.0.1".to_owned(), "::1".to_owned()];
+    self_signed(state, "localhost", &others, now()).unwrap()
+}
+
+async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    // A reset after the answer is an end as well.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes))
+        .await
+        .expect("the connection is closed");
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Says whom it sees and how long the body was, or 413 if the body failed.
+async fn rest(request: axum::extract::Request) -> Response<Body> {
+    let RemoteAddr(remote) = *request.extensions().get::<RemoteAddr>().unwrap();
+    match to_bytes(request.into_body(), usize::MAX).await {
+        Ok(body) => Response::new(Body::from(format!("rest {remote} {}", body.len()))),
+        Err(_) => empty(StatusCode::PAYLOAD_TOO_LARGE),
+    }
+}
+
+/// The tasks of upgraded connections.
+static ECHOES: std::sync::LazyLock<TaskTracker> = std::sync::LazyLock::new(TaskTracker::new);
+
+/// Upgrades and sends back what it gets, until the client closes.
+async fn echo(mut request: axum::extract::Request) -> Response<Body> {
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).cloned() else {
+        return Response::new(Body::from("signalling"));
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    ECHOES.spawn(async move {
+        let upgraded = TokioIo::new(upgrade.await.unwrap());
+        let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() {
+                socket.send(message).await.unwrap();
+            }
+        }
+    });
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, "upgrade".parse().unwrap());
+    headers.insert(UPGRADE, "websocket".parse().unwrap());
+    headers.insert(
+        SEC_WEBSOCKET_ACCEPT,
+        derive_accept_key(key.as_bytes()).parse().unwrap(),
+    );
+    response
+}
+
+async fn post<B>(
+    sender: &mut client::http1::SendRequest<B>,
+    path: &str,
+    body: B,
+) -> (Response<()>, Bytes)
+where
+    B: hyper::body::Body + 'static,
+{
+    let request = Request::post(path).body(body).unwrap();
+    let response = timeout(PATIENCE, sender.send_request(request)).await;
+    let (head, body) = response.unwrap().unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (Response::from_parts(head, ()), body)
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_spoken_and_nothing_older_is_configured() {
+    let running = Running::start(Limits::default());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = running.client(&[version], &[b"http/1.1"]);
+        let stream = running.tcp(Listener::Https).await;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("127.0.0.1").unwrap(), stream)
+            .await
+            .unwrap();
+        let session = stream.get_ref().1;
+        assert_eq!(session.protocol_version(), Some(version.version));
+        assert_eq!(session.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn http_1_over_tls_reaches_every_service_and_shows_no_hsts_with_a_self_signed_certificate() {
+    let running = Running::start(Limits::default());
+    let stream = TokioIo::new(running.tls(&[b"http/1.1"]).await);
+    let (mut sender, connection) = client::http1::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    for (path, expected) in [
+        ("/openvidu/api/sessions", "rest 127.0.0.1 3"),
+        ("/openvidu", "signalling"),
+        ("/", "page"),
+    ] {
+        let (head, body) = post(&mut sender, path, Full::new(Bytes::from("abc"))).await;
+        assert_eq!(
+            (head.status().as_u16(), &body[..]),
+            (200, expected.as_bytes()),
+            "{path}"
+        );
+        assert_eq!(head.headers()["x-content-type-options"], "nosniff");
+        for absent in ["strict-transport-security", "server"] {
+            assert!(!head.headers().contains_key(absent), "{absent}");
+        }
+    }
+    drop(sender);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_chosen_by_alpn_and_carries_concurrent_requests() {
+    let running = Running::start(Limits::default());
+    let stream = running.tls(&[b"h2", b"http/1.1"]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let tracker = Tracked(TaskTracker::new());
+    let (sender, connection) = client::http2::handshake(tracker, TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let requests = (0..20).map(|n| {
+        let mut sender = sender.clone();
+        async move {
+            let request = Request::builder()
+                .uri(format!("https://localhost/openvidu/api/{n}"))
+                .body(Full::new(Bytes::from(vec![b'x'; n])))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["x-frame-options"], "DENY");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, format!("rest 127.0.0.1 {n}"));
+        }
+    });
+    timeout(PATIENCE, futures_util::future::join_all(requests))
+        .await
+        .unwrap();
+    drop(sender);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn websockets_pass_over_tls_and_plain() {
+    let running = Running::start(Limits::default());
+    let tls = running.tls(&[b"http/1.1"]).await;
+    let (mut secure, _) =
+        tokio_tungstenite::client_async("wss://localhost/openvidu?sessionId=x", tls)
+            .await
+            .unwrap();
+    let tcp = running.tcp(Listener::Plain).await;
+    let (mut plain, _) = tokio_tungstenite::client_async("ws://localhost/openvidu", tcp)
+        .await
+        .unwrap();
+    for text in ["ping", "\u{1f3e0}"] {
+        secure.send(Message::text(text)).await.unwrap();
+        plain.send(Message::text(text)).await.unwrap();
+        assert_eq!(secure.next().await.unwrap().unwrap(), Message::text(text));
+        assert_eq!(plain.next().await.unwrap().unwrap(), Message::text(text));
+    }
+    assert_eq!(
+        running.shared.admission.open(),
+        2,
+        "an upgraded connection keeps its permit"
+    );
+    drop((secure, plain));
+    ECHOES.close();
+    timeout(PATIENCE, ECHOES.wait()).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_plain_listener_serves_openvidu_and_dashboard_only() {
+    let running = Running::start(Limits::default());
+    for (path, status) in [
+        ("/openvidu/api/config", 200),
+        ("/openvidu", 200),
+        ("/dashboard/", 200),
+        ("/", 404),
+        ("/index.html", 404),
+        ("/.well-known/acme-challenge/x", 404),
+    ] {
+        let answer = running
+            .raw(
+                Listener::Plain,
+                &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            )
+            .await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {answer}"
+        );
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_http_port_redirects_to_domain_and_port() {
+    let running = Running::start(Limits::default());
+    let answer = running
+        .raw(
+            Listener::Http,
+            "POST /a%20b?c=d HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 301 "), "{answer}");
+    assert!(
+        answer.contains("\r\nlocation: https://call.example:443/a%20b?c=d\r\n"),
+        "{answer}"
+    );
+    assert!(
+        !answer.to_lowercase().contains("strict-transport-security"),
+        "{answer}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_with_its_handshake_or_head_is_closed() {
+    let running = Running::start(Limits {
+        tls_handshake: Duration::from_millis(50),
+        header_read: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let mut silent = running.tcp(Listener::Https).await;
+    assert_eq!(read_to_end(&mut silent).await, "");
+    let started = running
+        .raw(Listener::Plain, "GET /openvidu HTTP/1.1\r\nX: ")
+        .await;
+    assert!(
+        started.is_empty() || started.starts_with("HTTP/1.1 408 "),
+        "{started}"
+    );
+    let mut nothing = running.tcp(Listener::Http).await;
+    read_to_end(&mut nothing).await;
+    let mut idle = running.tls(&[b"h2"]).await;
+    let mut bytes = Vec::new();
+    // Only settings and the farewell arrive.
+    let _ = timeout(PATIENCE, idle.read_to_end(&mut bytes))
+        .await
+        .unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_too_long_fails_for_its_service() {
+    let running = Running::start(Limits {
+        body_idle: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let answer = running
+        .raw(
+            Listener::Plain,
+            "POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
+        )
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn heads_and_bodies_above_their_limits_are_refused() {
+    let running = Running::start(Limits {
+        body_bytes: 1000,
+        ..Limits::default()
+    });
+    let head = |extra: &str| format!("GET /openvidu/api/x HTTP/1.1\r\nHost: x\r\n{extra}\r\n");
+    let long = running
+        .raw(
+            Listener::Plain,
+            &head(&format!("X: {}\r\n", "a".repeat(40_000))),
+        )
+        .await;
+    assert!(long.starts_with("HTTP/1.1 431 "), "{long}");
+    let many = running
+        .raw(Listener::Plain, &head(&"X: a\r\n".repeat(200)))
+        .await;
+    assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
+    let announced = running
+        .raw(Listener::Plain, &head("Content-Length: 1001\r\n"))
+        .await;
+    assert!(announced.starts_with("HTTP/1.1 413 "), "{announced}");
+
+    // Not announced, so it is counted as it comes.
+    let stream = TokioIo::new(running.tcp(Listener::Plain).await);
+    let (mut sender, connection) = client::http1::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let chunks = futures_util::stream::repeat(Bytes::from(vec![b'x'; 300])).take(4);
+    let chunked = StreamBody::new(chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk))));
+    let (head, _) = post(&mut sender, "/openvidu/api/x", chunked).await;
+    assert_eq!(head.status(), 413);
+    drop(sender);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_smuggles_requests_is_refused() {
+    let running = Running::start(Limits::default());
+    for (name, text) in [
+        (
+            "two lengths",
+            "POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        ),
+        (
+            "signed length",
+            "POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+        ),
+        (
+            "unknown coding",
+            "POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "folded header",
+            "GET /openvidu/api/x HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+        ),
+        (
+            "space before colon",
+            "GET /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n\r\nabc",
+        ),
+        ("no HTTP", "\u{16}\u{3}\u{1}\r\n\r\n"),
+    ] {
+        let answer = running.raw(Listener::Plain, text).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{name}: {answer}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_of_their_source_are_closed_at_once() {
+    let running = Running::start(Limits {
+        connections_per_source: 2,
+        ..Limits::default()
+    });
+    let first = running.tls(&[b"http/1.1"]).await;
+    let _second = running.tls(&[b"http/1.1"]).await;
+    let mut third = running.tcp(Listener::Https).await;
+    assert_eq!(read_to_end(&mut third).await, "");
+    drop(first);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_the_client() {
+    let ask = "GET /openvidu/api/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 9.9.9.9, 198.51.100.7\r\nConnection: close\r\n\r\n";
+    let running = Running::start_trusting(Limits::default(), vec!["127.0.0.1/32".parse().unwrap()]);
+    let answer = running.raw(Listener::Plain, ask).await;
+    assert!(answer.ends_with("rest 198.51.100.7 0"), "{answer}");
+    running.stop().await;
+    let running = Running::start(Limits::default());
+    let answer = running.raw(Listener::Plain, ask).await;
+    assert!(answer.ends_with("rest 127.0.0.1 0"), "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_is_served_to_the_next_client() {
+    let running = Running::start(Limits::default());
+    let old = running.tls(&[b"http/1.1"]).await;
+    let served = |stream: &TlsStream<TcpStream>| {
+        let (_, session) = stream.get_ref();
+        session.peer_certificates().unwrap()[0].clone().into_owned()
+    };
+    let state = tempfile::tempdir().unwrap();
+    running.certificates.replace(certificate(state.path()));
+    let new = running.tls(&[b"http/1.1"]).await;
+    assert_ne!(served(&old), served(&new));
+    drop((old, new));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_lets_a_request_in_progress_finish_and_closes_idle_connections() {
+    let running = Running::start(Limits::default());
+    let mut idle = running.tcp(Listener::Plain).await;
+    idle.write_all(b"GET /openvidu HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut busy = running.tcp(Listener::Plain).await;
+    busy.write_all(b"POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        .await
+        .unwrap();
+    let mut interim = [0; 25];
+    busy.read_exact(&mut interim).await.unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100 "));
+    running.cancel.cancel();
+    assert!(read_to_end(&mut idle).await.ends_with("signalling"));
+    busy.write_all(b"body").await.unwrap();
+    assert!(read_to_end(&mut busy).await.ends_with("rest 127.0.0.1 4"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_ways_out() {
+    let running = Running::start(Limits::default());
+    let taken = running.address(Listener::Https);
+    let settings = Settings {
+        https: vec![taken],
+        http: Vec::new(),
+        plain: Vec::new(),
+        domain: "call.example".to_owned(),
+        https_port: 443,
+        trusted_proxies: Vec::new(),
+        limits: Limits::default(),
+    };
+    let services = running.shared.services.clone();
+    let error = Proxy::bind(settings, Arc::clone(&running.certificates), services).unwrap_err();
+    let text = error.to_string();
+    for part in [&taken.to_string(), "HTTPS_PORT", "HANOK_FRONT=off"] {
+        assert!(text.contains(part), "{text}");
+    }
+    running.stop().await;
+}
+
+/// An HTTP/2 frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![len[1], len[2], len[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Opens an HTTP/2 connection, writes `frames`, and returns whether the server says ENHANCE_YOUR_CALM and closes.
+async fn calms_down(frames: impl Iterator<Item = Vec<u8>>) -> bool {
+    const ENHANCE_YOUR_CALM: u32 = 0xb;
+    let running = Running::start(Limits {
+        http2_idle: PATIENCE * 10,
+        header_read: PATIENCE * 10,
+        ..Limits::default()
+    });
+    let mut stream = running.tls(&[b"h2"]).await;
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    flood.extend(frame(4, 0, 0, &[]));
+    flood.extend(frames.flatten());
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let mut received = Vec::new();
+    // The server stops reading at some point; then writing fails.
+    let (_, closed) = futures_util::future::join(
+        write.write_all(&flood),
+        timeout(PATIENCE, read.read_to_end(&mut received)),
+    )
+    .await;
+    let goodbye = received
+        .windows(9 + 8)
+        .any(|bytes| bytes[3] == 7 && bytes[13..17] == ENHANCE_YOUR_CALM.to_be_bytes());
+    running.stop().await;
+    closed.is_ok() && goodbye
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_http_2_connection() {
+    // :method GET, :path /, :scheme https, :authority x
+    let request = [0x82, 0x84, 0x87, 0x41, 0x01, b'x'];
+    assert!(
+        calms_down((0..2000).flat_map(|n| {
+            let stream = 2 * n + 1;
+            [
+                frame(1, 0x05, stream, &request),
+                frame(3, 0, stream, &8_u32.to_be_bytes()),
+            ]
+        }))
+        .await
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_ends_the_http_2_connection() {
+    // Literal headers without indexing, `a: …`, that never end.
+    let mut header = vec![0x00, 0x01, b'a', 0x7f, 0x81, 0x3e];
+    header.resize(6 + 8064, b'x');
+    let mut first = vec![0x82, 0x84, 0x87, 0x41, 0x01, b'x'];
+    first.extend(&header);
+    assert!(
+        calms_down(
+            std::iter::once(frame(1, 0x01, 1, &first))
+                .chain((0..200).map(|_| frame(9, 0, 1, &header)))
+        )
+        .await
+    );
+}

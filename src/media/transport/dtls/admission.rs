@@ -627,9 +627,10 @@ mod tests {
                                 panic!("{fragments:?}");
                             };
                             prop_assert!(fragment.is_whole());
-                            prop_assert!(EXPECTED.iter().any(|expected| {
+                            let is_expected = EXPECTED.iter().any(|expected| {
                                 (expected.kind, expected.number) == (fragment.kind, fragment.number)
-                            }));
+                            });
+                            prop_assert!(is_expected);
                         }
                         (0, content::CHANGE_CIPHER_SPEC) => prop_assert_eq!(record.fragment, &[1][..]),
                         (epoch, _) => prop_assert_eq!(epoch, 1),

@@ -26,10 +26,6 @@ pub(super) enum Role {
     /// Waits for a ClientHello (`a=setup:passive`).
     Server,
     /// Sends one (`a=setup:active`).
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "answers are passive and offers actpass")
-    )]
     Client,
 }
 

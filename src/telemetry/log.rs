@@ -1,0 +1,31 @@
+//! The log: lines on standard error, for people on a terminal and for the journal otherwise.
+
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// Starts the process's log with `levels`: directives of `HANOK_LOG`, which were validated when they were read; wrong
+/// ones mean `info`. Does nothing if the log was started before.
+///
+/// A terminal gets colours and times; the journal, which keeps its own times, gets neither; anything else gets times.
+pub fn init(levels: &str) {
+    let levels = Targets::from_str(levels)
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr.with_max_level(tracing::Level::TRACE));
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = if io::stderr().is_terminal() {
+        lines.with_filter(levels).boxed()
+    } else if std::env::var_os("JOURNAL_STREAM").is_some() {
+        let lines = lines.without_time().with_ansi(false).compact();
+        lines.with_filter(levels).boxed()
+    } else {
+        lines.with_ansi(false).compact().with_filter(levels).boxed()
+    };
+    // A second start is refused by the registry; the first log goes on.
+    let _ = tracing_subscriber::registry().with(layer).try_init();
+}

@@ -1,0 +1,201 @@
+//! Handshakes that cannot end well, and calls that end.
+
+use std::time::Duration;
+
+use hanok::media::transport::{DropReason, FailureReason, Input, Output};
+use hanok::testing::net::Conditions;
+
+use crate::call::{BROWSER, Call, Certificate, addr, rtp};
+use crate::wire;
+
+fn failed_at(call: &Call) -> Duration {
+    let (at, _) = call
+        .events
+        .iter()
+        .find(|(_, event)| matches!(event, Output::Failed(_)))
+        .unwrap();
+    *at - (call.now - call.elapsed())
+}
+
+#[test]
+fn a_client_that_falls_silent_after_its_client_hello_fails_ten_seconds_later() {
+    for keep in [1, 2] {
+        let mut call = Call::new(1, Conditions::good());
+        call.browser.mute_after = Some(keep);
+        // With two: the second datagram is the client's flight, of which only a part arrives.
+        call.tamper = Some(Box::new(|sent| {
+            if sent.to_server && wire::first_message(sent.bytes) == Some(11) {
+                return vec![wire::records(sent.bytes)[0].to_vec()];
+            }
+            vec![sent.bytes.to_vec()]
+        }));
+        call.run_for(Duration::from_secs(20));
+        assert_eq!(call.failure(), Some(FailureReason::DtlsTimeout), "{keep}");
+        // The ClientHello leaves after the first check's round trip and takes 10 ms.
+        assert_eq!(failed_at(&call), Duration::from_millis(10_030));
+        assert_eq!(call.transport.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_client_that_never_begins_fails_although_its_checks_go_on() {
+    let mut call = Call::new(1, Conditions::good());
+    call.browser.mute_after = Some(0);
+    call.run_for(Duration::from_secs(40));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsTimeout));
+    assert_eq!(failed_at(&call), Duration::from_millis(30_010));
+}
+
+#[test]
+fn half_a_client_hello_starts_the_deadline() {
+    let mut call = Call::new(1, Conditions::good());
+    call.tamper = Some(Box::new(|sent| {
+        let body = wire::client_hello_body(sent.bytes);
+        vec![wire::piece(1, 0, body.len(), 0, &body[..50])]
+    }));
+    call.run_for(Duration::from_secs(20));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsTimeout));
+    assert_eq!(failed_at(&call), Duration::from_millis(10_030));
+}
+
+#[test]
+fn without_any_check_the_transport_dies_after_thirty_seconds() {
+    let mut call = Call::new(1, Conditions::good());
+    call.browser.silent = true;
+    call.run_for(Duration::from_secs(60));
+    assert_eq!(call.failure(), Some(FailureReason::IceTimeout));
+    assert_eq!(failed_at(&call), Duration::from_secs(30));
+}
+
+#[test]
+fn a_connected_peer_that_falls_silent_dies_thirty_seconds_after_its_last_check() {
+    let mut call = Call::new(1, Conditions::good());
+    call.connect().unwrap();
+    call.run_for(Duration::from_secs(60));
+    assert!(call.is_connected(), "checks keep it alive");
+    call.browser.silent = true;
+    let silent_since = call.elapsed();
+    call.run_for(Duration::from_secs(60));
+    assert_eq!(call.failure(), Some(FailureReason::IceTimeout));
+    let after = failed_at(&call) - silent_since;
+    assert!(
+        (27..=30).contains(&after.as_secs()),
+        "{after:?}, checks come every 2.5 s"
+    );
+}
+
+#[test]
+fn a_wrong_fingerprint_fails_and_the_browser_never_believes_it_is_connected() {
+    let certificate = Certificate::shared();
+    let remote = Certificate::ecdsa().remote();
+    let mut call = Call::with(1, Conditions::good(), &certificate, Some(remote));
+    call.run_for(Duration::from_secs(20));
+    assert_eq!(call.failure(), Some(FailureReason::FingerprintMismatch));
+    assert!(call.browser.connected_at.is_none());
+    assert!(call.browser.failed.is_some(), "it was told bad_certificate");
+    assert!(call.transport.path().is_none());
+    assert!(call.transport.protect_rtp(&mut [0; 200], 100).is_err());
+    assert!(
+        !call
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, Output::Connected { .. }))
+    );
+}
+
+#[test]
+fn an_rsa_certificate_fails_clearly_and_at_once() {
+    let certificate = Certificate::rsa();
+    let mut call = Call::with(
+        1,
+        Conditions::good(),
+        &certificate,
+        Some(certificate.remote()),
+    );
+    call.run_for(Duration::from_secs(20));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsFailed));
+    assert!(failed_at(&call) < Duration::from_millis(100));
+    assert!(call.browser.connected_at.is_none());
+}
+
+#[test]
+fn a_client_that_refuses_with_an_alert_is_told_from_a_silent_one() {
+    let mut call = Call::new(1, Conditions::good());
+    call.tamper = Some(Box::new(|sent| {
+        if sent.to_server && wire::first_message(sent.bytes) == Some(11) {
+            return vec![wire::alert(2, 40)];
+        }
+        vec![sent.bytes.to_vec()]
+    }));
+    call.run_for(Duration::from_secs(20));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsFailed));
+    assert_eq!(failed_at(&call), Duration::from_millis(10_030));
+}
+
+#[test]
+fn a_client_without_a_profile_of_ours_fails() {
+    let mut call = Call::new(1, Conditions::good());
+    call.tamper = Some(Box::new(|sent| {
+        let mut bytes = sent.bytes.to_vec();
+        if sent.to_server && wire::first_message(sent.bytes) == Some(1) {
+            // No suite in common.
+            let suites = 13 + 12 + 34 + 2;
+            let len = usize::from(u16::from_be_bytes([bytes[suites], bytes[suites + 1]]));
+            bytes[suites + 2..suites + 2 + len].fill(0x99);
+        }
+        vec![bytes]
+    }));
+    call.run_for(Duration::from_secs(5));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsFailed));
+}
+
+#[test]
+fn close_notify_from_the_browser_ends_the_transport() {
+    let mut call = Call::new(1, Conditions::good());
+    call.connect().unwrap();
+    let out = call.browser.close(call.now);
+    assert!(!out.is_empty());
+    call.send_from_browser(out);
+    call.browser.silent = true;
+    call.run_for(Duration::from_secs(1));
+    assert_eq!(call.failure(), Some(FailureReason::ClosedByPeer));
+    assert_eq!(call.transport.path(), None);
+}
+
+#[test]
+fn closing_tells_the_browser_and_leaves_nothing_behind() {
+    let mut call = Call::new(1, Conditions::good());
+    call.connect().unwrap();
+    call.transport.close(call.now);
+    assert_eq!(call.transport.poll_timeout(), None);
+    assert_eq!(call.transport.path(), None);
+    call.run_for(Duration::from_millis(20));
+    assert!(call.browser.closed_by_peer);
+    assert_eq!(call.failure(), None, "closing is no failure");
+    let input = call.receive_at_server(addr(BROWSER), rtp(1));
+    assert_eq!(input, Input::Dropped(DropReason::Ended));
+}
+
+#[test]
+fn closing_at_any_moment_is_harmless() {
+    for at in 0..80 {
+        let mut call = Call::new(1, Conditions::good());
+        call.run_for(Duration::from_millis(at));
+        call.transport.close(call.now);
+        call.transport.close(call.now);
+        call.run_for(Duration::from_secs(1));
+        assert_eq!(call.failure(), None);
+    }
+}
+
+#[test]
+fn spurious_timeouts_are_harmless() {
+    let mut call = Call::new(1, Conditions::good());
+    while call.elapsed() < Duration::from_millis(100) {
+        for _ in 0..5 {
+            call.transport.handle_timeout(call.now);
+        }
+        call.run_for(Duration::from_millis(1));
+    }
+    assert!(call.is_connected());
+}

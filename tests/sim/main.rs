@@ -1,0 +1,10 @@
+//! Cores against each other over a seeded network, in virtual time.
+
+mod call;
+mod client_hello;
+mod failures;
+mod forgery;
+mod handshake;
+mod media;
+mod memory;
+mod wire;
