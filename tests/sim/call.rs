@@ -287,7 +287,9 @@ impl Browser {
                     self.timeout = Some(at);
                     return;
                 }
-                other => panic!("{other:?}"),
+                DtlsOutput::ApplicationData(_) | DtlsOutput::BufferTooSmall { .. } | _ => {
+                    panic!("unexpected output of the client")
+                }
             }
         }
     }
@@ -313,7 +315,7 @@ fn client_halves(profile: SrtpProfile, material: &[u8]) -> (srtp::Sender, srtp::
     let (profile, key, salt) = match profile {
         SrtpProfile::AEAD_AES_256_GCM => (Profile::AeadAes256Gcm, 32, 12),
         SrtpProfile::AEAD_AES_128_GCM => (Profile::AeadAes128Gcm, 16, 12),
-        _ => (Profile::Aes128CmSha1_80, 16, 14),
+        SrtpProfile::AES128_CM_SHA1_80 | _ => (Profile::Aes128CmSha1_80, 16, 14),
     };
     let (keys, salts) = material.split_at(2 * key);
     let exchanged = [&keys[key..], &keys[..key], &salts[salt..], &salts[..salt]].concat();
@@ -383,7 +385,7 @@ impl Call {
     pub(crate) fn failure(&self) -> Option<FailureReason> {
         self.events.iter().find_map(|(_, event)| match event {
             Output::Failed(reason) => Some(*reason),
-            _ => None,
+            Output::Transmit { .. } | Output::Connected { .. } => None,
         })
     }
 

@@ -462,6 +462,7 @@ mod tests {
         assert_eq!(stage.admit(&notify), notify);
         assert!(stage.admit(&record(content::ALERT, 0, &[1, 0])).is_empty());
         assert!(stage.admit(&record(content::ALERT, 2, &[0; 26])).is_empty());
+        assert!(stage.admit(&record(23, 1, &[0; 40])).is_empty());
     }
 
     #[test]
@@ -488,11 +489,7 @@ mod tests {
         }
         assert!(stage.admit(&[0x2f; 40]).is_empty());
         assert!(stage.admit(&[22; 40]).is_empty());
-        assert!(
-            stage
-                .admit(&record(content::APPLICATION_DATA, 0, b"x"))
-                .is_empty()
-        );
+        assert!(stage.admit(&record(23, 0, b"x")).is_empty());
         let absurd = piece(1, 0, 0xff_ffff, 0, &[0; 100]);
         assert!(stage.admit(&absurd).is_empty());
         let outside = piece(1, 0, 100, 90, &[0; 20]);
