@@ -1,5 +1,7 @@
 //! Cores against each other over a seeded network, in virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod call;
 mod client_hello;
 mod failures;

@@ -326,7 +326,7 @@ impl Transport {
     pub fn path(&self) -> Option<Path> {
         match &self.security {
             Security::Ready(srtp) if srtp.connected => self.ice.chosen(),
-            _ => None,
+            Security::Handshaking { .. } | Security::Ready(_) | Security::Ended => None,
         }
     }
 
@@ -379,7 +379,9 @@ impl Transport {
     fn sender(&mut self) -> Result<&mut srtp::Sender, SendError> {
         match &mut self.security {
             Security::Ready(srtp) if srtp.connected => Ok(&mut srtp.sender),
-            _ => Err(SendError::NotConnected),
+            Security::Handshaking { .. } | Security::Ready(_) | Security::Ended => {
+                Err(SendError::NotConnected)
+            }
         }
     }
 
