@@ -89,6 +89,7 @@ pub(super) fn bind(
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
         trusted_proxies: web.trusted_proxies.clone(),
+        hsts: web.hsts.clone(),
         limits: Limits::default(),
     };
     Ok(Proxy::bind(settings, certificates, services)?)
