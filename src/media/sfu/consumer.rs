@@ -112,7 +112,7 @@ impl Consumer {
 
     /// Returns whether `track` is this consumer's, as negotiated later.
     pub(crate) fn is_for(&self, track: &Track) -> bool {
-        self.track.kind == track.kind
+        self.track.codec == track.codec
             && (track.ssrc == Some(self.ssrc)
                 || track.ssrc.is_none() && self.track.mid == track.mid)
     }

@@ -175,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_returned_is_what_was_kept_and_the_newest_are_there(
-            packets in prop::collection::vec((0_u64..400, 0_usize..1500), 1..300),
+            packets in prop::collection::vec((0_u64..400, 0_usize..1500), 1..200),
         ) {
             let mut history = History::new(MediaKind::Audio);
             let mut order: Vec<u64> = Vec::new();
@@ -185,7 +185,9 @@ mod tests {
                 }
                 order.push(*seq);
                 history.insert(t0(), *seq, info(index as u32), &vec![*seq as u8; *len]);
-                for seq in 0..400 {
+                // All of them at the end, where the ring has come round most often.
+                let checked = if index + 1 == packets.len() { 400 } else { 20 };
+                for seq in 0..checked {
                     let Some(stored) = history.get(t0(), seq) else { continue };
                     prop_assert!(order.contains(&seq));
                     prop_assert_eq!(stored.payload.len(), packets[stored.info.timestamp as usize].1);

@@ -1,5 +1,7 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod loss;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -1398,6 +1400,46 @@ fn a_subscriber_of_another_codec_gets_no_video() {
     room.subscribe(SUBSCRIBER, &[track]);
     room.publish(&Rtp::key_frame(1));
     assert_eq!(room.received(SUBSCRIBER), []);
+}
+
+#[test]
+fn a_publisher_has_no_more_tracks_than_a_browser_would_offer() {
+    let tracks: Vec<_> = (0..100)
+        .map(|n| Track {
+            mid: n.to_string(),
+            ssrc: Some(Ssrc(n)),
+            ..video()
+        })
+        .collect();
+    let room = Room::published(&tracks);
+    assert_eq!(room.router.producers().count(), 8);
+}
+
+#[test]
+fn an_answer_with_another_codec_ends_the_track() {
+    let mut room = Room::flowing_call(1);
+    let answered = Track {
+        codec: Codec::H264,
+        ..video_out()
+    };
+    room.router
+        .set_subscriber_tracks(room.now, SUBSCRIBER, &[answered]);
+    room.publish(&Rtp::key_frame(2));
+    assert_eq!(room.received(SUBSCRIBER), []);
+}
+
+#[test]
+fn a_publisher_may_receive_its_own_tracks() {
+    let mut room = Room::published(&[audio(), video()]);
+    room.router
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out(), video_out()]);
+    room.router.connected(room.now, PUBLISHER);
+    room.publish(&Rtp::key_frame(1));
+    room.publish(&Rtp::audio(1));
+    assert_eq!(room.received(PUBLISHER).len(), 2);
+    room.router.remove(PUBLISHER);
+    room.publish(&Rtp::audio(2));
+    assert_eq!(room.received(PUBLISHER), []);
 }
 
 #[test]
