@@ -340,12 +340,12 @@ impl Room {
         self.reports(PUBLISHER)
             .iter()
             .flat_map(|packet| Compound::new(packet))
-            .filter_map(|packet| match packet {
-                Packet::Nack { media, lost } => {
-                    assert_eq!(media, VIDEO);
-                    Some(lost.map(|seq| seq.0).collect::<Vec<_>>())
-                }
-                _ => None,
+            .filter_map(|packet| {
+                let Packet::Nack { media, lost } = packet else {
+                    return None;
+                };
+                assert_eq!(media, VIDEO);
+                Some(lost.map(|seq| seq.0).collect::<Vec<_>>())
             })
             .flatten()
             .collect()
@@ -1567,6 +1567,82 @@ proptest! {
                 prop_assert!(earlier.is_none_or(|earlier| earlier == bytes), "{:?}", packet.header);
             }
         }
+    }
+
+    /// Whatever identifiers the two sides chose and in whichever form the publisher writes: the subscriber reads what was
+    /// passed on under its own identifiers, and nothing else.
+    #[test]
+    fn extensions_are_translated_between_any_identifiers(
+        theirs in Just((1_u8..15).collect::<Vec<_>>()).prop_shuffle(),
+        ours in Just((1_u8..15).collect::<Vec<_>>()).prop_shuffle(),
+        offered in prop::array::uniform8(any::<bool>()),
+        accepted in prop::array::uniform8(any::<bool>()),
+        two_byte in any::<bool>(),
+        value in any::<[u8; 3]>(),
+    ) {
+        let negotiated = |numbers: &[u8], wanted: [bool; 8]| {
+            let mut ids = ExtensionIds::default();
+            for (extension, (id, wanted)) in Extension::ALL.into_iter().zip(numbers.iter().zip(wanted)) {
+                if wanted {
+                    ids.set(extension, *id);
+                }
+            }
+            ids
+        };
+        let theirs = negotiated(&theirs, offered);
+        let ours = negotiated(&ours, accepted);
+        let mut room = Room::published(&[Track { extensions: theirs, ..video() }]);
+        room.subscribe(SUBSCRIBER, &[Track { extensions: ours, ..video_out() }]);
+
+        let content = |extension: Extension| match extension {
+            Extension::Mid => b"1".to_vec(),
+            Extension::Rid | Extension::RepairedRid => b"layer".to_vec(),
+            Extension::AudioLevel | Extension::VideoOrientation => vec![value[0]],
+            Extension::TransportCc => value[..2].to_vec(),
+            Extension::AbsSendTime | Extension::PlayoutDelay => value.to_vec(),
+        };
+        let mut packet = Rtp::key_frame(1);
+        for (extension, id) in theirs.iter() {
+            packet = packet.with(id, &content(extension));
+        }
+        let mut bytes = packet.bytes();
+        if two_byte {
+            let mut elements: Vec<u8> = packet
+                .extensions
+                .iter()
+                .flat_map(|(id, data)| [&[*id, data.len() as u8][..], data].concat())
+                .collect();
+            elements.resize(elements.len().next_multiple_of(4), 0);
+            bytes = packet.bytes()[..12].to_vec();
+            bytes[0] |= 0x10;
+            bytes.extend([0x10, 0, 0, (elements.len() / 4) as u8]);
+            bytes.extend(elements);
+            bytes.extend(&packet.payload);
+        }
+        room.router.handle_rtp(room.now, PUBLISHER, &[&bytes], &mut room.sink);
+
+        let received = room.received(SUBSCRIBER);
+        prop_assert_eq!(&received[0].payload, &packet.payload);
+        let mut expected: Vec<(u8, Vec<u8>)> = ours
+            .iter()
+            .filter_map(|(extension, id)| {
+                let data = match extension {
+                    Extension::Mid => b"picture".to_vec(),
+                    Extension::AbsSendTime => vec![0; 3],
+                    Extension::TransportCc => vec![0; 2],
+                    Extension::Rid | Extension::RepairedRid => return None,
+                    Extension::AudioLevel | Extension::VideoOrientation | Extension::PlayoutDelay => {
+                        theirs.get(extension)?;
+                        content(extension)
+                    }
+                };
+                Some((id, data))
+            })
+            .collect();
+        let mut read = received[0].extensions.clone();
+        expected.sort();
+        read.sort();
+        prop_assert_eq!(read, expected);
     }
 
     #[test]

@@ -11,16 +11,16 @@ const SUBSCRIBERS: u32 = 5;
 /// How long a subscriber's jitter buffer waits for a packet.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What travels, and where it ends.
+/// What travels.
 enum Travelling {
-    ToRouter(TransportKey, Packet),
-    ToPublisher(Vec<u8>),
-    ToSubscriber(TransportKey, Vec<u8>),
-}
-
-enum Packet {
-    Rtp(Vec<u8>),
-    Rtcp(Vec<u8>),
+    /// RTP from the publisher to the router.
+    Published(Vec<u8>),
+    /// RTCP from a subscriber to the router.
+    Feedback(TransportKey, Vec<u8>),
+    /// RTCP from the router to the publisher.
+    Request(Vec<u8>),
+    /// RTP from the router to a subscriber.
+    Forwarded(TransportKey, Vec<u8>),
 }
 
 /// Paths that delay everything by the same time and lose a share of it.
@@ -79,17 +79,15 @@ impl Publisher {
     fn handle_rtcp(&mut self, datagram: &[u8]) -> Vec<Rtp> {
         let mut answers = Vec::new();
         for packet in Compound::new(datagram) {
-            match packet {
-                super::Packet::Nack { lost, .. } => {
-                    for seq in lost {
-                        let original = self.history[&seq.0].clone();
-                        answers.push(original.retransmitted(self.next_rtx));
-                        self.next_rtx = self.next_rtx.wrapping_add(1);
-                        self.retransmitted += 1;
-                    }
+            if let Packet::Nack { lost, .. } = packet {
+                for seq in lost {
+                    let original = self.history[&seq.0].clone();
+                    answers.push(original.retransmitted(self.next_rtx));
+                    self.next_rtx = self.next_rtx.wrapping_add(1);
+                    self.retransmitted += 1;
                 }
-                super::Packet::PictureLossIndication { .. } => self.key_frame_wanted = true,
-                _ => {}
+            } else if let Packet::PictureLossIndication { .. } = packet {
+                self.key_frame_wanted = true;
             }
         }
         answers
@@ -181,25 +179,24 @@ fn with_five_percent_loss_each_way_frames_arrive_whole_and_in_time() {
             begun.insert(number, now);
             next_frame += FRAME_INTERVAL;
             for packet in publisher.frame(number) {
-                let bytes = Packet::Rtp(packet.bytes());
-                network.send(now, Travelling::ToRouter(PUBLISHER, bytes));
+                network.send(now, Travelling::Published(packet.bytes()));
             }
         }
         while let Some(arrived) = network.take_arrived(now) {
             match arrived {
-                Travelling::ToRouter(from, Packet::Rtp(bytes)) => {
-                    room.router.handle_rtp(now, from, &[&bytes], &mut room.sink);
+                Travelling::Published(bytes) => {
+                    room.router
+                        .handle_rtp(now, PUBLISHER, &[&bytes], &mut room.sink);
                 }
-                Travelling::ToRouter(from, Packet::Rtcp(bytes)) => {
+                Travelling::Feedback(from, bytes) => {
                     room.router.handle_rtcp(now, from, &bytes, &mut room.sink);
                 }
-                Travelling::ToPublisher(bytes) => {
+                Travelling::Request(bytes) => {
                     for answer in publisher.handle_rtcp(&bytes) {
-                        let bytes = Packet::Rtp(answer.bytes());
-                        network.send(now, Travelling::ToRouter(PUBLISHER, bytes));
+                        network.send(now, Travelling::Published(answer.bytes()));
                     }
                 }
-                Travelling::ToSubscriber(to, bytes) => {
+                Travelling::Forwarded(to, bytes) => {
                     let subscriber = subscribers.get_mut(&to).unwrap();
                     subscriber.handle_rtp(now, &begun, &bytes);
                 }
@@ -208,17 +205,17 @@ fn with_five_percent_loss_each_way_frames_arrive_whole_and_in_time() {
         }
         for (key, subscriber) in &mut subscribers {
             if let Some(bytes) = subscriber.rtcp(now) {
-                network.send(now, Travelling::ToRouter(*key, Packet::Rtcp(bytes)));
+                network.send(now, Travelling::Feedback(*key, bytes));
             }
         }
         room.advance(ms(1));
         for (to, bytes) in room.rtcp.drain(..) {
             if to == PUBLISHER {
-                network.send(now, Travelling::ToPublisher(bytes));
+                network.send(now, Travelling::Request(bytes));
             }
         }
         for (to, bytes) in room.sink.sent.drain(..) {
-            network.send(now, Travelling::ToSubscriber(to, bytes));
+            network.send(now, Travelling::Forwarded(to, bytes));
         }
     }
 
