@@ -96,7 +96,7 @@ impl Consumer {
             track: track.clone(),
             epoch: 0,
             is_waiting: true,
-            sequencer: Sequencer::new(SeqNo(random.u32() as u16)),
+            sequencer: Sequencer::new(first_sequence_number(random)),
             retransmit_from: 0,
             timestamp_offset: 0,
             last_timestamp: None,
@@ -364,9 +364,15 @@ impl Rtx {
         Some(Self {
             ssrc: track.rtx_ssrc?,
             payload_type: track.rtx_payload_type?,
-            next: SeqNo(random.u32() as u16),
+            next: first_sequence_number(random),
         })
     }
+}
+
+/// In the lower half: a receiver that misses the first packets must not take a roll-over for the beginning (RFC 3711
+/// section 3.3.1).
+fn first_sequence_number(random: &mut Random) -> SeqNo {
+    SeqNo((random.u32() & 0x7fff) as u16)
 }
 
 /// The header extensions of one consumer: identifiers, 0 where not negotiated.

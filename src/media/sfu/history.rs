@@ -40,6 +40,8 @@ pub(crate) struct History {
     arena: Vec<u8>,
     /// How many bytes have ever been written, those skipped at the arena's end included.
     written: u64,
+    /// When the arena's first byte was last written.
+    lap_began: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,7 @@ impl History {
             slots: Vec::new(),
             arena: Vec::new(),
             written: 0,
+            lap_began: None,
         }
     }
 
@@ -87,10 +90,17 @@ impl History {
             ];
         }
         let mut start = self.offset_of(self.written);
-        if start + payload.len() > self.arena_len {
-            // Payloads stay in one piece.
+        // Payloads stay in one piece. What lies at the arena's start is past its age after a while: to begin there again
+        // keeps the rest of the arena untouched, and out of memory, where bit rates are low.
+        let is_stale = self
+            .lap_began
+            .is_none_or(|at| now.saturating_duration_since(at) > MAX_AGE);
+        if start + payload.len() > self.arena_len || is_stale && start > 0 {
             self.written += (self.arena_len - start) as u64;
             start = 0;
+        }
+        if start == 0 {
+            self.lap_began = Some(now);
         }
         self.arena[start..start + payload.len()].copy_from_slice(payload);
         let slot = self.slot_of(seq);
@@ -170,6 +180,28 @@ mod tests {
         history.insert(t0(), 2, info(2), &vec![0; 20_000]);
         assert!(history.get(t0(), 1).is_some());
         assert_eq!(history.get(t0(), 2), None);
+    }
+
+    #[test]
+    fn a_low_bit_rate_touches_little_memory_and_forgets_nothing_early() {
+        let mut history = History::new(MediaKind::Audio);
+        for seq in 0..2000 {
+            let now = t0() + Duration::from_millis(20 * seq);
+            history.insert(now, seq, info(seq as u32), &[seq as u8 | 1; 80]);
+            for young in seq.saturating_sub(100)..=seq {
+                let stored = history.get(now, young);
+                assert_eq!(
+                    stored.map(|stored| stored.info.timestamp),
+                    Some(young as u32)
+                );
+                assert_eq!(
+                    stored.map(|stored| stored.payload[79]),
+                    Some(young as u8 | 1)
+                );
+            }
+        }
+        let touched = history.arena.iter().rposition(|byte| *byte != 0);
+        assert!(touched < Some(8400), "{touched:?}");
     }
 
     proptest! {

@@ -268,7 +268,7 @@ impl Source {
                 let clock_rate = producer.codec.clock_rate();
                 match consumer.admit(now, arrival, stored.info.timestamp, clock_rate) {
                     Verdict::Drop => {}
-                    Verdict::NeedKeyFrame => producer.key_frames.request_again(now),
+                    Verdict::NeedKeyFrame => producer.request_key_frame_again(now),
                     Verdict::Forward(seq) => {
                         let stamp = Stamp {
                             abs_send_time,

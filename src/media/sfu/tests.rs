@@ -649,7 +649,40 @@ fn a_publisher_that_knows_only_fir_gets_fir_with_growing_numbers() {
     assert_eq!(numbers, [1, 2]);
 }
 
+#[test]
+fn a_publisher_that_knows_neither_is_not_asked() {
+    let mut track = video();
+    (track.feedback.pli, track.feedback.fir) = (false, false);
+    let mut room = Room::published(&[track]);
+    room.publish(&Rtp::frame(1));
+    room.subscribe(SUBSCRIBER, &[video_out()]);
+    for seq in 2..100 {
+        room.publish(&Rtp::frame(seq));
+        room.advance(ms(33));
+    }
+    assert_eq!(room.key_frame_requests(), 0);
+}
+
 // Sequence numbers and sources
+
+#[test]
+fn first_numbers_lie_far_from_the_roll_over() {
+    for seed in 0..50 {
+        let mut room = Room::empty();
+        room.router = Router::new(t0(), Random::seeded(seed));
+        room.router
+            .add_publisher(room.now, PUBLISHER, &[video()], None, None);
+        room.subscribe(SUBSCRIBER, &[video_out()]);
+        room.publish(&Rtp::key_frame(60_000));
+        let first = room.received(SUBSCRIBER)[0].header.sequence_number;
+        room.rtcp_from(SUBSCRIBER, |writer| {
+            writer.nack(Ssrc(1), OUT_VIDEO, &[first]);
+        });
+        let again = room.received(SUBSCRIBER)[0].header;
+        assert_eq!(again.ssrc, OUT_VIDEO_RTX);
+        assert!(first.0 < 0x8000 && again.sequence_number.0 < 0x8000);
+    }
+}
 
 #[test]
 fn a_gap_stays_a_gap_and_a_late_packet_fills_it() {
