@@ -23,6 +23,8 @@ pub mod service;
 pub mod settings;
 mod signals;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use command::{JoinRoom, Joiner, Request, RequestId};
