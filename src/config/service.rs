@@ -115,11 +115,6 @@ mod tests {
         std::fs::write(&file, "").expect("writable");
         assert!(ThisMachine.writable_folder(&file).is_err());
         assert!(ThisMachine.writable_folder(&file.join("x")).is_err());
-        assert!(
-            ThisMachine
-                .writable_folder(Path::new("/proc/none"))
-                .is_err()
-        );
     }
 
     #[test]
@@ -133,13 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn localhost_resolves_and_nonsense_does_not() {
-        assert!(
-            ThisMachine
-                .resolve("localhost")
-                .iter()
-                .all(IpAddr::is_loopback)
-        );
-        assert!(ThisMachine.resolve("no such name").is_empty());
+    fn localhost_resolves_to_loopback_addresses() {
+        let addresses = ThisMachine.resolve("localhost");
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
     }
 }
