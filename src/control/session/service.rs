@@ -182,6 +182,12 @@ impl Handle {
         told.is_some()
     }
 
+    /// Makes the session's task panic.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.mailbox.send(Message::Panic).await;
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire) || self.mailbox.is_closed()
     }

@@ -16,5 +16,7 @@ mod publishing;
 mod service;
 mod signals;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Connections, service};
