@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::config::dotenv::{LineFault, LineNote};
+use crate::config::keys;
 use crate::config::refusal::Refusal;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -224,30 +225,30 @@ pub struct Misconfigured(pub String);
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (name, origin, value, fault) = match self {
             Self::File { path, reason } => {
-                write!(f, "{}: cannot be read: {reason}", path.display())
+                return write!(f, "{}: cannot be read: {reason}", path.display());
             }
-            Self::Line { origin, fault } => write!(f, "{origin}: the line {fault}"),
+            Self::Line { origin, fault } => return write!(f, "{origin}: the line {fault}"),
+            Self::Layers(reason) => {
+                return write!(f, "the configuration cannot be merged: {reason}");
+            }
             Self::Key {
                 name,
-                origin: Some(origin),
+                origin,
                 value,
                 fault,
-            } => write!(f, "{origin}: {name}={value} {fault}"),
-            Self::Key {
-                name,
-                origin: None,
-                value,
-                fault,
-            } if value.is_empty() => write!(f, "{name} (not set) {fault}"),
-            Self::Key {
-                name,
-                origin: None,
-                value,
-                fault,
-            } => write!(f, "{name}={value} (the default) {fault}"),
-            Self::Layers(reason) => write!(f, "the configuration cannot be merged: {reason}"),
+            } => (name, origin, value, fault),
+        };
+        match origin {
+            Some(origin) => write!(f, "{origin}: {name}={value} {fault}")?,
+            None if value.is_empty() => write!(f, "{name} (not set) {fault}")?,
+            None => write!(f, "{name}={value} (the default) {fault}")?,
+        }
+        match (fault, keys::find(name)) {
+            // What to write is what the key means.
+            (KeyFault::Refused(Refusal::Empty), Some(key)) => write!(f, ". {}", key.about().doc),
+            _ => Ok(()),
         }
     }
 }
@@ -270,8 +271,8 @@ impl fmt::Display for Report {
             Some(file) => writeln!(f, "How to fix: edit {}, then", file.display())?,
             None => writeln!(
                 f,
-                "How to fix: no .env file was read. Write /etc/hanok/.env (every key: /usr/share/doc/hanok/hanok.env), \
-                 name one with --env-file, or try `hanok serve --dev`; then"
+                "How to fix: no .env file was read. Write /etc/hanok/.env (`hanok sample-env` prints every key), name one \
+                 with --env-file, or try `hanok serve --dev`; then"
             )?,
         }
         writeln!(

@@ -426,7 +426,7 @@ fn empty_values_take_defaults_exactly_where_compose_gives_them() {
     assert!(
         faults
             .iter()
-            .all(|fault| fault.ends_with("may not be empty"))
+            .all(|fault| fault.contains("= may not be empty. "))
     );
 }
 
@@ -450,9 +450,11 @@ fn names_that_look_like_paths_stay_whole() {
     let notes = with("a.b=1\na[0]=2\n%x=3\nHTTPS_PORT.x=4\n한=5\na b=6").notes;
     let mut unknown: Vec<_> = notes
         .iter()
-        .map(|note| match note {
-            Note::UnknownKey { name, .. } => name.as_str(),
-            other => panic!("{other}"),
+        .map(|note| {
+            let Note::UnknownKey { name, .. } = note else {
+                panic!("{note}")
+            };
+            name.as_str()
         })
         .collect();
     unknown.sort_unstable();
@@ -468,9 +470,11 @@ fn set_keys_without_effect_are_named_unless_they_say_the_default() {
     let notes = with("OPENVIDU_RECORDING=true\nOPENVIDU_CDR=FALSE\nREDIRECT_WWW=\nHANOK_OUTBOUND_DENY=10.0.0.0/8").notes;
     let named: Vec<_> = notes
         .iter()
-        .map(|note| match note {
-            Note::NoEffectYet { name, .. } => *name,
-            other => panic!("{other}"),
+        .map(|note| {
+            let Note::NoEffectYet { name, .. } = note else {
+                panic!("{note}")
+            };
+            *name
         })
         .collect();
     assert_eq!(named, ["HANOK_OUTBOUND_DENY", "OPENVIDU_RECORDING"]);

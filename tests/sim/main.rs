@@ -1,10 +1,13 @@
 //! Cores against each other over a seeded network, in virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod call;
 mod client_hello;
 mod failures;
 mod forgery;
 mod handshake;
+mod ice;
 mod media;
 mod memory;
 mod wire;

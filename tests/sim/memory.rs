@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use hanok::media::stun::AttributeType;
 use hanok::media::transport::Transport;
 use hanok::testing::net::Conditions;
@@ -53,7 +54,11 @@ fn largest_client_hello() -> Vec<u8> {
 /// A handshake that is driven as far, and made to hold as much, as plaintext can.
 fn hostile(hello: &[u8], seed: u64) -> Transport {
     let mut random = Random::seeded(seed);
-    let remote = Certificate::shared().remote();
+    // Whoever negotiates may announce the fingerprint of whatever it will present.
+    let mut certificate = vec![0, 0x0f, 0xfd, 0, 0x0f, 0xfa];
+    certificate.resize(4_096, 0x30);
+    let mut remote = Certificate::shared().remote();
+    remote.fingerprints[0].digest = digest(&SHA256, &certificate[6..]).as_ref().to_vec();
     let mut transport = Transport::new(t0(), local_ice(), Some(remote), identity());
     let path = path_from(addr(BROWSER));
     let mut input = |mut packet: Vec<u8>| {
@@ -71,8 +76,6 @@ fn hostile(hello: &[u8], seed: u64) -> Transport {
         input(wire::piece(1, 0, hello.len(), 0, hello));
     }
     // A certificate list of 4 kB, then parts of everything else, alerts, ChangeCipherSpecs and ciphertext.
-    let mut certificate = vec![0, 0x0f, 0xfd, 0, 0x0f, 0xfa];
-    certificate.resize(4_096, 0x30);
     input(wire::piece(11, 1, 4_096, 0, &certificate));
     for _ in 0..100 {
         let (kind, number, limit) =

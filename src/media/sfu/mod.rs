@@ -17,3 +17,6 @@ mod sequencer;
 mod source;
 
 pub use router::{Output, Router, Sink, TransportKey};
+
+#[cfg(test)]
+mod tests;

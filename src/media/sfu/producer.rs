@@ -1,6 +1,6 @@
 //! One incoming media track.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::history::{History, PacketInfo, PassedOn};
 use super::key_frame::KeyFrameRequests;
@@ -11,6 +11,10 @@ use crate::media::rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use crate::media::rtp::{RtpPacket, descriptor, retransmission};
 use crate::units::{Codec, Feedback, MediaKind, PayloadType, SeqNo, Ssrc, Track};
 use crate::views::media::ProducerStats;
+
+/// A source that was replaced may come back after the new one has been silent for this long: a stray packet of an
+/// unknown source costs no more.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// Which of a track's two sources a packet came from (RFC 4588 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(crate) struct Producer {
     rtx_ssrc: Option<Ssrc>,
     /// The source before this one: its late packets must not take the track back.
     retired: Option<Ssrc>,
+    /// When the media source last sent.
+    last_media: Option<Instant>,
     epoch: u32,
     reception: Reception,
     pub(crate) missing: MissingPackets,
@@ -72,6 +78,7 @@ impl Producer {
             ssrc: track.ssrc,
             rtx_ssrc: track.rtx_ssrc,
             retired: None,
+            last_media: None,
             epoch: 0,
             reception: Reception::new(),
             missing: MissingPackets::new(),
@@ -110,9 +117,12 @@ impl Producer {
         }
     }
 
-    /// Makes `ssrc` the source of `stream`; false if it is the one that was just replaced.
-    pub(crate) fn latch(&mut self, ssrc: Ssrc, stream: Stream) -> bool {
-        if self.retired == Some(ssrc) {
+    /// Makes `ssrc` the source of `stream`; false if it is the one that was just replaced by one that still sends.
+    pub(crate) fn latch(&mut self, now: Instant, ssrc: Ssrc, stream: Stream) -> bool {
+        let is_sending = self
+            .last_media
+            .is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
+        if self.retired == Some(ssrc) && is_sending {
             return false;
         }
         match stream {
@@ -157,6 +167,7 @@ impl Producer {
     ) -> Option<Arrival> {
         let now = moment.now;
         let header = packet.header;
+        self.last_media = Some(now);
         let place = if is_new {
             self.reception.restart(header.sequence_number)
         } else {

@@ -194,7 +194,7 @@ impl Source {
         }
         self.last_packet = Some(moment.now);
 
-        let (index, stream, is_new) = self.route(&packet, mid)?;
+        let (index, stream, is_new) = self.route(moment.now, &packet, mid)?;
         self.producers
             .get_mut(index)?
             .receive(moment, stream, is_new, &packet, passed_on)
@@ -204,6 +204,7 @@ impl Source {
     /// then keeps. The third value says that the source is new.
     fn route(
         &mut self,
+        now: Instant,
         packet: &RtpPacket<'_>,
         mid: Option<&[u8]>,
     ) -> Option<(usize, Stream, bool)> {
@@ -227,7 +228,7 @@ impl Source {
             return None;
         }
         producer
-            .latch(ssrc, stream)
+            .latch(now, ssrc, stream)
             .then_some((index, stream, true))
     }
 

@@ -26,7 +26,7 @@ pub use self::identity::{Identity, IdentityError};
 use self::srtp::{Profile, ProtectError, UnprotectError};
 use crate::media::sdp::{Fingerprint, IceCredentials, RemoteTransport};
 
-/// From the first fragment of a ClientHello to the keys; also from the first valid check to that fragment.
+/// From the first fragment of a ClientHello to the keys.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time for a client that has validated a path to begin the handshake.
@@ -36,7 +36,7 @@ pub const CLIENT_HELLO_DEADLINE: Duration = Duration::from_secs(30);
 const BAD_CERTIFICATE: u8 = 42;
 
 /// Datagrams that may wait for [`Transport::poll_output`]; further ones are lost, as on any network.
-const MAX_OUTPUTS: usize = 64;
+const MAX_OUTPUTS: usize = 32;
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,7 +326,7 @@ impl Transport {
     pub fn path(&self) -> Option<Path> {
         match &self.security {
             Security::Ready(srtp) if srtp.connected => self.ice.chosen(),
-            _ => None,
+            Security::Handshaking { .. } | Security::Ready(_) | Security::Ended => None,
         }
     }
 
@@ -379,7 +379,9 @@ impl Transport {
     fn sender(&mut self) -> Result<&mut srtp::Sender, SendError> {
         match &mut self.security {
             Security::Ready(srtp) if srtp.connected => Ok(&mut srtp.sender),
-            _ => Err(SendError::NotConnected),
+            Security::Handshaking { .. } | Security::Ready(_) | Security::Ended => {
+                Err(SendError::NotConnected)
+            }
         }
     }
 
@@ -501,6 +503,10 @@ impl Transport {
         counters.handshake = self
             .first_hello
             .map(|first| now.saturating_duration_since(first));
+        if matches!(self.certificate, PeerCertificate::Unknown) {
+            // Nobody has proved to be the other end.
+            return self.fail(FailureReason::DtlsFailed);
+        }
         if let Security::Handshaking { unproved } = &mut self.security {
             *unproved = Some(keys);
         }

@@ -182,7 +182,11 @@ impl Link {
 }
 
 /// A context of `rtc-srtp` for the direction in which the client or the server sends.
-fn foreign(profile: Profile, material: &[u8], client_sends: bool) -> anyhow::Result<Context> {
+pub(crate) fn foreign(
+    profile: Profile,
+    material: &[u8],
+    client_sends: bool,
+) -> anyhow::Result<Context> {
     let (key_len, salt_len, foreign) = match profile {
         Profile::AeadAes256Gcm => (32, 12, ProtectionProfile::AeadAes256Gcm),
         Profile::AeadAes128Gcm => (16, 12, ProtectionProfile::AeadAes128Gcm),

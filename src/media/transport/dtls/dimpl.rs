@@ -97,8 +97,10 @@ impl Dimpl {
                     self.deadline = (at < now + NO_TIMER).then_some(at);
                     return;
                 }
-                // Nothing but keys is wanted of the association, and nothing that it polls exceeds the buffer.
-                _ => {}
+                // Nothing but keys is wanted of the association.
+                Output::ApplicationData(_) => {}
+                // The buffer is larger than anything that is polled; going on would not end.
+                Output::BufferTooSmall { .. } | _ => return,
             }
         }
     }
@@ -155,8 +157,9 @@ fn known(profile: SrtpProfile) -> Option<Profile> {
 
 fn fatal(error: Error) -> Fatal {
     debug!(%error, "DTLS failed");
-    match error {
-        Error::Timeout(_) => Fatal::Timeout,
-        _ => Fatal::Protocol,
+    if matches!(error, Error::Timeout(_)) {
+        Fatal::Timeout
+    } else {
+        Fatal::Protocol
     }
 }

@@ -19,7 +19,6 @@ pub(super) mod content {
     pub(in super::super) const CHANGE_CIPHER_SPEC: u8 = 20;
     pub(in super::super) const ALERT: u8 = 21;
     pub(in super::super) const HANDSHAKE: u8 = 22;
-    pub(in super::super) const APPLICATION_DATA: u8 = 23;
 }
 
 /// A record.
