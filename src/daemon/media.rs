@@ -44,15 +44,21 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
     };
     let bind = bindable(config);
     let host_addresses = |ip: IpAddr| {
-        interfaces.iter().filter(|own| own.address.is_ipv4() == ip.is_ipv4() && !own.address.is_loopback()).count()
+        interfaces
+            .iter()
+            .filter(|own| own.address.is_ipv4() == ip.is_ipv4() && !own.address.is_loopback())
+            .count()
     };
     let mut stun = stun_sockets(config.turn.port, &bind, count, host_addresses)?;
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
     for index in 0..count {
-        let media = bind_in_range(config.media.ports, &bind, host_addresses)
-            .map_err(|error| Misconfigured(format!("{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)")))?;
+        let media = bind_in_range(config.media.ports, &bind, host_addresses).map_err(|error| {
+            Misconfigured(format!(
+                "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
+            ))
+        })?;
         let port = media.first().map_or(0, |socket| socket.local_addr().port());
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
@@ -63,7 +69,11 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
                 .addresses
                 .iter()
                 .zip(0..)
-                .map(|(ip, rank)| Candidate { addr: SocketAddr::new(*ip, port), tcp: false, rank })
+                .map(|(ip, rank)| Candidate {
+                    addr: SocketAddr::new(*ip, port),
+                    tcp: false,
+                    rank,
+                })
                 .collect(),
             identity: identity.clone(),
             counters: shared.clone(),
@@ -121,13 +131,23 @@ fn turn_host(config: &Config, told: &Addresses) -> String {
         CoturnIp::AutoIpv4 => Family::V4,
         CoturnIp::AutoIpv6 => Family::V6,
     };
-    addresses::coturn_host(config.public.host.name().filter(|_| !config.dev), family, told)
+    addresses::coturn_host(
+        config.public.host.name().filter(|_| !config.dev),
+        family,
+        told,
+    )
 }
 
 /// The bound addresses; a family that the machine lacks is left out unless `HANOK_BIND` asks for it.
 fn bindable(config: &Config) -> Vec<IpAddr> {
     let usable = |ip: &IpAddr| std::net::UdpSocket::bind((*ip, 0)).is_ok();
-    config.media.bind.iter().copied().filter(|ip| config.media.bind_is_set || usable(ip)).collect()
+    config
+        .media
+        .bind
+        .iter()
+        .copied()
+        .filter(|ip| config.media.bind_is_set || usable(ip))
+        .collect()
 }
 
 /// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
@@ -152,7 +172,8 @@ fn stun_sockets(
             bind.iter()
                 .map(|&ip| {
                     let addr = SocketAddr::new(ip, port);
-                    BatchSocket::bind(addr, true, host_addresses(ip)).map_err(|error| unusable(addr, &error))
+                    BatchSocket::bind(addr, true, host_addresses(ip))
+                        .map_err(|error| unusable(addr, &error))
                 })
                 .collect()
         })

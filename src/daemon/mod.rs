@@ -144,6 +144,7 @@ impl Daemon {
         while self.proxy.join_next().await.is_some() {}
         let workers = std::mem::take(&mut self.workers);
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
-        let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
+        let _ =
+            tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
     }
 }

@@ -28,13 +28,21 @@ impl StateFolder {
     pub(super) fn open(state: &State) -> anyhow::Result<Self> {
         let (path, temporary) = match state {
             State::Folder(path) => (path.clone(), false),
-            State::Temporary => {
-                (std::env::temp_dir().join(format!("hanok-{}", Random::system().alphanumeric(12))), true)
-            }
+            State::Temporary => (
+                std::env::temp_dir().join(format!("hanok-{}", Random::system().alphanumeric(12))),
+                true,
+            ),
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).with_context(|| {
-            format!("the state folder {} cannot be made: create it or set HANOK_STATE_DIR", path.display())
-        })?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| {
+                format!(
+                    "the state folder {} cannot be made: create it or set HANOK_STATE_DIR",
+                    path.display()
+                )
+            })?;
         Ok(Self { path, temporary })
     }
 
@@ -95,18 +103,34 @@ mod tests {
         let folder = StateFolder::open(&State::Temporary).unwrap();
         let first = folder.turn_secret(None).unwrap();
         assert_eq!(first.expose().len(), TURN_SECRET_LEN);
-        assert!(folder.turn_secret(None).unwrap().matches(first.expose().as_bytes()));
-        let mode = fs::metadata(folder.path().join(TURN_SECRET)).unwrap().permissions().mode();
+        assert!(
+            folder
+                .turn_secret(None)
+                .unwrap()
+                .matches(first.expose().as_bytes())
+        );
+        let mode = fs::metadata(folder.path().join(TURN_SECRET))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let configured = Secret::new("from the file");
-        assert!(folder.turn_secret(Some(&configured)).unwrap().matches(b"from the file"));
+        assert!(
+            folder
+                .turn_secret(Some(&configured))
+                .unwrap()
+                .matches(b"from the file")
+        );
     }
 
     #[test]
     fn a_temporary_folder_vanishes_with_its_owner() {
         let folder = StateFolder::open(&State::Temporary).unwrap();
         let path = folder.path().to_owned();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         drop(folder);
         assert!(!path.exists());
     }

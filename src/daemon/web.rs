@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::config::settings::Certificate;
 use crate::config::values::{ForcedCodec, Front, IceCredentials, SubscribeOffer};
 use crate::control::access::Gate;
-use crate::control::rest::ice_servers::IceServerProperties;
 use crate::control::rest;
+use crate::control::rest::ice_servers::IceServerProperties;
 use crate::control::session::settings::turn_url;
 use crate::control::session::{self, Directory, ForcedVideoCodec};
 use crate::control::signalling::{self, Connections};
@@ -27,12 +27,16 @@ pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<C
     let domain = config.public.host.in_url();
     let domain = domain.trim_matches(['[', ']']);
     let others: Vec<String> = if config.dev {
-        ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+        ["localhost", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec()
     } else {
         Vec::new()
     };
     let certificate = match &config.web.certificate {
-        Certificate::Own { certificate, key } => certificate::service::load_own(certificate, key, domain, now)?,
+        Certificate::Own { certificate, key } => {
+            certificate::service::load_own(certificate, key, domain, now)?
+        }
         Certificate::SelfSigned => certificate::service::self_signed(state, domain, &others, now)?,
         Certificate::LetsEncrypt { .. } => {
             tracing::warn!(
@@ -61,7 +65,8 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,
-        garbage_threshold: (!config.sessions.garbage_interval.is_zero()).then_some(config.sessions.garbage_threshold),
+        garbage_threshold: (!config.sessions.garbage_interval.is_zero())
+            .then_some(config.sessions.garbage_threshold),
         limits: session::Limits::default(),
     }
 }
@@ -73,7 +78,11 @@ pub(super) fn bind(
     directory: Directory,
     connections: &Connections,
 ) -> anyhow::Result<Proxy> {
-    let rest = rest::router(rest_settings(config)?, Gate::new(config.secret.clone()), directory);
+    let rest = rest::router(
+        rest_settings(config)?,
+        Gate::new(config.secret.clone()),
+        directory,
+    );
     let services = Services {
         rest: BoxCloneSyncService::new(rest),
         signalling: BoxCloneSyncService::new(signalling::service(connections)),
@@ -81,11 +90,24 @@ pub(super) fn bind(
     };
     let web = &config.web;
     let on = web.front == Front::On;
-    let listen = |port: u16| web.bind.iter().map(|ip| (*ip, port).into()).collect::<Vec<_>>();
+    let listen = |port: u16| {
+        web.bind
+            .iter()
+            .map(|ip| (*ip, port).into())
+            .collect::<Vec<_>>()
+    };
     let settings = proxy::Settings {
-        https: if on { listen(web.https_port) } else { Vec::new() },
+        https: if on {
+            listen(web.https_port)
+        } else {
+            Vec::new()
+        },
         http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
-        plain: web.plain.map(|listen| listen.socket_addr()).into_iter().collect(),
+        plain: web
+            .plain
+            .map(|listen| listen.socket_addr())
+            .into_iter()
+            .collect(),
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
         trusted_proxies: web.trusted_proxies.clone(),
@@ -126,11 +148,15 @@ fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
             autostop_timeout: config.recording.autostop,
             composed_url: config.recording.composed_url.clone(),
         }),
-        webhook: config.webhook.endpoint.as_ref().map(|endpoint| rest::Webhook {
-            endpoint: endpoint.clone(),
-            headers: config.webhook.headers.clone(),
-            events: config.webhook.events.clone(),
-        }),
+        webhook: config
+            .webhook
+            .endpoint
+            .as_ref()
+            .map(|endpoint| rest::Webhook {
+                endpoint: endpoint.clone(),
+                headers: config.webhook.headers.clone(),
+                events: config.webhook.events.clone(),
+            }),
         ice_servers: config
             .turn
             .ice_servers
@@ -138,9 +164,10 @@ fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
             .map(|server| {
                 let (username, credential, secret) = match &server.credentials {
                     IceCredentials::None => (None, None, None),
-                    IceCredentials::Fixed { username, credential } => {
-                        (Some(username.as_str()), Some(credential.expose()), None)
-                    }
+                    IceCredentials::Fixed {
+                        username,
+                        credential,
+                    } => (Some(username.as_str()), Some(credential.expose()), None),
                     IceCredentials::StaticAuthSecret(secret) => (None, None, Some(secret.expose())),
                 };
                 IceServerProperties::new(&server.url, username, credential, secret)

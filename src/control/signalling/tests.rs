@@ -779,6 +779,24 @@ async fn a_panic_ends_one_session_and_no_other() {
     );
 }
 
+#[tokio::test]
+async fn a_panic_in_a_socket_ends_that_socket_and_its_participant_alone() {
+    let house = House::with(Settings {
+        reconnect_grace: Duration::ZERO,
+        ..Settings::default()
+    })
+    .await;
+    let mut witness = house.guest("W").await;
+    let mut a = house.guest("A").await;
+    witness.told().await;
+    a.send(r#"{"id":1,"method":"panic"}"#).await;
+    assert_eq!(a.receive().await, Err(1006));
+    assert_eq!(witness.told().await["method"], "participantLeft");
+    assert_eq!(house.active("S1").await, ["con_W"]);
+    assert_eq!(house.connections.panics(), 1);
+    house.wait_for_sockets(1).await;
+}
+
 /// A raw socket after the opening handshake, for frames that no client library would write.
 async fn raw(house: &House) -> TcpStream {
     let mut socket = TcpStream::connect(house.addr).await.unwrap();

@@ -18,7 +18,10 @@ pub struct MintedTurnCredentials {
 impl MintedTurnCredentials {
     /// Mints with `secret`.
     pub fn new(secret: Secret) -> Self {
-        Self { secret, random: Mutex::new(Random::system()) }
+        Self {
+            secret,
+            random: Mutex::new(Random::system()),
+        }
     }
 }
 
@@ -27,7 +30,10 @@ impl TurnCredentials for MintedTurnCredentials {
         let expiry = clock::wall_ms() / 1000 + TURN_LIFETIME_S;
         let mut random = self.random.lock().ok()?;
         let (username, credential) = credentials::mint(&self.secret, expiry, &mut random);
-        Some(TurnCredential { username, credential })
+        Some(TurnCredential {
+            username,
+            credential,
+        })
     }
 
     // The server answers every Allocate with 403 so far, so no credential opens anything that a leave must close.
@@ -43,8 +49,23 @@ mod tests {
         let secret = Secret::new("turn secret of the test");
         let minted = MintedTurnCredentials::new(secret.clone()).mint().unwrap();
         let now = clock::wall_ms() / 1000;
-        assert!(credentials::is_valid(&secret, &minted.username, &minted.credential, now));
-        assert!(credentials::is_valid(&secret, &minted.username, &minted.credential, now + TURN_LIFETIME_S - 10));
-        assert!(!credentials::is_valid(&secret, &minted.username, &minted.credential, now + TURN_LIFETIME_S + 10));
+        assert!(credentials::is_valid(
+            &secret,
+            &minted.username,
+            &minted.credential,
+            now
+        ));
+        assert!(credentials::is_valid(
+            &secret,
+            &minted.username,
+            &minted.credential,
+            now + TURN_LIFETIME_S - 10
+        ));
+        assert!(!credentials::is_valid(
+            &secret,
+            &minted.username,
+            &minted.credential,
+            now + TURN_LIFETIME_S + 10
+        ));
     }
 }

@@ -91,8 +91,17 @@ impl Worker {
         };
         let name = format!("media-{}", parts.index);
         let worker_loop = run::Loop::new(parts, mailbox, wake.clone(), stop.clone(), load);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker_loop.run())?;
-        Ok((Self { thread: Some(thread), stop, wake }, door))
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker_loop.run())?;
+        Ok((
+            Self {
+                thread: Some(thread),
+                stop,
+                wake,
+            },
+            door,
+        ))
     }
 
     /// Ends the thread after it has told every peer (`close_notify`), and waits for it.

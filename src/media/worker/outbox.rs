@@ -22,7 +22,12 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { arena: vec![0; ARENA], used: 0, batch: Vec::with_capacity(BATCH), sent: Sent::default() }
+        Self {
+            arena: vec![0; ARENA],
+            used: 0,
+            batch: Vec::with_capacity(BATCH),
+            sent: Sent::default(),
+        }
     }
 }
 
@@ -38,12 +43,23 @@ impl Outbox {
 
     /// Queues the first `len` bytes of the room that [`Self::space`] gave.
     pub fn commit(&mut self, to: SocketAddr, from: Option<IpAddr>, len: usize) {
-        self.batch.push(Outgoing { to, from, start: self.used, len });
+        self.batch.push(Outgoing {
+            to,
+            from,
+            start: self.used,
+            len,
+        });
         self.used += len;
     }
 
     /// Queues a datagram that was written elsewhere.
-    pub fn push(&mut self, socket: &BatchSocket, to: SocketAddr, from: Option<IpAddr>, datagram: &[u8]) {
+    pub fn push(
+        &mut self,
+        socket: &BatchSocket,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
         if let Some(space) = self.space(socket, datagram.len()) {
             space.copy_from_slice(datagram);
             self.commit(to, from, datagram.len());

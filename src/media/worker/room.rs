@@ -27,7 +27,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(id: RoomId, generation: u32, router: Router, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        id: RoomId,
+        generation: u32,
+        router: Router,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         Self {
             id,
             generation,

@@ -31,7 +31,9 @@ use super::{Counters, MAX_TRANSPORTS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
 use crate::media::net::udp::{BatchSocket, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
-use crate::media::plane::{Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId};
+use crate::media::plane::{
+    Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
+};
 use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::sfu::{self, Router, Sink, TransportKey};
 use crate::media::transport::srtp::MAX_OVERHEAD;
@@ -110,7 +112,10 @@ impl Loop {
         stop: Arc<AtomicBool>,
         load: Arc<AtomicU64>,
     ) -> Self {
-        let port = |socket| Port { socket, outbox: Outbox::default() };
+        let port = |socket| Port {
+            socket,
+            outbox: Outbox::default(),
+        };
         Self {
             ports: parts.media.into_iter().map(port).collect(),
             stun: parts.stun.into_iter().map(port).collect(),
@@ -165,15 +170,21 @@ impl Loop {
 
     fn carry_out_commands(&mut self, now: Instant) {
         for _ in 0..COMMANDS_PER_TURN {
-            let Ok(command) = self.mailbox.try_recv() else { return };
+            let Ok(command) = self.mailbox.try_recv() else {
+                return;
+            };
             match command {
                 RoomCommand::Open { room, events } => {
                     let router = Router::new(now, Random::system());
-                    let slot = self.rooms.insert(|_, generation| Room::new(room, generation, router, events));
+                    let slot = self
+                        .rooms
+                        .insert(|_, generation| Room::new(room, generation, router, events));
                     self.rooms_by_id.insert(room, slot);
                 }
                 RoomCommand::Room { room, command } => {
-                    let Some(&slot) = self.rooms_by_id.get(&room) else { continue };
+                    let Some(&slot) = self.rooms_by_id.get(&room) else {
+                        continue;
+                    };
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
             }
@@ -184,24 +195,59 @@ impl Loop {
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
         match command {
-            Command::OpenPublisher(PublisherSpec { transport, local, remote, tracks, max_receive, min_receive }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else { return };
+            Command::OpenPublisher(PublisherSpec {
+                transport,
+                local,
+                remote,
+                tracks,
+                max_receive,
+                min_receive,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
+                    return;
+                };
                 if let Some(room) = self.rooms.get_mut(room) {
-                    room.router.add_publisher(now, TransportKey(peer), &tracks, max_receive, min_receive);
+                    room.router.add_publisher(
+                        now,
+                        TransportKey(peer),
+                        &tracks,
+                        max_receive,
+                        min_receive,
+                    );
                 }
             }
-            Command::OpenSubscriber(SubscriberSpec { transport, source, local, remote, tracks }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, remote) else { return };
+            Command::OpenSubscriber(SubscriberSpec {
+                transport,
+                source,
+                local,
+                remote,
+                tracks,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
+                    return;
+                };
                 if let Some(room) = self.rooms.get_mut(room)
                     && let Some(&source) = room.peers.get(&source)
                 {
-                    room.router.add_subscriber(now, TransportKey(peer), TransportKey(source), &tracks);
+                    room.router.add_subscriber(
+                        now,
+                        TransportKey(peer),
+                        TransportKey(source),
+                        &tracks,
+                    );
                 }
             }
-            Command::AcceptAnswer { transport, remote, tracks } => {
-                let Some(peer) = self.peer_of(room, transport) else { return };
+            Command::AcceptAnswer {
+                transport,
+                remote,
+                tracks,
+            } => {
+                let Some(peer) = self.peer_of(room, transport) else {
+                    return;
+                };
                 if let Some(room) = self.rooms.get_mut(room) {
-                    room.router.set_subscriber_tracks(now, TransportKey(peer), &tracks);
+                    room.router
+                        .set_subscriber_tracks(now, TransportKey(peer), &tracks);
                 }
                 if let Some(peer) = self.peers.get_mut(peer) {
                     peer.transport.set_remote(now, remote);
@@ -231,7 +277,9 @@ impl Loop {
         remote: Option<RemoteTransport>,
     ) -> Option<u32> {
         if self.peers.len() >= MAX_TRANSPORTS {
-            self.rooms.get_mut(room)?.tell(Some(id), EventKind::Failed(FailureReason::Exhausted));
+            self.rooms
+                .get_mut(room)?
+                .tell(Some(id), EventKind::Failed(FailureReason::Exhausted));
             return None;
         }
         let ufrag = local.ufrag.clone();
@@ -262,7 +310,9 @@ impl Loop {
     }
 
     fn forget_peer(&mut self, index: u32) {
-        let Some(peer) = self.peers.remove(index) else { return };
+        let Some(peer) = self.peers.remove(index) else {
+            return;
+        };
         self.peers_by_ufrag.remove(&peer.ufrag);
         for addr in &peer.addrs {
             if self.peers_by_addr.get(addr) == Some(&index) {
@@ -277,7 +327,11 @@ impl Loop {
     }
 
     fn close_room(&mut self, now: Instant, room: u32) {
-        let Some(peers) = self.rooms.get_mut(room).map(|room| room.peers.values().copied().collect::<Vec<_>>()) else {
+        let Some(peers) = self
+            .rooms
+            .get_mut(room)
+            .map(|room| room.peers.values().copied().collect::<Vec<_>>())
+        else {
             return;
         };
         for peer in peers {
@@ -303,7 +357,11 @@ impl Loop {
             let link = Link(u32::try_from(port).expect("a worker has a handful of sockets"));
             for message in 0..self.buffers.len() {
                 let received = self.buffers.received(message);
-                let path = Path { link, local: received.to, remote: received.from };
+                let path = Path {
+                    link,
+                    local: received.to,
+                    remote: received.from,
+                };
                 let begin = ReceiveBuffers::offset(message);
                 let mut at = 0;
                 while at < received.len {
@@ -327,33 +385,55 @@ impl Loop {
         let kind = protocol(datagram);
         let peer = match kind {
             // A check names its transport; its address may be new, or may have served another one before.
-            Protocol::Stun => local_ufrag(datagram).and_then(|ufrag| self.peers_by_ufrag.get(ufrag)).copied(),
-            Protocol::Dtls | Protocol::Rtp => self.peers_by_addr.get(&(path.link, path.remote)).copied(),
+            Protocol::Stun => local_ufrag(datagram)
+                .and_then(|ufrag| self.peers_by_ufrag.get(ufrag))
+                .copied(),
+            Protocol::Dtls | Protocol::Rtp => {
+                self.peers_by_addr.get(&(path.link, path.remote)).copied()
+            }
             Protocol::ChannelData | Protocol::Unknown => None,
         };
         let Some(index) = peer else {
-            self.counters.receive_dropped.fetch_add(1, Ordering::Relaxed);
+            self.counters
+                .receive_dropped
+                .fetch_add(1, Ordering::Relaxed);
             return;
         };
         if kind == Protocol::Dtls {
             if self.handshakes.len() < HANDSHAKES_WAITING {
                 self.handshakes.push_back((path, datagram.to_vec()));
             } else {
-                self.counters.receive_dropped.fetch_add(1, Ordering::Relaxed);
+                self.counters
+                    .receive_dropped
+                    .fetch_add(1, Ordering::Relaxed);
             }
             return;
         }
-        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else { return };
+        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+            return;
+        };
         self.contained(now, room, Some(index), |this| {
-            let Some(peer) = this.peers.get_mut(index) else { return };
+            let Some(peer) = this.peers.get_mut(index) else {
+                return;
+            };
             let datagram = &mut this.buffers.bytes_mut()[start..start + len];
             match peer.transport.handle_input(now, path, datagram) {
-                Input::Rtp { len } => this.opened.push(Opened { peer: index, start, len }),
+                Input::Rtp { len } => this.opened.push(Opened {
+                    peer: index,
+                    start,
+                    len,
+                }),
                 Input::Rtcp { len } => {
-                    let Some(room) = this.rooms.get_mut(room) else { return };
+                    let Some(room) = this.rooms.get_mut(room) else {
+                        return;
+                    };
                     let packet = &this.buffers.bytes()[start..start + len];
-                    let mut sink = Fanout { peers: &mut this.peers, ports: &mut this.ports };
-                    room.router.handle_rtcp(now, TransportKey(index), packet, &mut sink);
+                    let mut sink = Fanout {
+                        peers: &mut this.peers,
+                        ports: &mut this.ports,
+                    };
+                    room.router
+                        .handle_rtcp(now, TransportKey(index), packet, &mut sink);
                     this.drain_room_of(now, index);
                 }
                 Input::Handled => {
@@ -361,7 +441,9 @@ impl Loop {
                     this.drain_peer(now, index);
                 }
                 Input::Dropped(_) => {
-                    this.counters.receive_dropped.fetch_add(1, Ordering::Relaxed);
+                    this.counters
+                        .receive_dropped
+                        .fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
@@ -373,7 +455,9 @@ impl Loop {
         if self.peers_by_addr.get(&key) == Some(&index) {
             return;
         }
-        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
         if !peer.transport.is_validated(&path) {
             return;
         }
@@ -403,16 +487,30 @@ impl Loop {
                 .unwrap_or(self.opened.len().min(at + RUN));
             let run = at..end;
             at = end;
-            let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else { continue };
+            let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+                continue;
+            };
             self.contained(now, room, None, |this| {
                 let bytes = this.buffers.bytes();
                 let opened = &this.opened[run];
                 let packets: [&[u8]; RUN] = std::array::from_fn(|i| {
-                    opened.get(i).map_or(&[][..], |opened| &bytes[opened.start..opened.start + opened.len])
+                    opened.get(i).map_or(&[][..], |opened| {
+                        &bytes[opened.start..opened.start + opened.len]
+                    })
                 });
-                let Some(room) = this.rooms.get_mut(room) else { return };
-                let mut sink = Fanout { peers: &mut this.peers, ports: &mut this.ports };
-                room.router.handle_rtp(now, TransportKey(index), &packets[..opened.len()], &mut sink);
+                let Some(room) = this.rooms.get_mut(room) else {
+                    return;
+                };
+                let mut sink = Fanout {
+                    peers: &mut this.peers,
+                    ports: &mut this.ports,
+                };
+                room.router.handle_rtp(
+                    now,
+                    TransportKey(index),
+                    &packets[..opened.len()],
+                    &mut sink,
+                );
                 this.drain_room_of(now, index);
             });
         }
@@ -428,8 +526,13 @@ impl Loop {
         for message in 0..self.buffers.len() {
             let received = self.buffers.received(message);
             let begin = ReceiveBuffers::offset(message);
-            for datagram in self.buffers.bytes()[begin..begin + received.len].chunks(received.stride.max(1)) {
-                if let Some(len) = self.stun_server.handle_datagram(now, received.from, datagram, &mut answer) {
+            for datagram in
+                self.buffers.bytes()[begin..begin + received.len].chunks(received.stride.max(1))
+            {
+                if let Some(len) =
+                    self.stun_server
+                        .handle_datagram(now, received.from, datagram, &mut answer)
+                {
                     outbox.push(socket, received.from, received.to, &answer[..len]);
                 }
             }
@@ -442,13 +545,23 @@ impl Loop {
     // ---- 4. handshakes ----------------------------------------------------------------------------------------
 
     fn advance_one_handshake(&mut self, now: Instant) {
-        let Some((path, mut datagram)) = self.handshakes.pop_front() else { return };
-        let Some(&index) = self.peers_by_addr.get(&(path.link, path.remote)) else { return };
-        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else { return };
+        let Some((path, mut datagram)) = self.handshakes.pop_front() else {
+            return;
+        };
+        let Some(&index) = self.peers_by_addr.get(&(path.link, path.remote)) else {
+            return;
+        };
+        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+            return;
+        };
         self.contained(now, room, Some(index), |this| {
-            let Some(peer) = this.peers.get_mut(index) else { return };
+            let Some(peer) = this.peers.get_mut(index) else {
+                return;
+            };
             if let Input::Dropped(_) = peer.transport.handle_input(now, path, &mut datagram) {
-                this.counters.receive_dropped.fetch_add(1, Ordering::Relaxed);
+                this.counters
+                    .receive_dropped
+                    .fetch_add(1, Ordering::Relaxed);
             }
             this.drain_peer(now, index);
         });
@@ -460,13 +573,17 @@ impl Loop {
         while let Some((deadline, owner)) = self.timers.due(now) {
             match owner {
                 Owner::Transport(index, generation) => {
-                    let Some(peer) = self.peers.get_generation_mut(index, generation) else { continue };
+                    let Some(peer) = self.peers.get_generation_mut(index, generation) else {
+                        continue;
+                    };
                     if peer.registered == Some(deadline) {
                         peer.registered = None;
                     }
                     let room = peer.room;
                     self.contained(now, room, Some(index), |this| {
-                        let Some(peer) = this.peers.get_mut(index) else { return };
+                        let Some(peer) = this.peers.get_mut(index) else {
+                            return;
+                        };
                         if peer.transport.poll_timeout().is_some_and(|at| at <= now) {
                             peer.transport.handle_timeout(now);
                         }
@@ -474,12 +591,16 @@ impl Loop {
                     });
                 }
                 Owner::Room(index, generation) => {
-                    let Some(room) = self.rooms.get_generation_mut(index, generation) else { continue };
+                    let Some(room) = self.rooms.get_generation_mut(index, generation) else {
+                        continue;
+                    };
                     if room.registered == Some(deadline) {
                         room.registered = None;
                     }
                     self.contained(now, index, None, |this| {
-                        let Some(room) = this.rooms.get_mut(index) else { return };
+                        let Some(room) = this.rooms.get_mut(index) else {
+                            return;
+                        };
                         if room.router.poll_timeout().is_some_and(|at| at <= now) {
                             room.router.handle_timeout(now);
                         }
@@ -498,7 +619,11 @@ impl Loop {
         self.next_sweep = now + SWEEP;
         let rooms: Vec<u32> = self.rooms_by_id.values().copied().collect();
         for room in rooms {
-            if self.rooms.get_mut(room).is_some_and(|room| room.is_abandoned()) {
+            if self
+                .rooms
+                .get_mut(room)
+                .is_some_and(|room| room.is_abandoned())
+            {
                 self.close_room(now, room);
             }
         }
@@ -512,7 +637,8 @@ impl Loop {
         while let Some(output) = peer.transport.poll_output() {
             match output {
                 transport::Output::Transmit { path, datagram } => {
-                    if let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) {
+                    if let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize)
+                    {
                         outbox.push(socket, path.remote, path.local, &datagram);
                     }
                 }
@@ -524,7 +650,9 @@ impl Loop {
 
     fn drain_peer(&mut self, now: Instant, index: u32) {
         while let Some(output) = self.transmit(index) {
-            let Some(peer) = self.peers.get_mut(index) else { return };
+            let Some(peer) = self.peers.get_mut(index) else {
+                return;
+            };
             let (id, room_slot) = (peer.id, peer.room);
             match output {
                 transport::Output::Connected { .. } => {
@@ -544,12 +672,15 @@ impl Loop {
         }
         if let Some(peer) = self.peers.get_mut(index) {
             let owner = Owner::Transport(index, peer.generation);
-            self.timers.register(owner, peer.transport.poll_timeout(), &mut peer.registered);
+            self.timers
+                .register(owner, peer.transport.poll_timeout(), &mut peer.registered);
         }
     }
 
     fn fail_peer(&mut self, index: u32, reason: FailureReason) {
-        let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else { return };
+        let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
+            return;
+        };
         self.forget_peer(index);
         if let Some(room_state) = self.rooms.get_mut(room) {
             room_state.tell(Some(id), EventKind::Failed(reason));
@@ -565,28 +696,40 @@ impl Loop {
 
     fn drain_room(&mut self, now: Instant, index: u32) {
         let _ = now;
-        let Some(room) = self.rooms.get_mut(index) else { return };
+        let Some(room) = self.rooms.get_mut(index) else {
+            return;
+        };
         while let Some(sfu::Output::Rtcp { to, packet }) = room.router.poll_output() {
-            let Some(peer) = self.peers.get_mut(to.0) else { continue };
-            let Some(path) = peer.transport.path() else { continue };
-            let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else { continue };
+            let Some(peer) = self.peers.get_mut(to.0) else {
+                continue;
+            };
+            let Some(path) = peer.transport.path() else {
+                continue;
+            };
+            let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+                continue;
+            };
             let len = packet.len();
             if len > MAX_RTCP {
                 continue;
             }
-            let Some(space) = outbox.space(socket, len + MAX_OVERHEAD) else { continue };
+            let Some(space) = outbox.space(socket, len + MAX_OVERHEAD) else {
+                continue;
+            };
             space[..len].copy_from_slice(packet);
             if let Ok(len) = peer.transport.protect_rtcp(space, len) {
                 outbox.commit(path.remote, path.local, len);
             }
         }
         let owner = Owner::Room(index, room.generation);
-        self.timers.register(owner, room.router.poll_timeout(), &mut room.registered);
+        self.timers
+            .register(owner, room.router.poll_timeout(), &mut room.registered);
     }
 
     fn deliver_events(&mut self) {
         let rooms = &mut self.rooms;
-        self.undelivered.retain(|&room| rooms.get_mut(room).is_some_and(Room::deliver));
+        self.undelivered
+            .retain(|&room| rooms.get_mut(room).is_some_and(Room::deliver));
     }
 
     // ---- 6. and 7. flush, sleep -------------------------------------------------------------------------------
@@ -595,15 +738,24 @@ impl Loop {
         for Port { socket, outbox } in self.ports.iter_mut().chain(&mut self.stun) {
             outbox.flush(socket);
             let sent = std::mem::take(&mut outbox.sent);
-            self.counters.sent.fetch_add(sent.datagrams, Ordering::Relaxed);
-            self.counters.send_dropped.fetch_add(sent.dropped, Ordering::Relaxed);
-            self.counters.gso_runs.fetch_add(sent.runs, Ordering::Relaxed);
+            self.counters
+                .sent
+                .fetch_add(sent.datagrams, Ordering::Relaxed);
+            self.counters
+                .send_dropped
+                .fetch_add(sent.dropped, Ordering::Relaxed);
+            self.counters
+                .gso_runs
+                .fetch_add(sent.runs, Ordering::Relaxed);
         }
     }
 
     fn sleep(&mut self) {
         let now = clock::now();
-        let mut until = self.timers.next().map(|deadline| deadline.saturating_duration_since(now));
+        let mut until = self
+            .timers
+            .next()
+            .map(|deadline| deadline.saturating_duration_since(now));
         if !self.rooms_by_id.is_empty() {
             let sweep = self.next_sweep.saturating_duration_since(now);
             until = Some(until.map_or(sweep, |until| until.min(sweep)));
@@ -637,18 +789,34 @@ impl Loop {
     // ---- containment ------------------------------------------------------------------------------------------
 
     /// Runs `work`; a panic in it ends the transport `peer`, or the whole room if it was in none.
-    fn contained(&mut self, now: Instant, room: u32, peer: Option<u32>, work: impl FnOnce(&mut Self)) {
+    fn contained(
+        &mut self,
+        now: Instant,
+        room: u32,
+        peer: Option<u32>,
+        work: impl FnOnce(&mut Self),
+    ) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
             return;
         }
         self.counters.panics.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
-            tracing::error!(peer, "a transport ended by a bug of ours: please report the panic above");
-            if catch_unwind(AssertUnwindSafe(|| self.fail_peer(peer, FailureReason::Panicked))).is_ok() {
+            tracing::error!(
+                peer,
+                "a transport ended by a bug of ours: please report the panic above"
+            );
+            if catch_unwind(AssertUnwindSafe(|| {
+                self.fail_peer(peer, FailureReason::Panicked)
+            }))
+            .is_ok()
+            {
                 return;
             }
         }
-        tracing::error!(room, "a room ended by a bug of ours: please report the panic above");
+        tracing::error!(
+            room,
+            "a room ended by a bug of ours: please report the panic above"
+        );
         if let Some(room) = self.rooms.get_mut(room) {
             room.tell(None, EventKind::RoomFailed);
         }
@@ -674,11 +842,24 @@ struct Fanout<'a> {
 }
 
 impl Sink for Fanout<'_> {
-    fn send_rtp(&mut self, to: TransportKey, max_len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let Some(peer) = self.peers.get_mut(to.0) else { return false };
-        let Some(path) = peer.transport.path() else { return false };
-        let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else { return false };
-        let Some(space) = outbox.space(socket, max_len + MAX_OVERHEAD) else { return false };
+    fn send_rtp(
+        &mut self,
+        to: TransportKey,
+        max_len: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(to.0) else {
+            return false;
+        };
+        let Some(path) = peer.transport.path() else {
+            return false;
+        };
+        let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+            return false;
+        };
+        let Some(space) = outbox.space(socket, max_len + MAX_OVERHEAD) else {
+            return false;
+        };
         let len = write(&mut space[..max_len]);
         if len == 0 {
             return true;

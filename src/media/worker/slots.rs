@@ -16,7 +16,11 @@ struct Slot<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), len: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -24,7 +28,10 @@ impl<T> Slots<T> {
     /// Stores what `make` builds from its own index and generation.
     pub fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, value: None });
+            self.slots.push(Slot {
+                generation: 0,
+                value: None,
+            });
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 transports fit in memory")
         });
         let slot = &mut self.slots[index as usize];
@@ -41,7 +48,11 @@ impl<T> Slots<T> {
     /// The value at `index`, if it is still the one of `generation`.
     pub fn get_generation_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
         let slot = self.slots.get_mut(index as usize)?;
-        if slot.generation == generation { slot.value.as_mut() } else { None }
+        if slot.generation == generation {
+            slot.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// Takes the value at `index` out.

@@ -22,7 +22,12 @@ pub struct Timers {
 
 impl Timers {
     /// Registers `owner` for `deadline` unless `registered`, its earliest entry, is no later.
-    pub fn register(&mut self, owner: Owner, deadline: Option<Instant>, registered: &mut Option<Instant>) {
+    pub fn register(
+        &mut self,
+        owner: Owner,
+        deadline: Option<Instant>,
+        registered: &mut Option<Instant>,
+    ) {
         let Some(deadline) = deadline else { return };
         if registered.is_none_or(|earlier| deadline < earlier) {
             self.heap.push(Reverse((deadline, owner)));

@@ -16,7 +16,10 @@ impl Wake {
     /// # Errors
     /// The process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Self(Arc::new(rustix::event::eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?)))
     }
 
     /// Wakes the worker. Harmless if it is awake.
