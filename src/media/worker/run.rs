@@ -354,6 +354,7 @@ impl Loop {
                 return;
             }
             self.opened.clear();
+            let mut datagrams = 0;
             let link = Link(u32::try_from(port).expect("a worker has a handful of sockets"));
             for message in 0..self.buffers.len() {
                 let received = self.buffers.received(message);
@@ -368,8 +369,10 @@ impl Loop {
                     let len = received.stride.min(received.len - at);
                     self.handle_datagram(now, path, begin + at, len);
                     at += len;
+                    datagrams += 1;
                 }
             }
+            self.counters.received.fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
             if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
                 return;
@@ -380,7 +383,6 @@ impl Loop {
     }
 
     fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
-        self.counters.received.fetch_add(1, Ordering::Relaxed);
         let datagram = &self.buffers.bytes()[start..start + len];
         let kind = protocol(datagram);
         let peer = match kind {
