@@ -37,6 +37,7 @@ replayed!(
     sdp_accept_answer,
     client_hello,
     dotenv,
+    json_rpc,
 );
 
 #[test]

@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use crate::config::fake::FakeMachine;
 use crate::config::{self, Options, dotenv};
+use crate::control::signalling;
 use crate::media::rtp::rtcp::{Compound, Packet};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket, descriptor, retransmission};
 use crate::media::sdp::{
@@ -27,7 +30,7 @@ use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadTyp
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("stun", stun),
     ("stun_server", stun_server),
     ("srtp", srtp),
@@ -39,6 +42,7 @@ pub const TARGETS: [Target; 11] = [
     ("sdp_accept_answer", sdp_accept_answer),
     ("client_hello", client_hello),
     ("dotenv", dotenv),
+    ("json_rpc", json_rpc),
 ];
 
 /// The largest UDP payload.
@@ -185,6 +189,27 @@ pub fn dotenv(bytes: &[u8]) {
     };
     if let Err(report) = config::load(&machine, &options) {
         assert!(!report.problems.is_empty());
+    }
+}
+
+/// One frame of signalling: what is refused gets one well-formed answer to the same id.
+pub fn json_rpc(bytes: &[u8]) {
+    let Ok(frame) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Some(answer) = signalling::refusal(frame) else {
+        return;
+    };
+    let answer: Value = serde_json::from_str(&answer).expect("an answer is JSON");
+    assert_eq!(answer["jsonrpc"], "2.0");
+    assert!(answer["error"]["code"].is_i64());
+    assert!(answer["error"]["message"].is_string());
+    let Ok(request) = serde_json::from_str::<Value>(frame) else {
+        assert_eq!(answer["id"], Value::Null);
+        return;
+    };
+    if !answer["id"].is_null() {
+        assert_eq!(answer["id"], request["id"]);
     }
 }
 

@@ -18,3 +18,15 @@ mod signals;
 mod subscribing;
 
 pub use service::{Connections, service};
+
+/// Reads one frame as far as that needs no connection and returns the error answer, or `None` if it is a request of a
+/// known method. For fuzzing.
+#[cfg(any(test, feature = "testing"))]
+pub fn refusal(frame: &str) -> Option<String> {
+    match envelope::Envelope::parse(frame) {
+        Ok(request) => call::decode(&request.method, request.params)
+            .err()
+            .map(|error| error.answer(&request.id)),
+        Err(error) => Some(error.answer()),
+    }
+}
