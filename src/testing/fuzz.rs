@@ -104,6 +104,11 @@ pub fn stun_server(bytes: &[u8]) {
 /// What an unproved peer may say to a transport: datagrams, each behind its length in two bytes, from an address that
 /// ICE has validated. Nothing is answered elsewhere, and nobody is connected without a certificate.
 pub fn client_hello(bytes: &[u8]) {
+    handshake_begins(bytes);
+}
+
+/// What [`client_hello`] does; returns whether DTLS answered.
+pub fn handshake_begins(bytes: &[u8]) -> bool {
     static IDENTITY: OnceLock<Arc<Identity>> = OnceLock::new();
     let identity = IDENTITY.get_or_init(|| Arc::new(Identity::generate().expect("a certificate")));
     let path = Path {
@@ -125,6 +130,11 @@ pub fn client_hello(bytes: &[u8]) {
         Input::Handled
     );
     assert!(transport.is_validated(&path));
+    assert!(matches!(
+        transport.poll_output(),
+        Some(Output::Transmit { .. })
+    ));
+    let mut answered = false;
     let mut rest = bytes;
     while let Some((len, tail)) = rest.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes(*len)).min(tail.len());
@@ -137,13 +147,17 @@ pub fn client_hello(bytes: &[u8]) {
         }
         while let Some(output) = transport.poll_output() {
             match output {
-                Output::Transmit { path: to, .. } => assert_eq!(to, path),
+                Output::Transmit { path: to, .. } => {
+                    assert_eq!(to, path);
+                    answered = true;
+                }
                 Output::Connected { .. } => panic!("connected to nobody"),
                 Output::Failed(_) => {}
             }
         }
     }
     assert_eq!(transport.path(), None);
+    answered
 }
 
 /// A nominating check for the transport that [`client_hello`] talks to.
