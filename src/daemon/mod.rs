@@ -1,11 +1,150 @@
-//! Composition root: construct, wire, start, drain.
+//! Composition root: construct, wire, start, stop.
+//!
+//! The order of a start: state folder, secrets, certificate, media workers (their ports first), sessions, web ports,
+//! readiness. Everything is bound before readiness is reported. A stop goes the other way: clients are told and
+//! evicted, web connections finish, workers close their transports, exit 0 within `HANOK_STOP_DEADLINE`.
+
+pub mod adapters;
+mod media;
+mod state;
+mod web;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::control::session::Directory;
+use crate::control::signalling::Connections;
+use crate::front::proxy;
+use crate::media::worker::Worker;
+use state::StateFolder;
 
-/// Runs the daemon until it is told to stop.
+/// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
+const STOP_REASON: &str = "openviduServerStopped";
+
+/// Runs the daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// It could not start; with [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
-pub fn serve(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("the daemon is not wired yet")
+/// Something that a start needs is missing; the message says what to change. With
+/// [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the control plane's threads cannot start")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+        let daemon = Daemon::start(&config).await?;
+        daemon.announce(&config);
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            () = stop.cancelled() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let stopped = tokio::select! {
+            stopped = tokio::time::timeout(config.stop_deadline, daemon.stop()) => stopped.is_ok(),
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+        };
+        if !stopped {
+            tracing::warn!(
+                deadline = ?config.stop_deadline,
+                "stopped before every client was told: HANOK_STOP_DEADLINE has passed or a second signal came"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// A running daemon; tests start it in-process.
+pub struct Daemon {
+    directory: Directory,
+    connections: Connections,
+    addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
+    proxy_stop: CancellationToken,
+    proxy: tokio::task::JoinSet<()>,
+    workers: Vec<Worker>,
+    counters: Vec<Arc<crate::media::worker::Counters>>,
+    _state: StateFolder,
+}
+
+impl Daemon {
+    /// Binds everything and starts serving; must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Something is missing; the message says what to change.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let state = StateFolder::open(&config.state)?;
+        let turn_secret = state.turn_secret(config.turn.secret.as_ref())?;
+        let certificates = web::certificate(config, state.path())?;
+        let media = media::start(config).await?;
+        let directory = Directory::new(
+            web::session_settings(config, &media.turn_host),
+            media.plane,
+            Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
+        );
+        let connections = Connections::new(directory.clone());
+        let proxy = web::bind(config, certificates, directory.clone(), &connections)?;
+        let addresses = proxy.addresses().collect();
+        let proxy_stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(proxy.serve(proxy_stop.clone()));
+        Ok(Self {
+            directory,
+            connections,
+            addresses,
+            proxy_stop,
+            proxy: tasks,
+            workers: media.workers,
+            counters: media.counters,
+            _state: state,
+        })
+    }
+
+    /// The web ports that were really taken.
+    pub fn addresses(&self) -> &[(proxy::Listener, std::net::SocketAddr)] {
+        &self.addresses
+    }
+
+    /// All sessions.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What each media worker counts.
+    pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
+        &self.counters
+    }
+
+    fn announce(&self, config: &Config) {
+        for (listener, address) in &self.addresses {
+            tracing::info!(?listener, %address, "listening");
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            openvidu = crate::OPENVIDU_VERSION,
+            "ready: {}/",
+            config.public.url()
+        );
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Tells every client, ends every connection and thread, and removes a temporary state folder.
+    pub async fn stop(mut self) {
+        self.directory.shutdown(STOP_REASON).await;
+        self.connections.shutdown().await;
+        self.proxy_stop.cancel();
+        while self.proxy.join_next().await.is_some() {}
+        let workers = std::mem::take(&mut self.workers);
+        // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
+        let _ =
+            tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
+    }
 }

@@ -120,7 +120,7 @@ pub(crate) fn check_with(
     attributes: &[AttributeType],
     number: u8,
 ) -> Vec<u8> {
-    let mut buffer = vec![0; 256];
+    let mut buffer = vec![0; 1_024];
     let mut writer = Writer::new(
         &mut buffer,
         Class::Request,

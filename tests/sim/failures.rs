@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use hanok::media::transport::{DropReason, FailureReason, Input, Output};
 use hanok::testing::net::Conditions;
+use hanok::units::Random;
 
-use crate::call::{BROWSER, Call, Certificate, addr, rtp};
+use crate::call::{BROWSER, Call, Certificate, addr, below, rtp};
 use crate::wire;
 
 fn failed_at(call: &Call) -> Duration {
@@ -119,6 +120,21 @@ fn an_rsa_certificate_fails_clearly_and_at_once() {
 }
 
 #[test]
+fn a_client_without_a_certificate_fails_at_once_and_is_told() {
+    let mut call = Call::new(1, Conditions::good());
+    call.tamper = Some(Box::new(|sent| {
+        if sent.to_server && wire::first_message(sent.bytes) == Some(11) {
+            return vec![wire::piece(11, 1, 3, 0, &[0, 0, 0])];
+        }
+        vec![sent.bytes.to_vec()]
+    }));
+    call.run_for(Duration::from_secs(20));
+    assert_eq!(call.failure(), Some(FailureReason::DtlsFailed));
+    assert!(failed_at(&call) < Duration::from_millis(100));
+    assert!(call.browser.failed.is_some(), "our alert has arrived");
+}
+
+#[test]
 fn a_client_that_refuses_with_an_alert_is_told_from_a_silent_one() {
     let mut call = Call::new(1, Conditions::good());
     call.tamper = Some(Box::new(|sent| {
@@ -197,6 +213,33 @@ fn closing_at_any_moment_is_harmless() {
         call.run_for(Duration::from_secs(1));
         assert_eq!(call.failure(), None);
     }
+}
+
+#[test]
+fn any_damaged_handshake_datagram_ends_in_a_connection_or_a_clear_failure() {
+    let mut connected = 0;
+    for seed in 0..300 {
+        let mut random = Random::seeded(seed);
+        let mut call = Call::new(seed, Conditions::good());
+        let victim = below(&mut random, 2);
+        let mut from_client = 0;
+        call.tamper = Some(Box::new(move |sent| {
+            let mut bytes = sent.bytes.to_vec();
+            if sent.to_server {
+                if from_client == victim {
+                    let at = below(&mut random, bytes.len());
+                    bytes[at] ^= 1 << below(&mut random, 8);
+                }
+                from_client += 1;
+            }
+            vec![bytes]
+        }));
+        call.run_for(Duration::from_secs(15));
+        let is_connected = call.transport.path().is_some();
+        connected += usize::from(is_connected);
+        assert!(is_connected != call.failure().is_some(), "{seed}");
+    }
+    assert!((1..300).contains(&connected), "{connected}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod client_hello;
 mod failures;
 mod forgery;
 mod handshake;
+mod ice;
 mod media;
 mod memory;
 mod wire;

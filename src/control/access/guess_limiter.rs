@@ -38,7 +38,7 @@ impl From<IpAddr> for Source {
 
 /// Counts failed guesses by source.
 ///
-/// Each failure pushes the source's `debt_until` [`COST`] into the future (a leaky bucket that stores one instant).
+/// Each failure pushes the source's `debt_until` the cost of one guess into the future (a leaky bucket that stores one instant).
 /// Nobody is remembered longer than two windows, and a flood of sources pushes out the oldest ones only.
 #[derive(Debug, Default)]
 pub struct GuessLimiter {

@@ -1,8 +1,8 @@
 //! ICE servers that a request or `OPENVIDU_WEBRTC_ICE_SERVERS` names (section 6.3; RFC 7064, RFC 7065).
 //!
-//! A host that is no IP address must be `localhost` or a name with a dot whose last label is no number. Upstream asks
-//! DNS about names that end in no known top-level domain; we never do, since a request must not make this process
-//! send queries, and a name that only the server can resolve helps no browser.
+//! A host that is no IP address must be a host name. Upstream asks DNS about names that end in no known top-level
+//! domain and refuses those that it cannot resolve; we take them, since a request must not make this process send
+//! queries, and only browsers need to resolve the name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -30,8 +30,8 @@ pub enum IceServerError {
     /// A query where none may be, or another one than the transport.
     #[error("only turn and turns URLs may have a query: ?transport=udp or ?transport=tcp")]
     Query,
-    /// Neither an IP address nor a domain name.
-    #[error("the host is neither an IP address nor a domain name")]
+    /// Neither an IP address nor a host name.
+    #[error("the host is neither an IP address nor a host name")]
     Host,
     /// No number from 1 to 65535, or no port after the colon.
     #[error("the port must lie between 1 and 65535")]
@@ -182,15 +182,12 @@ fn check_port(text: &str) -> Result<(), IceServerError> {
 }
 
 fn check_host(host: &str) -> Result<(), IceServerError> {
-    let valid = host.parse::<Ipv4Addr>().is_ok()
-        || host.eq_ignore_ascii_case("localhost")
-        || is_domain_name(host);
+    let valid = host.parse::<Ipv4Addr>().is_ok() || is_host_name(host);
     valid.then_some(()).ok_or(IceServerError::Host)
 }
 
-/// A name of RFC 1123 with at least two labels, the last of which begins with a letter (so that no mistyped IPv4
-/// address passes).
-fn is_domain_name(host: &str) -> bool {
+/// A name of RFC 1123 section 2.1 whose last label begins with a letter, so that no mistyped IPv4 address passes.
+fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -202,9 +199,10 @@ fn is_domain_name(host: &str) -> bool {
     };
     host.len() <= 253
         && host.split('.').all(is_label)
-        && host.rsplit_once('.').is_some_and(|(_, top)| {
-            top.len() >= 2 && top.starts_with(|first: char| first.is_ascii_alphabetic())
-        })
+        && host
+            .rsplit('.')
+            .next()
+            .is_some_and(|top| top.starts_with(|first: char| first.is_ascii_alphabetic()))
 }
 
 #[cfg(test)]
@@ -231,6 +229,7 @@ mod tests {
             "[1:2:3:4:5:6:7:8]",
             "[1:2:3:4:5:6:7:8]:4321",
             "localhost:3478",
+            "coturn",
         ] {
             assert_eq!(stun(&format!("stun:{address}")), Ok(()), "{address}");
             assert_eq!(stun(&format!("stuns:{address}")), Ok(()), "{address}");
@@ -274,7 +273,6 @@ mod tests {
             ("stun:/hostname.com", Host),
             ("stun://hostname.com", Host),
             ("stun:#hostname.com", Host),
-            ("stun:hostname", Host),
             ("stun:1.2.3", Host),
             ("stun:999.1.1.1", Host),
             ("stun:host name.com", Host),

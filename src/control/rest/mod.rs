@@ -5,7 +5,7 @@
 //! - malformed JSON, a body that is no object and a query value that is no boolean answer 400 with the error object,
 //!   a body of another content type 415, one above [`MAX_BODY_LEN`] 413 (upstream: 403 for all of them);
 //! - a missing body counts as `{}` everywhere;
-//! - hosts of custom ICE servers are judged by their syntax, never looked up in DNS ([`ice_servers`]);
+//! - host names of custom ICE servers are judged by their syntax, never looked up in DNS ([`ice_servers`]);
 //! - negative bandwidths are 400;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
 //!   the SDKs know 401, and know no 429.

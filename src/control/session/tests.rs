@@ -1088,7 +1088,7 @@ impl Invariants {
 }
 
 /// Random requests of random participants, each of whom joins once, as every socket does.
-fn run_schedule(seed: u64) {
+fn run_schedule(seed: u64) -> usize {
     let mut random = Random::seeded(seed);
     let mut stage = Stage::new();
     let mut invariants = Invariants::default();
@@ -1185,20 +1185,21 @@ fn run_schedule(seed: u64) {
         "no transport is forgotten"
     );
     let joins = invariants.inside.len();
-    assert!(
-        joins > 5 && invariants.transports.len() > 5,
-        "the schedule was a real one"
-    );
     assert_eq!(stage.turn.revoked.lock().unwrap().len(), joins);
+    invariants.transports.len()
 }
 
 #[test]
 fn random_schedules_keep_the_order_rules_and_leave_nothing_behind() {
+    let mut transports = 0;
     for seed in 0..150 {
-        let outcome = std::panic::catch_unwind(|| run_schedule(seed));
-        if let Err(panic) = outcome {
-            eprintln!("seed {seed} breaks a rule");
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(|| run_schedule(seed)) {
+            Ok(opened) => transports += opened,
+            Err(panic) => {
+                eprintln!("seed {seed} breaks a rule");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(transports > 1500, "only {transports} transports");
 }

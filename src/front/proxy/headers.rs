@@ -67,9 +67,9 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// Adds what browsers need to be told, where the service has not said it itself.
 ///
-/// `hsts` only over a connection whose certificate browsers trust: with a self-signed one the header would take away
-/// the only way past the warning.
-pub fn harden(headers: &mut HeaderMap, hsts: bool) {
+/// `hsts` (`HTTPS_HSTS`) only over a connection whose certificate browsers trust: with a self-signed one the header
+/// would take away the only way past the warning.
+pub fn harden(headers: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_XSS_PROTECTION, "0"),
@@ -79,10 +79,10 @@ pub fn harden(headers: &mut HeaderMap, hsts: bool) {
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
-    if hsts {
+    if let Some(hsts) = hsts {
         headers
             .entry(STRICT_TRANSPORT_SECURITY)
-            .or_insert(HeaderValue::from_static("max-age=63072000"));
+            .or_insert_with(|| hsts.clone());
     }
 }
 
@@ -196,11 +196,14 @@ mod tests {
     fn hsts_needs_a_trusted_certificate_and_a_service_keeps_its_own_headers() {
         let mut headers = HeaderMap::new();
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
-        harden(&mut headers, false);
+        harden(&mut headers, None);
         assert_eq!(headers[X_FRAME_OPTIONS], "SAMEORIGIN");
         assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY));
-        harden(&mut headers, true);
+        harden(
+            &mut headers,
+            Some(&HeaderValue::from_static("max-age=63072000")),
+        );
         assert_eq!(headers[STRICT_TRANSPORT_SECURITY], "max-age=63072000");
     }
 

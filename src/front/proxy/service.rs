@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, InvalidHeaderValue};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::{http1, http2};
@@ -59,6 +59,8 @@ pub struct Settings {
     pub domain: String,
     /// The port of redirects (`HTTPS_PORT`).
     pub https_port: u16,
+    /// `HTTPS_HSTS`, sent with a trusted certificate only; empty: never.
+    pub hsts: String,
     /// `HANOK_TRUSTED_PROXIES`.
     pub trusted_proxies: Vec<IpNet>,
     /// Limits and time-outs.
@@ -105,7 +107,10 @@ pub enum BindError {
     Tls(#[from] rustls::Error),
     /// The domain cannot stand in a redirect.
     #[error("DOMAIN_OR_PUBLIC_IP is no host name: {0}")]
-    Domain(#[from] InvalidHeaderValue),
+    Domain(InvalidHeaderValue),
+    /// `HTTPS_HSTS` cannot stand in a header.
+    #[error("HTTPS_HSTS is no header value: {0}")]
+    Hsts(InvalidHeaderValue),
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -135,6 +140,7 @@ struct Shared {
     services: Services,
     certificates: Arc<CertificateStore>,
     redirect: Redirect,
+    hsts: Option<HeaderValue>,
     trusted_proxies: Vec<IpNet>,
     limits: Limits,
     admission: Admission,
@@ -162,6 +168,12 @@ impl Proxy {
         services: Services,
     ) -> Result<Self, BindError> {
         let tls = tls::server_config(Arc::clone(&certificates))?;
+        let redirect =
+            Redirect::new(&settings.domain, settings.https_port).map_err(BindError::Domain)?;
+        let hsts = match settings.hsts.as_str() {
+            "" => None,
+            value => Some(HeaderValue::from_str(value).map_err(BindError::Hsts)?),
+        };
         let mut sockets = Vec::new();
         for (listener, addresses) in [
             (Listener::Https, &settings.https),
@@ -190,7 +202,8 @@ impl Proxy {
             shared: Arc::new(Shared {
                 services,
                 certificates,
-                redirect: Redirect::new(&settings.domain, settings.https_port)?,
+                redirect,
+                hsts,
                 trusted_proxies: settings.trusted_proxies,
                 admission: Admission::new(&settings.limits),
                 limits: settings.limits,
@@ -451,7 +464,9 @@ impl Door {
             Listener::Plain => Entrance::Plain,
         };
         let mut response = self.dispatch(request, peer, entrance).await;
-        let hsts = entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
+        let trusted =
+            entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
+        let hsts = self.shared.hsts.as_ref().filter(|_| trusted);
         headers::harden(response.headers_mut(), hsts);
         response
     }

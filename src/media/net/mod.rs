@@ -3,4 +3,5 @@
 pub mod addresses;
 pub mod demux;
 pub mod interfaces;
+pub mod port;
 pub mod udp;

@@ -99,7 +99,7 @@ impl Agent {
         self.alive_since + SILENCE
     }
 
-    /// When the first valid check arrived is for the caller to remember; whether one has, is known here.
+    /// Whether a valid check has come from there.
     pub(super) fn is_validated(&self, path: &Path) -> bool {
         self.paths.iter().any(|known| known.path == *path)
     }

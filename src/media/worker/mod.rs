@@ -1,1 +1,116 @@
 //! One thread per core: sockets, transports, rooms; runs the loop.
+//!
+//! A worker owns everything that it touches between a packet's arrival and its departure: no lock, no allocation in
+//! steady state, no task, no thread hop. Control talks to it through one bounded mailbox ([`plane::service`]).
+
+mod outbox;
+mod peer;
+mod room;
+mod run;
+mod slots;
+mod timers;
+mod wake;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use crate::media::net::udp::BatchSocket;
+use crate::media::plane::service::{RoomCommand, WorkerDoor};
+use crate::media::sdp::Candidate;
+use crate::media::transport::Identity;
+use wake::Wake;
+
+/// Commands that may wait for one worker; senders wait when it is full.
+pub const COMMAND_QUEUE: usize = 1024;
+
+/// Transports that one worker owns at most.
+pub const MAX_TRANSPORTS: usize = 20_000;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its number, for the thread's name and for logs.
+    pub index: usize,
+    /// Its media sockets: one port on every bound address.
+    pub media: Vec<BatchSocket>,
+    /// Its share of the STUN/TURN sockets.
+    pub stun: Vec<BatchSocket>,
+    /// How clients reach the media sockets, best first.
+    pub candidates: Arc<[Candidate]>,
+    /// The process's DTLS certificate.
+    pub identity: Arc<Identity>,
+    /// Counters that it shares with the control plane.
+    pub counters: Arc<Counters>,
+}
+
+/// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Datagrams received.
+    pub received: AtomicU64,
+    /// Datagrams sent.
+    pub sent: AtomicU64,
+    /// Datagrams that the kernel did not take.
+    pub send_dropped: AtomicU64,
+    /// GSO runs sent.
+    pub gso_runs: AtomicU64,
+    /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
+    pub receive_dropped: AtomicU64,
+    /// Panics caught: bugs of ours.
+    pub panics: AtomicU64,
+}
+
+/// A running worker.
+pub struct Worker {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    wake: Wake,
+}
+
+impl Worker {
+    /// Starts the thread and returns it with the door through which it is commanded.
+    ///
+    /// # Errors
+    /// The process is out of threads or file descriptors.
+    pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
+        let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);
+        let wake = Wake::new()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let load = Arc::new(AtomicU64::new(0));
+        let door = WorkerDoor {
+            candidates: parts.candidates.clone(),
+            commands,
+            wake: {
+                let wake = wake.clone();
+                Arc::new(move || wake.wake())
+            },
+            load: load.clone(),
+        };
+        let name = format!("media-{}", parts.index);
+        let worker_loop = run::Loop::new(parts, mailbox, wake.clone(), stop.clone(), load);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker_loop.run())?;
+        Ok((
+            Self {
+                thread: Some(thread),
+                stop,
+                wake,
+            },
+            door,
+        ))
+    }
+
+    /// Ends the thread after it has told every peer (`close_notify`), and waits for it.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+        if let Some(thread) = self.thread.take() {
+            // Its panics were caught and logged inside; there is nothing left to do about one here.
+            let _ = thread.join();
+        }
+    }
+}

@@ -53,6 +53,7 @@ impl Running {
             plain: anywhere,
             domain: "call.example".to_owned(),
             https_port: 443,
+            hsts: "max-age=63072000".to_owned(),
             trusted_proxies,
             limits,
         };
@@ -539,6 +540,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         plain: Vec::new(),
         domain: "call.example".to_owned(),
         https_port: 443,
+        hsts: String::new(),
         trusted_proxies: Vec::new(),
         limits: Limits::default(),
     };

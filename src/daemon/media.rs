@@ -1,0 +1,181 @@
+//! The media side: addresses, ports, workers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::config::values::{CoturnIp, Workers};
+use crate::config::{Config, Misconfigured};
+use crate::media::net::addresses::{self, Addresses, Facts, Family};
+use crate::media::net::interfaces::{Interface, interfaces};
+use crate::media::net::port::bind_in_range;
+use crate::media::net::udp::BatchSocket;
+use crate::media::plane::Plane;
+use crate::media::sdp::Candidate;
+use crate::media::transport::Identity;
+use crate::media::worker::{Counters, Parts, Worker};
+
+/// How long a start waits for the domain's DNS answer.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The running media plane.
+pub(super) struct Media {
+    pub(super) plane: Plane,
+    pub(super) workers: Vec<Worker>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    /// What clients are told as the STUN/TURN server.
+    pub(super) turn_host: String,
+}
+
+/// Binds every port and starts the workers.
+pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
+    let interfaces = interfaces().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the network interfaces cannot be listed: set HANOK_EXTERNAL_IP");
+        Vec::new()
+    });
+    let told = candidates(config, &interfaces).await;
+    tracing::info!("{told}");
+    let identity = Arc::new(Identity::generate().context("the DTLS certificate cannot be made")?);
+    let count = match config.media.workers {
+        Workers::PerCore => std::thread::available_parallelism().map_or(1, usize::from),
+        Workers::Count(count) => count.get(),
+    };
+    let bind = bindable(config);
+    let host_addresses = |ip: IpAddr| {
+        interfaces
+            .iter()
+            .filter(|own| own.address.is_ipv4() == ip.is_ipv4() && !own.address.is_loopback())
+            .count()
+    };
+    let mut stun = stun_sockets(config.turn.port, &bind, count, host_addresses)?;
+    let mut workers = Vec::with_capacity(count);
+    let mut doors = Vec::with_capacity(count);
+    let mut counters = Vec::with_capacity(count);
+    for index in 0..count {
+        let media = bind_in_range(config.media.ports, &bind, host_addresses).map_err(|error| {
+            Misconfigured(format!(
+                "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
+            ))
+        })?;
+        let port = media.first().map_or(0, |socket| socket.local_addr().port());
+        let shared = Arc::new(Counters::default());
+        let (worker, door) = Worker::start(Parts {
+            index,
+            media,
+            stun: stun.pop().unwrap_or_default(),
+            candidates: told
+                .addresses
+                .iter()
+                .zip(0..)
+                .map(|(ip, rank)| Candidate {
+                    addr: SocketAddr::new(*ip, port),
+                    tcp: false,
+                    rank,
+                })
+                .collect(),
+            identity: identity.clone(),
+            counters: shared.clone(),
+        })
+        .context("a media worker cannot start")?;
+        tracing::info!(index, port, "media worker");
+        workers.push(worker);
+        doors.push(door);
+        counters.push(shared);
+    }
+    Ok(Media {
+        plane: Plane::new(doors, identity.fingerprint().clone()),
+        workers,
+        counters,
+        turn_host: turn_host(config, &told),
+    })
+}
+
+async fn candidates(config: &Config, interfaces: &[Interface]) -> Addresses {
+    let host = config.public.host.in_url();
+    let domain_address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let resolved = match config.public.host.name() {
+        Some(name) if !config.dev => resolve(name).await,
+        _ => Vec::new(),
+    };
+    addresses::candidates(&Facts {
+        external: &config.media.external,
+        nodes: &config.media.nodes,
+        domain_address,
+        resolved: &resolved,
+        interfaces,
+        bind: &config.media.bind,
+        dev: config.dev,
+    })
+}
+
+async fn resolve(name: &str) -> Vec<IpAddr> {
+    match tokio::time::timeout(RESOLVE_DEADLINE, tokio::net::lookup_host((name, 0))).await {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(%name, %error, "DOMAIN_OR_PUBLIC_IP has no DNS answer");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(%name, "the DNS answer for DOMAIN_OR_PUBLIC_IP did not come in time");
+            Vec::new()
+        }
+    }
+}
+
+fn turn_host(config: &Config, told: &Addresses) -> String {
+    let family = match &config.turn.address {
+        CoturnIp::Host(host) => return host.in_url().trim_matches(['[', ']']).to_owned(),
+        CoturnIp::Auto => Family::Any,
+        CoturnIp::AutoIpv4 => Family::V4,
+        CoturnIp::AutoIpv6 => Family::V6,
+    };
+    addresses::coturn_host(
+        config.public.host.name().filter(|_| !config.dev),
+        family,
+        told,
+    )
+}
+
+/// The bound addresses; a family that the machine lacks is left out unless `HANOK_BIND` asks for it.
+fn bindable(config: &Config) -> Vec<IpAddr> {
+    let usable = |ip: &IpAddr| std::net::UdpSocket::bind((*ip, 0)).is_ok();
+    config
+        .media
+        .bind
+        .iter()
+        .copied()
+        .filter(|ip| config.media.bind_is_set || usable(ip))
+        .collect()
+}
+
+/// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
+fn stun_sockets(
+    port: u16,
+    bind: &[IpAddr],
+    workers: usize,
+    host_addresses: impl Fn(IpAddr) -> usize,
+) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
+    let unusable = |addr: SocketAddr, error: &std::io::Error| {
+        Misconfigured(format!(
+            "cannot listen on UDP {addr} (COTURN_PORT): {error}; stop what uses the port (coturn?) or set COTURN_PORT"
+        ))
+    };
+    for &ip in bind {
+        let addr = SocketAddr::new(ip, port);
+        // Sharing would let us bind beside another process that shares too: somebody else's port must be an error.
+        BatchSocket::bind(addr, false, 1).map_err(|error| unusable(addr, &error))?;
+    }
+    (0..workers)
+        .map(|_| {
+            bind.iter()
+                .map(|&ip| {
+                    let addr = SocketAddr::new(ip, port);
+                    BatchSocket::bind(addr, true, host_addresses(ip))
+                        .map_err(|error| unusable(addr, &error))
+                })
+                .collect()
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! The state folder: where it is, and the secrets that it keeps.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::config::settings::State;
+use crate::units::{Random, Secret};
+
+/// The TURN secret's file.
+const TURN_SECRET: &str = "turn-secret";
+
+/// Characters of a TURN secret that we make, as OpenVidu's installer does.
+const TURN_SECRET_LEN: usize = 35;
+
+/// `HANOK_STATE_DIR`, or a temporary folder that is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct StateFolder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl StateFolder {
+    /// Makes the folder if it is missing, readable for its owner only.
+    pub(super) fn open(state: &State) -> anyhow::Result<Self> {
+        let (path, temporary) = match state {
+            State::Folder(path) => (path.clone(), false),
+            State::Temporary => (
+                std::env::temp_dir().join(format!("hanok-{}", Random::system().alphanumeric(12))),
+                true,
+            ),
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| {
+                format!(
+                    "the state folder {} cannot be made: create it or set HANOK_STATE_DIR",
+                    path.display()
+                )
+            })?;
+        Ok(Self { path, temporary })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `configured`, else the secret that was made here once, else a new one that is kept.
+    pub(super) fn turn_secret(&self, configured: Option<&Secret>) -> anyhow::Result<Secret> {
+        if let Some(secret) = configured {
+            return Ok(secret.clone());
+        }
+        let path = self.path.join(TURN_SECRET);
+        if let Ok(kept) = fs::read_to_string(&path)
+            && kept.trim().len() >= TURN_SECRET_LEN
+        {
+            return Ok(Secret::new(kept.trim()));
+        }
+        let secret = Random::system().alphanumeric(TURN_SECRET_LEN);
+        let draft = path.with_extension("new");
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)
+            .and_then(|mut file| {
+                file.write_all(secret.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&draft, &path));
+        written.with_context(|| {
+            format!(
+                "the TURN secret cannot be kept in {}: make the folder writable or set COTURN_SHARED_SECRET_KEY",
+                path.display()
+            )
+        })?;
+        Ok(Secret::new(secret))
+    }
+}
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_turn_secret_is_made_once_and_kept_for_its_owner_only() {
+        let folder = StateFolder::open(&State::Temporary).unwrap();
+        let first = folder.turn_secret(None).unwrap();
+        assert_eq!(first.expose().len(), TURN_SECRET_LEN);
+        assert!(
+            folder
+                .turn_secret(None)
+                .unwrap()
+                .matches(first.expose().as_bytes())
+        );
+        let mode = fs::metadata(folder.path().join(TURN_SECRET))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let configured = Secret::new("from the file");
+        assert!(
+            folder
+                .turn_secret(Some(&configured))
+                .unwrap()
+                .matches(b"from the file")
+        );
+    }
+
+    #[test]
+    fn a_temporary_folder_vanishes_with_its_owner() {
+        let folder = StateFolder::open(&State::Temporary).unwrap();
+        let path = folder.path().to_owned();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        drop(folder);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,178 @@
+//! The web side: what REST, signalling and the proxy are told of the configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustls::pki_types::UnixTime;
+use tower::util::BoxCloneSyncService;
+
+use crate::config::Config;
+use crate::config::settings::Certificate;
+use crate::config::values::{ForcedCodec, Front, IceCredentials, SubscribeOffer};
+use crate::control::access::Gate;
+use crate::control::rest;
+use crate::control::rest::ice_servers::IceServerProperties;
+use crate::control::session::settings::turn_url;
+use crate::control::session::{self, Directory, ForcedVideoCodec};
+use crate::control::signalling::{self, Connections};
+use crate::front::dashboard;
+use crate::front::proxy::{self, CertificateStore, Limits, Proxy, Services, certificate};
+use crate::units::{Bitrate, clock};
+
+/// The certificate that HTTPS serves.
+pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<CertificateStore>> {
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+    let domain = config.public.host.in_url();
+    let domain = domain.trim_matches(['[', ']']);
+    let others: Vec<String> = if config.dev {
+        ["localhost", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec()
+    } else {
+        Vec::new()
+    };
+    let certificate = match &config.web.certificate {
+        Certificate::Own { certificate, key } => {
+            certificate::service::load_own(certificate, key, domain, now)?
+        }
+        Certificate::SelfSigned => certificate::service::self_signed(state, domain, &others, now)?,
+        Certificate::LetsEncrypt { .. } => {
+            tracing::warn!(
+                "CERTIFICATE_TYPE=letsencrypt has no effect yet: serving a self-signed certificate; \
+                 set CERTIFICATE_TYPE=owncert to serve certificates that certbot keeps"
+            );
+            certificate::service::self_signed(state, domain, &others, now)?
+        }
+    };
+    Ok(Arc::new(CertificateStore::new(certificate)))
+}
+
+/// What sessions need to know.
+pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Settings {
+    session::Settings {
+        websocket_url: config.public.websocket_url(),
+        subscribe_offer: match config.sessions.subscribe_offer {
+            SubscribeOffer::Client => session::SubscribeOffer::Client,
+            SubscribeOffer::Server => session::SubscribeOffer::Server,
+        },
+        simulcast: config.sessions.simulcast,
+        coturn_ip: turn_host.to_owned(),
+        coturn_port: config.turn.port,
+        turn_urls: vec![turn_url(turn_host, config.turn.port)],
+        ice_servers: Vec::new(),
+        video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
+        video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
+        reconnect_grace: config.sessions.reconnect_grace,
+        garbage_threshold: (!config.sessions.garbage_interval.is_zero())
+            .then_some(config.sessions.garbage_threshold),
+        limits: session::Limits::default(),
+    }
+}
+
+/// Takes the web ports.
+pub(super) fn bind(
+    config: &Config,
+    certificates: Arc<CertificateStore>,
+    directory: Directory,
+    connections: &Connections,
+) -> anyhow::Result<Proxy> {
+    let rest = rest::router(
+        rest_settings(config)?,
+        Gate::new(config.secret.clone()),
+        directory,
+    );
+    let services = Services {
+        rest: BoxCloneSyncService::new(rest),
+        signalling: BoxCloneSyncService::new(signalling::service(connections)),
+        page: BoxCloneSyncService::new(dashboard::call_page()),
+    };
+    let web = &config.web;
+    let on = web.front == Front::On;
+    let listen = |port: u16| {
+        web.bind
+            .iter()
+            .map(|ip| (*ip, port).into())
+            .collect::<Vec<_>>()
+    };
+    let settings = proxy::Settings {
+        https: if on {
+            listen(web.https_port)
+        } else {
+            Vec::new()
+        },
+        http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
+        plain: web
+            .plain
+            .map(|listen| listen.socket_addr())
+            .into_iter()
+            .collect(),
+        domain: config.public.host.in_url(),
+        https_port: config.public.https_port,
+        trusted_proxies: web.trusted_proxies.clone(),
+        hsts: web.hsts.clone(),
+        limits: Limits::default(),
+    };
+    Ok(Proxy::bind(settings, certificates, services)?)
+}
+
+fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
+    let streams = &config.streams;
+    let kbps = |kbps: u32| Bitrate::from_kbps(kbps.into());
+    Ok(rest::Settings {
+        domain_or_public_ip: config.public.host.in_url(),
+        https_port: config.public.https_port,
+        public_url: config.public.url(),
+        cdr: config.cdr.enabled,
+        cdr_path: config.cdr.path.clone(),
+        video_max_recv: kbps(streams.max_recv_kbps),
+        video_min_recv: kbps(streams.min_recv_kbps),
+        video_max_send: kbps(streams.max_send_kbps),
+        video_min_send: kbps(streams.min_send_kbps),
+        forced_video_codec: match streams.forced_codec {
+            ForcedCodec::MediaServerPreferred => ForcedVideoCodec::MediaServerPreferred,
+            ForcedCodec::None => ForcedVideoCodec::None,
+            ForcedCodec::Only(codec) => ForcedVideoCodec::Forced(codec),
+        },
+        allow_transcoding: streams.allow_transcoding,
+        simulcast: config.sessions.simulcast,
+        garbage_interval: config.sessions.garbage_interval,
+        garbage_threshold: config.sessions.garbage_threshold,
+        recording_path: config.recording.path.clone(),
+        recording: config.recording.enabled.then(|| rest::Recording {
+            version: config.recording.version.clone(),
+            public_access: config.recording.public_access,
+            notification: config.recording.notification.as_str().to_owned(),
+            custom_layout: config.recording.custom_layout.clone(),
+            autostop_timeout: config.recording.autostop,
+            composed_url: config.recording.composed_url.clone(),
+        }),
+        webhook: config
+            .webhook
+            .endpoint
+            .as_ref()
+            .map(|endpoint| rest::Webhook {
+                endpoint: endpoint.clone(),
+                headers: config.webhook.headers.clone(),
+                events: config.webhook.events.clone(),
+            }),
+        ice_servers: config
+            .turn
+            .ice_servers
+            .iter()
+            .map(|server| {
+                let (username, credential, secret) = match &server.credentials {
+                    IceCredentials::None => (None, None, None),
+                    IceCredentials::Fixed {
+                        username,
+                        credential,
+                    } => (Some(username.as_str()), Some(credential.expose()), None),
+                    IceCredentials::StaticAuthSecret(secret) => (None, None, Some(secret.expose())),
+                };
+                IceServerProperties::new(&server.url, username, credential, secret)
+                    .with_context(|| format!("OPENVIDU_WEBRTC_ICE_SERVERS: {}", server.url))
+            })
+            .collect::<anyhow::Result<_>>()?,
+    })
+}

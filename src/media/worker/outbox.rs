@@ -1,0 +1,80 @@
+//! What leaves through one socket in this turn: bytes side by side in one arena, so that runs can go out as GSO.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::media::net::udp::{BatchSocket, Outgoing, Sent};
+
+/// Bytes that wait at most; a fuller arena is sent at once. Small enough to stay in the second-level cache.
+const ARENA: usize = 256 * 1024;
+
+/// Datagrams that wait at most.
+const BATCH: usize = 512;
+
+/// Outgoing datagrams of one socket.
+#[derive(Debug)]
+pub struct Outbox {
+    arena: Vec<u8>,
+    used: usize,
+    batch: Vec<Outgoing>,
+    /// What became of everything sent so far.
+    pub sent: Sent,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            arena: vec![0; ARENA],
+            used: 0,
+            batch: Vec::with_capacity(BATCH),
+            sent: Sent::default(),
+        }
+    }
+}
+
+impl Outbox {
+    /// Room for the next datagram of at most `max_len` bytes; sends what waits if it would not fit.
+    /// `None` if `max_len` exceeds any datagram.
+    pub fn space(&mut self, socket: &BatchSocket, max_len: usize) -> Option<&mut [u8]> {
+        if self.arena.len() - self.used < max_len || self.batch.len() == BATCH {
+            self.flush(socket);
+        }
+        self.arena.get_mut(self.used..self.used + max_len)
+    }
+
+    /// Queues the first `len` bytes of the room that [`Self::space`] gave.
+    pub fn commit(&mut self, to: SocketAddr, from: Option<IpAddr>, len: usize) {
+        self.batch.push(Outgoing {
+            to,
+            from,
+            start: self.used,
+            len,
+        });
+        self.used += len;
+    }
+
+    /// Queues a datagram that was written elsewhere.
+    pub fn push(
+        &mut self,
+        socket: &BatchSocket,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
+        if let Some(space) = self.space(socket, datagram.len()) {
+            space.copy_from_slice(datagram);
+            self.commit(to, from, datagram.len());
+        }
+    }
+
+    /// Sends everything that waits.
+    pub fn flush(&mut self, socket: &BatchSocket) {
+        if !self.batch.is_empty() {
+            let sent = socket.send(&self.arena, &self.batch);
+            self.sent.datagrams += sent.datagrams;
+            self.sent.dropped += sent.dropped;
+            self.sent.runs += sent.runs;
+            self.batch.clear();
+        }
+        self.used = 0;
+    }
+}

@@ -1,0 +1,30 @@
+//! A transport and what the worker knows about it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::media::plane::TransportId;
+use crate::media::transport::{Link, Transport};
+
+/// Addresses remembered for one transport; the transport itself trusts no more of them.
+pub(super) const MAX_ADDRS: usize = 8;
+
+/// One transport of a room.
+pub(super) struct Peer {
+    /// Its name in commands and events.
+    pub(super) id: TransportId,
+    /// Its slot's generation, for timers.
+    pub(super) generation: u32,
+    /// Its room's slot.
+    pub(super) room: u32,
+    /// Our user name fragment, under which checks find it.
+    pub(super) ufrag: String,
+    /// ICE, DTLS and SRTP.
+    pub(super) transport: Transport,
+    /// Senders whose datagrams are routed to it.
+    pub(super) addrs: Vec<(Link, SocketAddr)>,
+    /// Its earliest entry in the timer queue.
+    pub(super) registered: Option<Instant>,
+    /// Media may flow.
+    pub(super) connected: bool,
+}

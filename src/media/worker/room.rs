@@ -1,0 +1,74 @@
+//! A session's share of a worker.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::media::plane::{Event, EventKind, RoomId, TransportId};
+use crate::media::sfu::Router;
+
+/// One room.
+pub(super) struct Room {
+    /// Its name in commands.
+    pub(super) id: RoomId,
+    /// Its slot's generation, for timers.
+    pub(super) generation: u32,
+    /// Who forwards what to whom.
+    pub(super) router: Router,
+    /// Its transports' slots.
+    pub(super) peers: BTreeMap<TransportId, u32>,
+    /// Its earliest entry in the timer queue.
+    pub(super) registered: Option<Instant>,
+    events: mpsc::Sender<Event>,
+    /// Events that the session's mailbox had no room for; at most two for each transport.
+    waiting: VecDeque<Event>,
+}
+
+impl Room {
+    pub(super) fn new(
+        id: RoomId,
+        generation: u32,
+        router: Router,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            id,
+            generation,
+            router,
+            peers: BTreeMap::new(),
+            registered: None,
+            events,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Tells the session, now or when its mailbox has room again.
+    pub(super) fn tell(&mut self, transport: Option<TransportId>, kind: EventKind) {
+        self.waiting.push_back(Event { transport, kind });
+        self.deliver();
+    }
+
+    /// Hands over what waits; returns whether something still waits.
+    pub(super) fn deliver(&mut self) -> bool {
+        while let Some(event) = self.waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    return true;
+                }
+                Err(TrySendError::Closed(_)) => {
+                    self.waiting.clear();
+                }
+            }
+        }
+        false
+    }
+
+    /// Returns whether the session has gone without closing the room.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+}

@@ -1,0 +1,887 @@
+//! The loop of one worker.
+//!
+//! The order of a turn:
+//!
+//! 1. commands, at most [`COMMANDS_PER_TURN`];
+//! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket: media is opened in place and collected, checks
+//!    and RTCP are handled at once, handshake datagrams are set aside;
+//! 3. forwarding: the opened packets of one publisher go through its room's router as one run;
+//! 4. one handshake datagram, so that joins never delay media by more than one flight;
+//! 5. timers that are due;
+//! 6. everything written so far leaves, run by run;
+//! 7. sleep until a socket, the mailbox or the next deadline calls.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::sync::mpsc;
+
+use super::outbox::Outbox;
+use super::peer::{MAX_ADDRS, Peer};
+use super::room::Room;
+use super::slots::Slots;
+use super::timers::{Owner, Timers};
+use super::wake::Wake;
+use super::{Counters, MAX_TRANSPORTS, Parts};
+use crate::media::net::demux::{Protocol, protocol};
+use crate::media::net::udp::{BatchSocket, ReceiveBuffers};
+use crate::media::plane::service::RoomCommand;
+use crate::media::plane::{
+    Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
+};
+use crate::media::sdp::{IceCredentials, RemoteTransport};
+use crate::media::sfu::{self, Router, Sink, TransportKey};
+use crate::media::transport::srtp::MAX_OVERHEAD;
+use crate::media::transport::{self, Identity, Input, Link, Path, Transport};
+use crate::media::{stun, turn};
+use crate::units::{Random, clock};
+
+/// Commands carried out in one turn.
+const COMMANDS_PER_TURN: usize = 64;
+
+/// Receive calls for each socket in one turn.
+const RECEIVES_PER_TURN: usize = 4;
+
+/// Packets of one run through a router.
+const RUN: usize = 64;
+
+/// Handshake datagrams that may wait for their turn; the peers of those dropped repeat theirs.
+const HANDSHAKES_WAITING: usize = 1024;
+
+/// How soon events that found their session's mailbox full are offered again.
+const EVENT_RETRY: Duration = Duration::from_millis(10);
+
+/// How often rooms are looked at whose session may have vanished without closing them.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Sockets and mailbox of one worker at most.
+pub(super) const MAX_POLLED: usize = 33;
+
+/// The largest RTCP packet that we write.
+const MAX_RTCP: usize = 1_400;
+
+/// A media socket and what leaves through it.
+struct Port {
+    socket: BatchSocket,
+    outbox: Outbox,
+}
+
+/// An opened RTP packet in the receive buffers.
+#[derive(Clone, Copy)]
+struct Opened {
+    peer: u32,
+    start: usize,
+    len: usize,
+}
+
+/// A worker's state.
+pub(super) struct Loop {
+    ports: Vec<Port>,
+    stun: Vec<Port>,
+    stun_server: turn::Server,
+    identity: Arc<Identity>,
+    counters: Arc<Counters>,
+    mailbox: mpsc::Receiver<RoomCommand>,
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+    load: Arc<AtomicU64>,
+
+    rooms: Slots<Room>,
+    rooms_by_id: HashMap<RoomId, u32>,
+    peers: Slots<Peer>,
+    peers_by_ufrag: HashMap<String, u32>,
+    peers_by_addr: HashMap<(Link, SocketAddr), u32>,
+    timers: Timers,
+    handshakes: VecDeque<(Path, Vec<u8>)>,
+    undelivered: Vec<u32>,
+    next_sweep: Instant,
+    opened: Vec<Opened>,
+    buffers: ReceiveBuffers,
+}
+
+impl Loop {
+    pub(super) fn new(
+        parts: Parts,
+        mailbox: mpsc::Receiver<RoomCommand>,
+        wake: Wake,
+        stop: Arc<AtomicBool>,
+        load: Arc<AtomicU64>,
+    ) -> Self {
+        let port = |socket| Port {
+            socket,
+            outbox: Outbox::default(),
+        };
+        Self {
+            ports: parts.media.into_iter().map(port).collect(),
+            stun: parts.stun.into_iter().map(port).collect(),
+            stun_server: turn::Server::new(clock::now(), &mut Random::system()),
+            identity: parts.identity,
+            counters: parts.counters,
+            mailbox,
+            wake,
+            stop,
+            load,
+            rooms: Slots::default(),
+            rooms_by_id: HashMap::new(),
+            peers: Slots::default(),
+            peers_by_ufrag: HashMap::new(),
+            peers_by_addr: HashMap::new(),
+            timers: Timers::default(),
+            handshakes: VecDeque::new(),
+            undelivered: Vec::new(),
+            next_sweep: clock::now() + SWEEP,
+            opened: Vec::new(),
+            buffers: ReceiveBuffers::default(),
+        }
+    }
+
+    /// Runs until [`super::Worker::stop`].
+    pub(super) fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let now = clock::now();
+            self.carry_out_commands(now);
+            for port in 0..self.ports.len() {
+                self.receive_media(now, port);
+            }
+            for port in 0..self.stun.len() {
+                self.answer_stun(now, port);
+            }
+            self.advance_one_handshake(now);
+            self.handle_due_timers(now);
+            self.sweep(now);
+            self.deliver_events();
+            self.flush();
+            self.sleep();
+        }
+        let now = clock::now();
+        let peers: Vec<u32> = self.rooms_by_id.values().copied().collect();
+        for room in peers {
+            self.close_room(now, room);
+        }
+        self.flush();
+    }
+
+    // ---- 1. commands ------------------------------------------------------------------------------------------
+
+    fn carry_out_commands(&mut self, now: Instant) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.mailbox.try_recv() else {
+                return;
+            };
+            match command {
+                RoomCommand::Open { room, events } => {
+                    let router = Router::new(now, Random::system());
+                    let slot = self
+                        .rooms
+                        .insert(|_, generation| Room::new(room, generation, router, events));
+                    self.rooms_by_id.insert(room, slot);
+                }
+                RoomCommand::Room { room, command } => {
+                    let Some(&slot) = self.rooms_by_id.get(&room) else {
+                        continue;
+                    };
+                    self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
+                }
+            }
+        }
+        // More may wait: come back without sleeping.
+        self.wake.wake();
+    }
+
+    fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
+        match command {
+            Command::OpenPublisher(PublisherSpec {
+                transport,
+                local,
+                remote,
+                tracks,
+                max_receive,
+                min_receive,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
+                    return;
+                };
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.router.add_publisher(
+                        now,
+                        TransportKey(peer),
+                        &tracks,
+                        max_receive,
+                        min_receive,
+                    );
+                }
+            }
+            Command::OpenSubscriber(SubscriberSpec {
+                transport,
+                source,
+                local,
+                remote,
+                tracks,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
+                    return;
+                };
+                if let Some(room) = self.rooms.get_mut(room)
+                    && let Some(&source) = room.peers.get(&source)
+                {
+                    room.router.add_subscriber(
+                        now,
+                        TransportKey(peer),
+                        TransportKey(source),
+                        &tracks,
+                    );
+                }
+            }
+            Command::AcceptAnswer {
+                transport,
+                remote,
+                tracks,
+            } => {
+                let Some(peer) = self.peer_of(room, transport) else {
+                    return;
+                };
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.router
+                        .set_subscriber_tracks(now, TransportKey(peer), &tracks);
+                }
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.transport.set_remote(now, remote);
+                }
+                self.drain_peer(now, peer);
+            }
+            Command::CloseTransport(transport) => {
+                if let Some(peer) = self.peer_of(room, transport) {
+                    self.close_peer(now, peer);
+                }
+            }
+            Command::CloseRoom => self.close_room(now, room),
+        }
+        self.drain_room(now, room);
+    }
+
+    fn peer_of(&mut self, room: u32, transport: TransportId) -> Option<u32> {
+        self.rooms.get_mut(room)?.peers.get(&transport).copied()
+    }
+
+    fn open_peer(
+        &mut self,
+        now: Instant,
+        room: u32,
+        id: TransportId,
+        local: IceCredentials,
+        remote: Option<RemoteTransport>,
+    ) -> Option<u32> {
+        if self.peers.len() >= MAX_TRANSPORTS {
+            self.rooms
+                .get_mut(room)?
+                .tell(Some(id), EventKind::Failed(FailureReason::Exhausted));
+            return None;
+        }
+        let ufrag = local.ufrag.clone();
+        let transport = Transport::new(now, local, remote, &self.identity);
+        let peer = self.peers.insert(|_, generation| Peer {
+            id,
+            generation,
+            room,
+            ufrag: ufrag.clone(),
+            transport,
+            addrs: Vec::new(),
+            registered: None,
+            connected: false,
+        });
+        self.peers_by_ufrag.insert(ufrag, peer);
+        self.rooms.get_mut(room)?.peers.insert(id, peer);
+        self.load.store(self.peers.len() as u64, Ordering::Relaxed);
+        self.drain_peer(now, peer);
+        Some(peer)
+    }
+
+    fn close_peer(&mut self, now: Instant, peer: u32) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.transport.close(now);
+        }
+        self.transmit(peer);
+        self.forget_peer(peer);
+    }
+
+    fn forget_peer(&mut self, index: u32) {
+        let Some(peer) = self.peers.remove(index) else {
+            return;
+        };
+        self.peers_by_ufrag.remove(&peer.ufrag);
+        for addr in &peer.addrs {
+            if self.peers_by_addr.get(addr) == Some(&index) {
+                self.peers_by_addr.remove(addr);
+            }
+        }
+        if let Some(room) = self.rooms.get_mut(peer.room) {
+            room.peers.remove(&peer.id);
+            room.router.remove(TransportKey(index));
+        }
+        self.load.store(self.peers.len() as u64, Ordering::Relaxed);
+    }
+
+    fn close_room(&mut self, now: Instant, room: u32) {
+        let Some(peers) = self
+            .rooms
+            .get_mut(room)
+            .map(|room| room.peers.values().copied().collect::<Vec<_>>())
+        else {
+            return;
+        };
+        for peer in peers {
+            self.close_peer(now, peer);
+        }
+        if let Some(room) = self.rooms.remove(room) {
+            self.rooms_by_id.remove(&room.id);
+        }
+    }
+
+    // ---- 2. datagrams -----------------------------------------------------------------------------------------
+
+    fn receive_media(&mut self, now: Instant, port: usize) {
+        for _ in 0..RECEIVES_PER_TURN {
+            if let Err(error) = self.ports[port].socket.receive(&mut self.buffers) {
+                tracing::error!(%error, port, "a media socket failed");
+                return;
+            }
+            if self.buffers.is_empty() {
+                return;
+            }
+            self.opened.clear();
+            let mut datagrams = 0;
+            let link = Link(u32::try_from(port).expect("a worker has a handful of sockets"));
+            for message in 0..self.buffers.len() {
+                let received = self.buffers.received(message);
+                let path = Path {
+                    link,
+                    local: received.to,
+                    remote: received.from,
+                };
+                let begin = ReceiveBuffers::offset(message);
+                let mut at = 0;
+                while at < received.len {
+                    let len = received.stride.min(received.len - at);
+                    self.handle_datagram(now, path, begin + at, len);
+                    at += len;
+                    datagrams += 1;
+                }
+            }
+            self.counters.received.fetch_add(datagrams, Ordering::Relaxed);
+            self.forward(now);
+            if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
+                return;
+            }
+        }
+        // More may wait: come back without sleeping.
+        self.wake.wake();
+    }
+
+    fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
+        let datagram = &self.buffers.bytes()[start..start + len];
+        let kind = protocol(datagram);
+        let peer = match kind {
+            // A check names its transport; its address may be new, or may have served another one before.
+            Protocol::Stun => local_ufrag(datagram)
+                .and_then(|ufrag| self.peers_by_ufrag.get(ufrag))
+                .copied(),
+            Protocol::Dtls | Protocol::Rtp => {
+                self.peers_by_addr.get(&(path.link, path.remote)).copied()
+            }
+            Protocol::ChannelData | Protocol::Unknown => None,
+        };
+        let Some(index) = peer else {
+            self.counters
+                .receive_dropped
+                .fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        if kind == Protocol::Dtls {
+            if self.handshakes.len() < HANDSHAKES_WAITING {
+                self.handshakes.push_back((path, datagram.to_vec()));
+            } else {
+                self.counters
+                    .receive_dropped
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+            return;
+        };
+        self.contained(now, room, Some(index), |this| {
+            let Some(peer) = this.peers.get_mut(index) else {
+                return;
+            };
+            let datagram = &mut this.buffers.bytes_mut()[start..start + len];
+            match peer.transport.handle_input(now, path, datagram) {
+                Input::Rtp { len } => this.opened.push(Opened {
+                    peer: index,
+                    start,
+                    len,
+                }),
+                Input::Rtcp { len } => {
+                    let Some(room) = this.rooms.get_mut(room) else {
+                        return;
+                    };
+                    let packet = &this.buffers.bytes()[start..start + len];
+                    let mut sink = Fanout {
+                        peers: &mut this.peers,
+                        ports: &mut this.ports,
+                    };
+                    room.router
+                        .handle_rtcp(now, TransportKey(index), packet, &mut sink);
+                    this.drain_room_of(now, index);
+                }
+                Input::Handled => {
+                    this.learn_address(index, path);
+                    this.drain_peer(now, index);
+                }
+                Input::Dropped(_) => {
+                    this.counters
+                        .receive_dropped
+                        .fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+
+    /// From here on, datagrams from `path` belong to this peer, if a check has proved it.
+    fn learn_address(&mut self, index: u32, path: Path) {
+        let key = (path.link, path.remote);
+        if self.peers_by_addr.get(&key) == Some(&index) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if !peer.transport.is_validated(&path) {
+            return;
+        }
+        // The transport bounds its paths; addresses of paths that it forgot are harmless: it drops what comes from them.
+        if !peer.addrs.contains(&key) {
+            peer.addrs.push(key);
+            if peer.addrs.len() > MAX_ADDRS {
+                let oldest = peer.addrs.remove(0);
+                if self.peers_by_addr.get(&oldest) == Some(&index) {
+                    self.peers_by_addr.remove(&oldest);
+                }
+            }
+        }
+        self.peers_by_addr.insert(key, index);
+    }
+
+    // ---- 3. forwarding ----------------------------------------------------------------------------------------
+
+    fn forward(&mut self, now: Instant) {
+        // Neighbours in time from one publisher become one run; the sort is stable, so their order stays.
+        self.opened.sort_by_key(|opened| opened.peer);
+        let mut at = 0;
+        while at < self.opened.len() {
+            let index = self.opened[at].peer;
+            let end = (at + 1..self.opened.len().min(at + RUN))
+                .find(|&next| self.opened[next].peer != index)
+                .unwrap_or(self.opened.len().min(at + RUN));
+            let run = at..end;
+            at = end;
+            let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+                continue;
+            };
+            self.contained(now, room, None, |this| {
+                let bytes = this.buffers.bytes();
+                let opened = &this.opened[run];
+                let packets: [&[u8]; RUN] = std::array::from_fn(|i| {
+                    opened.get(i).map_or(&[][..], |opened| {
+                        &bytes[opened.start..opened.start + opened.len]
+                    })
+                });
+                let Some(room) = this.rooms.get_mut(room) else {
+                    return;
+                };
+                let mut sink = Fanout {
+                    peers: &mut this.peers,
+                    ports: &mut this.ports,
+                };
+                room.router.handle_rtp(
+                    now,
+                    TransportKey(index),
+                    &packets[..opened.len()],
+                    &mut sink,
+                );
+                this.drain_room_of(now, index);
+            });
+        }
+    }
+
+    fn answer_stun(&mut self, now: Instant, port: usize) {
+        let Port { socket, outbox } = &mut self.stun[port];
+        if let Err(error) = socket.receive(&mut self.buffers) {
+            tracing::error!(%error, "the STUN socket failed");
+            return;
+        }
+        let mut answer = [0; turn::MAX_ANSWER_LEN];
+        for message in 0..self.buffers.len() {
+            let received = self.buffers.received(message);
+            let begin = ReceiveBuffers::offset(message);
+            for datagram in
+                self.buffers.bytes()[begin..begin + received.len].chunks(received.stride.max(1))
+            {
+                if let Some(len) =
+                    self.stun_server
+                        .handle_datagram(now, received.from, datagram, &mut answer)
+                {
+                    outbox.push(socket, received.from, received.to, &answer[..len]);
+                }
+            }
+        }
+        if self.buffers.len() == crate::media::net::udp::RECEIVE_BATCH {
+            self.wake.wake();
+        }
+    }
+
+    // ---- 4. handshakes ----------------------------------------------------------------------------------------
+
+    fn advance_one_handshake(&mut self, now: Instant) {
+        let Some((path, mut datagram)) = self.handshakes.pop_front() else {
+            return;
+        };
+        let Some(&index) = self.peers_by_addr.get(&(path.link, path.remote)) else {
+            return;
+        };
+        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
+            return;
+        };
+        self.contained(now, room, Some(index), |this| {
+            let Some(peer) = this.peers.get_mut(index) else {
+                return;
+            };
+            if let Input::Dropped(_) = peer.transport.handle_input(now, path, &mut datagram) {
+                this.counters
+                    .receive_dropped
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+            this.drain_peer(now, index);
+        });
+    }
+
+    // ---- 5. timers --------------------------------------------------------------------------------------------
+
+    fn handle_due_timers(&mut self, now: Instant) {
+        while let Some((deadline, owner)) = self.timers.due(now) {
+            match owner {
+                Owner::Transport(index, generation) => {
+                    let Some(peer) = self.peers.get_generation_mut(index, generation) else {
+                        continue;
+                    };
+                    if peer.registered == Some(deadline) {
+                        peer.registered = None;
+                    }
+                    let room = peer.room;
+                    self.contained(now, room, Some(index), |this| {
+                        let Some(peer) = this.peers.get_mut(index) else {
+                            return;
+                        };
+                        if peer.transport.poll_timeout().is_some_and(|at| at <= now) {
+                            peer.transport.handle_timeout(now);
+                        }
+                        this.drain_peer(now, index);
+                    });
+                }
+                Owner::Room(index, generation) => {
+                    let Some(room) = self.rooms.get_generation_mut(index, generation) else {
+                        continue;
+                    };
+                    if room.registered == Some(deadline) {
+                        room.registered = None;
+                    }
+                    self.contained(now, index, None, |this| {
+                        let Some(room) = this.rooms.get_mut(index) else {
+                            return;
+                        };
+                        if room.router.poll_timeout().is_some_and(|at| at <= now) {
+                            room.router.handle_timeout(now);
+                        }
+                        this.drain_room(now, index);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Closes rooms whose session ended without a word, as after a panic of its task.
+    fn sweep(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + SWEEP;
+        let rooms: Vec<u32> = self.rooms_by_id.values().copied().collect();
+        for room in rooms {
+            if self
+                .rooms
+                .get_mut(room)
+                .is_some_and(|room| room.is_abandoned())
+            {
+                self.close_room(now, room);
+            }
+        }
+    }
+
+    // ---- outputs ----------------------------------------------------------------------------------------------
+
+    /// Sends what the transport wants sent; returns what else it has to say.
+    fn transmit(&mut self, index: u32) -> Option<transport::Output> {
+        let peer = self.peers.get_mut(index)?;
+        while let Some(output) = peer.transport.poll_output() {
+            match output {
+                transport::Output::Transmit { path, datagram } => {
+                    if let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize)
+                    {
+                        outbox.push(socket, path.remote, path.local, &datagram);
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+        None
+    }
+
+    fn drain_peer(&mut self, now: Instant, index: u32) {
+        while let Some(output) = self.transmit(index) {
+            let Some(peer) = self.peers.get_mut(index) else {
+                return;
+            };
+            let (id, room_slot) = (peer.id, peer.room);
+            match output {
+                transport::Output::Connected { .. } => {
+                    peer.connected = true;
+                    if let Some(room) = self.rooms.get_mut(room_slot) {
+                        room.router.connected(now, TransportKey(index));
+                        room.tell(Some(id), EventKind::Connected);
+                    }
+                    self.drain_room(now, room_slot);
+                }
+                transport::Output::Failed(reason) => {
+                    self.fail_peer(index, failure(reason));
+                    return;
+                }
+                transport::Output::Transmit { .. } => {}
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(index) {
+            let owner = Owner::Transport(index, peer.generation);
+            self.timers
+                .register(owner, peer.transport.poll_timeout(), &mut peer.registered);
+        }
+    }
+
+    fn fail_peer(&mut self, index: u32, reason: FailureReason) {
+        let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
+            return;
+        };
+        self.forget_peer(index);
+        if let Some(room_state) = self.rooms.get_mut(room) {
+            room_state.tell(Some(id), EventKind::Failed(reason));
+            self.undelivered.push(room);
+        }
+    }
+
+    fn drain_room_of(&mut self, now: Instant, peer: u32) {
+        if let Some(room) = self.peers.get_mut(peer).map(|peer| peer.room) {
+            self.drain_room(now, room);
+        }
+    }
+
+    fn drain_room(&mut self, now: Instant, index: u32) {
+        let _ = now;
+        let Some(room) = self.rooms.get_mut(index) else {
+            return;
+        };
+        while let Some(sfu::Output::Rtcp { to, packet }) = room.router.poll_output() {
+            let Some(peer) = self.peers.get_mut(to.0) else {
+                continue;
+            };
+            let Some(path) = peer.transport.path() else {
+                continue;
+            };
+            let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+                continue;
+            };
+            let len = packet.len();
+            if len > MAX_RTCP {
+                continue;
+            }
+            let Some(space) = outbox.space(socket, len + MAX_OVERHEAD) else {
+                continue;
+            };
+            space[..len].copy_from_slice(packet);
+            if let Ok(len) = peer.transport.protect_rtcp(space, len) {
+                outbox.commit(path.remote, path.local, len);
+            }
+        }
+        let owner = Owner::Room(index, room.generation);
+        self.timers
+            .register(owner, room.router.poll_timeout(), &mut room.registered);
+    }
+
+    fn deliver_events(&mut self) {
+        let rooms = &mut self.rooms;
+        self.undelivered
+            .retain(|&room| rooms.get_mut(room).is_some_and(Room::deliver));
+    }
+
+    // ---- 6. and 7. flush, sleep -------------------------------------------------------------------------------
+
+    fn flush(&mut self) {
+        for Port { socket, outbox } in self.ports.iter_mut().chain(&mut self.stun) {
+            outbox.flush(socket);
+            let sent = std::mem::take(&mut outbox.sent);
+            self.counters
+                .sent
+                .fetch_add(sent.datagrams, Ordering::Relaxed);
+            self.counters
+                .send_dropped
+                .fetch_add(sent.dropped, Ordering::Relaxed);
+            self.counters
+                .gso_runs
+                .fetch_add(sent.runs, Ordering::Relaxed);
+        }
+    }
+
+    fn sleep(&mut self) {
+        let now = clock::now();
+        let mut until = self
+            .timers
+            .next()
+            .map(|deadline| deadline.saturating_duration_since(now));
+        if !self.rooms_by_id.is_empty() {
+            let sweep = self.next_sweep.saturating_duration_since(now);
+            until = Some(until.map_or(sweep, |until| until.min(sweep)));
+        }
+        if !self.undelivered.is_empty() {
+            until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
+        }
+        if !self.handshakes.is_empty() {
+            until = Some(Duration::ZERO);
+        }
+        let timeout = until.map(|until| Timespec {
+            tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: until.subsec_nanos().into(),
+        });
+        let mut sockets = self.ports.iter().chain(&self.stun);
+        let used = (1 + self.ports.len() + self.stun.len()).min(MAX_POLLED);
+        let mut fds: [PollFd<'_>; MAX_POLLED] = std::array::from_fn(|i| {
+            let port = if i == 0 { None } else { sockets.next() };
+            port.map_or_else(
+                || PollFd::new(&self.wake, PollFlags::IN),
+                |port| PollFd::new(&port.socket, PollFlags::IN),
+            )
+        });
+        // An interrupted sleep is a short sleep.
+        let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
+        if fds[0].revents().contains(PollFlags::IN) {
+            self.wake.clear();
+        }
+    }
+
+    // ---- containment ------------------------------------------------------------------------------------------
+
+    /// Runs `work`; a panic in it ends the transport `peer`, or the whole room if it was in none.
+    fn contained(
+        &mut self,
+        now: Instant,
+        room: u32,
+        peer: Option<u32>,
+        work: impl FnOnce(&mut Self),
+    ) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+            return;
+        }
+        self.counters.panics.fetch_add(1, Ordering::Relaxed);
+        if let Some(peer) = peer {
+            tracing::error!(
+                peer,
+                "a transport ended by a bug of ours: please report the panic above"
+            );
+            if catch_unwind(AssertUnwindSafe(|| {
+                self.fail_peer(peer, FailureReason::Panicked)
+            }))
+            .is_ok()
+            {
+                return;
+            }
+        }
+        tracing::error!(
+            room,
+            "a room ended by a bug of ours: please report the panic above"
+        );
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.tell(None, EventKind::RoomFailed);
+        }
+        // What the panic left inconsistent goes with the room.
+        if catch_unwind(AssertUnwindSafe(|| self.close_room(now, room))).is_err() {
+            tracing::error!(room, "the room could not be closed cleanly");
+            if let Some(room) = self.rooms.remove(room) {
+                self.rooms_by_id.remove(&room.id);
+            }
+        }
+    }
+}
+
+/// Our user name fragment in a check: what stands before the colon (RFC 8445 section 7.2.2).
+fn local_ufrag(datagram: &[u8]) -> Option<&str> {
+    stun::username(datagram)?.split(':').next()
+}
+
+/// Where a router's packets go: sealed by the transport, queued on its path's socket.
+struct Fanout<'a> {
+    peers: &'a mut Slots<Peer>,
+    ports: &'a mut [Port],
+}
+
+impl Sink for Fanout<'_> {
+    fn send_rtp(
+        &mut self,
+        to: TransportKey,
+        max_len: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(to.0) else {
+            return false;
+        };
+        let Some(path) = peer.transport.path() else {
+            return false;
+        };
+        let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+            return false;
+        };
+        let Some(space) = outbox.space(socket, max_len + MAX_OVERHEAD) else {
+            return false;
+        };
+        let len = write(&mut space[..max_len]);
+        if len == 0 {
+            return true;
+        }
+        match peer.transport.protect_rtp(space, len) {
+            Ok(len) => {
+                outbox.commit(path.remote, path.local, len);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+fn failure(reason: transport::FailureReason) -> FailureReason {
+    match reason {
+        transport::FailureReason::IceTimeout => FailureReason::IceTimeout,
+        transport::FailureReason::DtlsTimeout => FailureReason::DtlsTimeout,
+        transport::FailureReason::DtlsFailed => FailureReason::DtlsFailed,
+        transport::FailureReason::FingerprintMismatch => FailureReason::FingerprintMismatch,
+        transport::FailureReason::ClosedByPeer => FailureReason::ClosedByPeer,
+    }
+}
