@@ -96,7 +96,7 @@ impl Consumer {
             track: track.clone(),
             epoch: 0,
             is_waiting: true,
-            sequencer: Sequencer::new(SeqNo(random.u32() as u16)),
+            sequencer: Sequencer::new(first_sequence_number(random)),
             retransmit_from: 0,
             timestamp_offset: 0,
             last_timestamp: None,
@@ -112,7 +112,7 @@ impl Consumer {
 
     /// Returns whether `track` is this consumer's, as negotiated later.
     pub(crate) fn is_for(&self, track: &Track) -> bool {
-        self.track.kind == track.kind
+        self.track.codec == track.codec
             && (track.ssrc == Some(self.ssrc)
                 || track.ssrc.is_none() && self.track.mid == track.mid)
     }
@@ -364,9 +364,15 @@ impl Rtx {
         Some(Self {
             ssrc: track.rtx_ssrc?,
             payload_type: track.rtx_payload_type?,
-            next: SeqNo(random.u32() as u16),
+            next: first_sequence_number(random),
         })
     }
+}
+
+/// In the lower half: a receiver that misses the first packets must not take a roll-over for the beginning (RFC 3711
+/// section 3.3.1).
+fn first_sequence_number(random: &mut Random) -> SeqNo {
+    SeqNo((random.u32() & 0x7fff) as u16)
 }
 
 /// The header extensions of one consumer: identifiers, 0 where not negotiated.
