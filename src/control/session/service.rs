@@ -175,11 +175,22 @@ impl Handle {
 
     /// Closes the session and waits until everyone has been told; false if somebody else closes it already.
     pub(super) async fn close(&self, reason: String) -> bool {
+        // Marked only when nothing can come between: a caller that gives up here has not begun.
+        let Ok(permit) = self.mailbox.reserve().await else {
+            return false;
+        };
         if self.closing.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let told = self.ask(|answer| Message::Close { reason, answer }).await;
-        told.is_some()
+        let (answer, told) = oneshot::channel();
+        permit.send(Message::Close { reason, answer });
+        told.await.is_ok()
+    }
+
+    /// Makes the session's task panic.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.mailbox.send(Message::Panic).await;
     }
 
     pub(super) fn is_closing(&self) -> bool {

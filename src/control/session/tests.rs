@@ -1,5 +1,10 @@
 //! The order rules and error codes of a session, without sockets.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each test picks the effects that it is about"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

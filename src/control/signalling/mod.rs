@@ -16,6 +16,8 @@ mod publishing;
 mod service;
 mod signals;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Connections, service};
 
