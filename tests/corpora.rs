@@ -6,7 +6,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use hanok::control::signalling::refusal;
+use hanok::control::signalling::refusal_of;
 use hanok::media::rtp::RtpPacket;
 use hanok::media::rtp::rtcp::Compound;
 use hanok::media::stun::{IntegrityKey, Message};
@@ -71,7 +71,7 @@ fn the_seeds_get_past_the_door() {
     }
     for name in ["join_room", "publish_video", "send_message"] {
         let frame = String::from_utf8(read("json_rpc", name)).expect("text");
-        assert_eq!(refusal(&frame), None);
+        assert_eq!(refusal_of(&frame), None);
     }
     for name in names_in(&corpus("client_hello")) {
         let datagrams = read("client_hello", &name);

@@ -211,7 +211,7 @@ pub fn json_rpc(bytes: &[u8]) {
     let Ok(frame) = std::str::from_utf8(bytes) else {
         return;
     };
-    let Some(answer) = signalling::refusal(frame) else {
+    let Some(answer) = signalling::refusal_of(frame) else {
         return;
     };
     let answer: Value = serde_json::from_str(&answer).expect("an answer is JSON");

@@ -21,6 +21,7 @@ use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::ports::Client;
 use super::properties::ConnectionProperties;
+use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{Event, EventKind, Plane, Room};
@@ -596,7 +597,7 @@ impl Actor {
         for attached in std::mem::take(&mut self.clients).into_values() {
             attached.client.notify(&Notification::ParticipantEvicted {
                 connection: attached.connection,
-                reason: "nodeCrashed".into(),
+                reason: reason::NODE_CRASHED.into(),
             });
             attached.client.close_after(super::FORCED_CLOSE_DELAY);
         }

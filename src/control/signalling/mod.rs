@@ -21,14 +21,13 @@ mod tests;
 
 pub use service::{Connections, service};
 
-/// Reads one frame as far as that needs no connection and returns the error answer, or `None` if it is a request of a
-/// known method. For fuzzing.
+/// What a participant's frame is answered before any session sees it, if anything: the entry of a fuzz target.
 #[cfg(any(test, feature = "testing"))]
-pub fn refusal(frame: &str) -> Option<String> {
+pub fn refusal_of(frame: &str) -> Option<String> {
     match envelope::Envelope::parse(frame) {
+        Err(error) => Some(error.answer()),
         Ok(request) => call::decode(&request.method, request.params)
             .err()
             .map(|error| error.answer(&request.id)),
-        Err(error) => Some(error.answer()),
     }
 }

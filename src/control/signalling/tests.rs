@@ -20,6 +20,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::{Connections, service};
 use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
 use crate::control::session::{Directory, Role, Settings, TurnCredential, TurnCredentials};
+use crate::media::plane::Plane;
 use crate::media::plane::service::RoomCommand;
 use crate::units::RemoteAddr;
 
@@ -44,7 +45,7 @@ struct House {
     directory: Directory,
     connections: Connections,
     addr: SocketAddr,
-    _media: mpsc::Receiver<RoomCommand>,
+    media: mpsc::Receiver<RoomCommand>,
     _server: JoinSet<()>,
 }
 
@@ -60,7 +61,10 @@ impl House {
     }
 
     async fn with(settings: Settings) -> Self {
-        let (plane, media) = scene::plane();
+        Self::on(scene::plane(), settings).await
+    }
+
+    async fn on((plane, media): (Plane, mpsc::Receiver<RoomCommand>), settings: Settings) -> Self {
         let directory = Directory::new(settings, plane, Arc::new(Turn));
         for id in ["S1", "S2"] {
             let mut properties = scene::properties();
@@ -78,7 +82,7 @@ impl House {
             directory,
             connections,
             addr,
-            _media: media,
+            media,
             _server: server,
         }
     }
@@ -795,6 +799,23 @@ async fn a_panic_in_a_socket_ends_that_socket_and_its_participant_alone() {
     assert_eq!(house.active("S1").await, ["con_W"]);
     assert_eq!(house.connections.panics(), 1);
     house.wait_for_sockets(1).await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_delays_its_successors_but_no_pong() {
+    // Opening the room is the one command that the worker takes.
+    let mut house = House::on(scene::plane_with_room_for(1), Settings::default()).await;
+    let mut a = house.guest("A").await;
+    let publish = json!({"id": 100, "method": "publishVideo", "params": publish_video()});
+    a.send(&publish.to_string()).await;
+    a.send(r#"{"id":101,"method":"echo","params":{}}"#).await;
+    for _ in 0..3 {
+        assert_eq!(a.ask("ping", json!({})).await["result"]["value"], "pong");
+    }
+    assert!(a.told.is_empty(), "{:?}", a.told);
+    house.media.recv().await.unwrap();
+    assert_eq!(a.receive().await.unwrap()["id"], 100);
+    assert_eq!(a.receive().await.unwrap()["id"], 101);
 }
 
 /// A raw socket after the opening handshake, for frames that no client library would write.

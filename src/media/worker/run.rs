@@ -372,7 +372,9 @@ impl Loop {
                     datagrams += 1;
                 }
             }
-            self.counters.received.fetch_add(datagrams, Ordering::Relaxed);
+            self.counters
+                .received
+                .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
             if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
                 return;
