@@ -9,9 +9,7 @@ use super::sequencer::Sequencer;
 use crate::media::rtp::packet::FIXED_HEADER_LEN;
 use crate::media::rtp::rtcp::{ReportBlock, SenderInfo};
 use crate::media::rtp::{ExtensionWriter, Header, retransmission};
-use crate::units::{
-    Extension, ExtensionIds, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc, Track,
-};
+use crate::units::{Extension, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc, Track};
 use crate::views::media::ConsumerStats;
 
 /// What a rewritten packet may be longer than its payload: fixed header, extensions (mid of 16 bytes, abs-send-time,
@@ -390,7 +388,7 @@ struct Extensions {
 
 impl Extensions {
     fn new(track: &Track) -> Self {
-        let id = |extension| ids(&track.extensions, extension);
+        let id = |extension| track.extensions.get(extension).unwrap_or(0);
         // Without RTX a retransmission repeats number and nonce of the first packet: any difference between the two
         // would give the authentication key away (RFC 7714 section 8.4), so nothing in it may depend on time.
         let may_vary =
@@ -436,10 +434,6 @@ impl Extensions {
             writer.push(self.playout_delay, &delay);
         }
     }
-}
-
-fn ids(ids: &ExtensionIds, extension: Extension) -> u8 {
-    ids.get(extension).unwrap_or(0)
 }
 
 /// A token bucket.

@@ -23,6 +23,7 @@ const MAX_NACKED_READ: usize = 512;
 /// Most tracks of one publisher: each has a history of half a megabyte. Browsers offer two.
 const MAX_TRACKS: usize = 8;
 
+/// A transport on which a browser sends.
 #[derive(Debug)]
 pub(crate) struct Source {
     key: TransportKey,

@@ -1037,6 +1037,19 @@ fn a_storm_of_nacks_is_answered_within_bounds() {
 }
 
 #[test]
+fn one_datagram_of_nacks_costs_a_bounded_amount_of_work() {
+    let mut room = Room::flowing_call(1);
+    let mut datagram = vec![0x81, 205, 0, 0, 0, 0, 0, 1];
+    datagram.extend(OUT_VIDEO.0.to_be_bytes());
+    datagram.extend([0xff; 4 * 290]);
+    let words = (datagram.len() / 4 - 1) as u16;
+    datagram[2..4].copy_from_slice(&words.to_be_bytes());
+    room.router
+        .handle_rtcp(room.now, SUBSCRIBER, &datagram, &mut room.sink);
+    assert_eq!(room.router.consumers().nth(1).unwrap().1.nacks, 512);
+}
+
+#[test]
 fn numbers_that_were_never_sent_are_not_answered() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(2));
