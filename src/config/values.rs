@@ -203,6 +203,15 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// The socket addresses: the address that was given, else each of `bind` (`HANOK_BIND`).
+    pub fn socket_addrs(self, bind: &[IpAddr]) -> Vec<SocketAddr> {
+        let addresses = self.address.as_ref().map_or(bind, std::slice::from_ref);
+        addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, self.port))
+            .collect()
+    }
+
     /// The socket address, on every IPv6 (and with it IPv4) address if none was given.
     pub fn socket_addr(self) -> SocketAddr {
         SocketAddr::new(
