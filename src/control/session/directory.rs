@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 
-use super::core::{Moment, Session};
+use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
 use super::service::{Handle, Registry, Taken};
@@ -21,6 +21,19 @@ pub enum CreateError {
     /// A session with that `customSessionId` exists, active or not: 409.
     #[error("a session with this customSessionId exists")]
     Conflict,
+}
+
+/// Why a connection could not be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No such session, or it is being closed.
+    #[error("no such session")]
+    UnknownSession,
+    /// As many connections as may wait for their user wait already.
+    #[error(
+        "the session has too many connections that nobody has used: delete some, or the session"
+    )]
+    TooManyPending,
 }
 
 /// Why an operation on a session or connection found nothing.
@@ -109,14 +122,17 @@ impl Directory {
     /// Creates a pending connection with its token.
     ///
     /// # Errors
-    /// There is no such session.
+    /// There is no such session, or it has too many of them.
     pub async fn create_connection(
         &self,
         session: &str,
         properties: ConnectionProperties,
-    ) -> Result<view::Connection, LookupError> {
-        let created = self.known(session)?.create_connection(properties).await;
-        created.ok_or(LookupError::UnknownSession)
+    ) -> Result<view::Connection, ConnectError> {
+        let handle = self.find(session).ok_or(ConnectError::UnknownSession)?;
+        let created = handle.create_connection(properties).await;
+        created
+            .ok_or(ConnectError::UnknownSession)?
+            .map_err(|TooManyPending| ConnectError::TooManyPending)
     }
 
     /// The connections of a session: active ones first, each group in order of creation.

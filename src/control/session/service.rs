@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::command::{JoinRoom, Joiner, Request, RequestId};
-use super::core::{Home, Moment, Session};
+use super::core::{Home, Moment, Session, TooManyPending};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
@@ -67,7 +67,7 @@ enum Message {
     },
     CreateConnection {
         properties: Box<ConnectionProperties>,
-        answer: oneshot::Sender<view::Connection>,
+        answer: oneshot::Sender<Result<view::Connection, TooManyPending>>,
     },
     Connection {
         connection: String,
@@ -150,7 +150,7 @@ impl Handle {
     pub(super) async fn create_connection(
         &self,
         properties: ConnectionProperties,
-    ) -> Option<view::Connection> {
+    ) -> Option<Result<view::Connection, TooManyPending>> {
         let properties = Box::new(properties);
         self.ask(|answer| Message::CreateConnection { properties, answer })
             .await
