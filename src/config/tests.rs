@@ -10,10 +10,9 @@ use crate::config::fake::FakeMachine;
 use crate::config::key::{Effect, Empty};
 use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
 use crate::config::settings::{Certificate, State};
-use crate::config::values::{
-    CallOpen, CoturnIp, ForcedCodec, Front, Host, IceCredentials, SubscribeOffer,
-};
+use crate::config::values::{CallOpen, CoturnIp, ForcedCodec, Front, Host, SubscribeOffer};
 use crate::config::{Loaded, Note, Options, Problem, Report, keys, load};
+use crate::units::IceCredentials;
 
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
@@ -674,14 +673,14 @@ fn ice_servers_keep_their_credentials() {
     .turn
     .ice_servers;
     assert_eq!(servers.len(), 3);
-    assert_eq!(servers[0].url, "turn:a.example.com:3478?transport=tcp");
+    assert_eq!(servers[0].url(), "turn:a.example.com:3478?transport=tcp");
     assert!(
-        matches!(&servers[0].credentials, IceCredentials::Fixed { username, credential } if username == "u" && credential.matches(b"x=y"))
+        matches!(servers[0].credentials(), IceCredentials::Fixed { username, credential } if username == "u" && credential.matches(b"x=y"))
     );
     assert!(
-        matches!(&servers[1].credentials, IceCredentials::StaticAuthSecret(key) if key.matches(b"k"))
+        matches!(servers[1].credentials(), IceCredentials::StaticAuthSecret(key) if key.matches(b"k"))
     );
-    assert!(matches!(servers[2].credentials, IceCredentials::None));
+    assert!(matches!(servers[2].credentials(), IceCredentials::None));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    CertificateType, CoturnIp, ForcedCodec, Host, IceServer, MediaNode, RecordingNotification,
+    CertificateType, CoturnIp, ForcedCodec, Host, MediaNode, RecordingNotification,
 };
-use crate::units::Secret;
+use crate::units::{IceServer, Secret};
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
