@@ -58,6 +58,7 @@ pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> 
             effective,
         })
     } else {
+        reading.problems.sort_by_key(Problem::line);
         Err(Report {
             file: reading.file,
             problems: reading.problems,

@@ -147,13 +147,13 @@ pub enum Note {
         name: String,
     },
     /// A key that is set, but controls what is not built yet.
-    #[error("{origin}: {name} has no effect yet: it belongs to {feature}")]
+    #[error("{origin}: {name} has no effect yet: this version has no {feature}")]
     NoEffectYet {
         /// `FILE:LINE` or `environment`.
         origin: String,
         /// The key.
         name: &'static str,
-        /// What it belongs to.
+        /// What it would control.
         feature: &'static str,
     },
     /// A secret that can be guessed.
@@ -222,6 +222,18 @@ impl Note {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Misconfigured(pub String);
+
+impl Problem {
+    /// The line that an editor is to be sent to; what has none comes first.
+    pub(crate) fn line(&self) -> Option<usize> {
+        let origin = match self {
+            Self::Line { origin, .. } => Some(origin),
+            Self::Key { origin, .. } => origin.as_ref(),
+            Self::File { .. } | Self::Layers(_) => None,
+        };
+        origin?.rsplit(':').next()?.parse().ok()
+    }
+}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
