@@ -100,7 +100,7 @@ pub enum KeyFault {
         reason: String,
     },
     /// A file that has to be read.
-    #[error("cannot be read ({reason})")]
+    #[error("cannot be read ({reason}): put the PEM file there, or write its path here")]
     NotReadable {
         /// What the system says.
         reason: String,
@@ -224,6 +224,11 @@ impl Note {
 pub struct Misconfigured(pub String);
 
 impl Problem {
+    /// Whether it holds whatever is in a file that could not be read.
+    pub(crate) const fn is_certain(&self) -> bool {
+        !matches!(self, Self::Key { origin: None, .. })
+    }
+
     /// The line that an editor is to be sent to; what has none comes first.
     pub(crate) fn line(&self) -> Option<usize> {
         let origin = match self {
@@ -279,9 +284,19 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f)?;
-        match &self.file {
-            Some(file) => writeln!(f, "How to fix: edit {}, then", file.display())?,
-            None => writeln!(
+        let unread = self.problems.iter().find_map(|problem| match problem {
+            Problem::File { path, .. } => Some(path),
+            Problem::Line { .. } | Problem::Key { .. } | Problem::Layers(_) => None,
+        });
+        match (unread, &self.file) {
+            (Some(path), _) => writeln!(
+                f,
+                "How to fix: make {} a file that the user who runs hanok may read, or name another one with --env-file; \
+                 then",
+                path.display()
+            )?,
+            (None, Some(file)) => writeln!(f, "How to fix: edit {}, then", file.display())?,
+            (None, None) => writeln!(
                 f,
                 "How to fix: no .env file was read. Write /etc/hanok/.env (`hanok sample-env` prints every key), name one \
                  with --env-file, or try `hanok serve --dev`; then"

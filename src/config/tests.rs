@@ -361,6 +361,8 @@ fn a_missing_or_unreadable_file_is_told() {
     };
     let report = load(&machine(GOOD), &missing).expect_err("the file is missing");
     assert!(report.to_string().contains("/none: cannot be read"));
+    assert!(report.to_string().contains("How to fix: make /none a file"));
+    assert_eq!(report.problems.len(), 1, "{report}");
 
     let mut forbidden = machine(GOOD);
     forbidden.forbidden.push(OPENVIDU_FILE.into());

@@ -51,6 +51,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
             .count()
     };
     let mut stun = stun_sockets(config.turn.port, &bind, count, host_addresses)?;
+    tracing::info!(port = config.turn.port, "STUN");
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);

@@ -23,7 +23,10 @@ use crate::front::proxy::{
 use crate::units::{Bitrate, clock};
 
 /// The certificate that HTTPS serves.
-pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<CertificateStore>> {
+pub(super) fn certificate(
+    config: &Config,
+    state: &Path,
+) -> Result<Arc<CertificateStore>, Misconfigured> {
     let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
     let domain = config.public.host.in_url();
     let domain = domain.trim_matches(['[', ']']);
@@ -36,13 +39,15 @@ pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<C
     };
     let certificate = match &config.web.certificate {
         Certificate::Own { certificate, key } => {
-            certificate::service::load_own(certificate, key, domain, now)?
+            certificate::service::load_own(certificate, key, domain, now)
         }
         // Until the ACME client exists; start-up has said so.
         Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => {
-            certificate::service::self_signed(state, domain, &others, now)?
+            certificate::service::self_signed(state, domain, &others, now)
         }
     };
+    // Whatever is wrong with it, starting again changes nothing.
+    let certificate = certificate.map_err(|error| Misconfigured(error.to_string()))?;
     Ok(Arc::new(CertificateStore::new(certificate)))
 }
 
