@@ -123,7 +123,7 @@ fn two_lines_are_enough_and_the_rest_is_openvidus_defaults() {
     assert_eq!(config.web.http_port, Some(80));
     assert_eq!(config.web.certificate, Certificate::SelfSigned);
     assert_eq!(
-        config.web.plain.expect("on by default").socket_addr(),
+        config.web.plain.expect("on by default").socket_addrs(&[])[0],
         "127.0.0.1:5443".parse().expect("an address")
     );
     assert_eq!(config.media.ports.to_string(), "40000-57000");

@@ -1,7 +1,7 @@
 //! The types of validated values.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -210,14 +210,6 @@ impl Listen {
             .iter()
             .map(|address| SocketAddr::new(*address, self.port))
             .collect()
-    }
-
-    /// The socket address, on every IPv6 (and with it IPv4) address if none was given.
-    pub fn socket_addr(self) -> SocketAddr {
-        SocketAddr::new(
-            self.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            self.port,
-        )
     }
 }
 
