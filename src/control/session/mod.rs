@@ -32,7 +32,7 @@ mod tests;
 mod token;
 
 pub use command::{JoinRoom, Joiner, Request, RequestId};
-pub use directory::{CreateError, Directory, LookupError};
+pub use directory::{ConnectError, CreateError, Directory, LookupError};
 pub use identifiers::{ConnectionId, SocketId, StreamId};
 pub use membership::SocketEnd;
 pub use notification::Notification;

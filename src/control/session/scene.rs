@@ -186,7 +186,7 @@ impl Stage {
         properties.data = json!({ "openviduCustomConnectionId": name }).to_string();
         let at = self.moment();
         let created = self.core.create_connection(at, properties);
-        created.token.unwrap()
+        created.unwrap().token.unwrap()
     }
 
     pub(crate) fn join_with(&mut self, name: char, token: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::command::{JoinRoom, Joiner, Request, RequestId};
-use super::core::{Home, Moment, Session};
+use super::core::{Home, Moment, Session, TooManyPending};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
@@ -67,7 +67,7 @@ enum Message {
     },
     CreateConnection {
         properties: Box<ConnectionProperties>,
-        answer: oneshot::Sender<view::Connection>,
+        answer: oneshot::Sender<Result<view::Connection, TooManyPending>>,
     },
     Connection {
         connection: String,
@@ -150,7 +150,7 @@ impl Handle {
     pub(super) async fn create_connection(
         &self,
         properties: ConnectionProperties,
-    ) -> Option<view::Connection> {
+    ) -> Option<Result<view::Connection, TooManyPending>> {
         let properties = Box::new(properties);
         self.ask(|answer| Message::CreateConnection { properties, answer })
             .await
@@ -300,8 +300,10 @@ impl Registry {
             closing: Arc::default(),
             ended: CancellationToken::new(),
         };
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         let actor = Actor {
             id: handle.id.clone(),
+            serial,
             core,
             room: None,
             events: None,
@@ -317,10 +319,7 @@ impl Registry {
                 .live(messages, handle.ended.clone().drop_guard())
                 .instrument(span),
         );
-        Entry {
-            serial: self.next_serial.fetch_add(1, Ordering::Relaxed),
-            handle,
-        }
+        Entry { serial, handle }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Handle> {
@@ -343,8 +342,12 @@ impl Registry {
             .collect()
     }
 
-    fn remove(&self, id: &str) {
-        lock(&self.sessions).remove(id);
+    /// Forgets a session that has ended, but not a later one of the same id.
+    fn remove(&self, id: &str, serial: u64) {
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(id).is_some_and(|entry| entry.serial == serial) {
+            sessions.remove(id);
+        }
     }
 
     pub(super) fn panics(&self) -> u64 {
@@ -379,6 +382,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 struct Actor {
     id: Arc<str>,
+    serial: u64,
     core: Session,
     room: Option<Room>,
     events: Option<mpsc::Receiver<Event>>,
@@ -404,18 +408,20 @@ impl Actor {
         let outcome = AssertUnwindSafe(self.run(&mut mailbox))
             .catch_unwind()
             .await;
-        self.registry.remove(&self.id);
+        self.registry.remove(&self.id, self.serial);
         if outcome.is_err() {
             self.mourn().await;
         }
         mailbox.close();
-        while let Ok(message) = mailbox.try_recv() {
+        // Ends only when nobody holds a permit any more: whoever was about to send is answered too.
+        while let Some(message) = mailbox.recv().await {
             refuse(&self.id, message);
         }
     }
 
     async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>) {
         let stop = self.registry.stop.clone();
+        tracing::info!("created");
         while !self.core.has_ended() {
             let due = self.core.poll_timeout();
             tokio::select! {
@@ -548,7 +554,7 @@ impl Actor {
     async fn carry_out(&mut self, asking: Asking) {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
-            self.registry.remove(&self.id);
+            self.registry.remove(&self.id, self.serial);
         }
         while let Some(effect) = self.core.poll_effect() {
             match effect {
