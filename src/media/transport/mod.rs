@@ -158,18 +158,18 @@ pub struct Counters {
     /// Valid checks.
     pub checks: u64,
     /// Checks answered with 487.
-    pub role_conflicts: u32,
+    pub role_conflicts: u64,
     /// Packets ignored, by reason.
-    dropped: [u32; DropReason::ALL.len()],
+    dropped: [u64; DropReason::ALL.len()],
     /// Outputs lost because nobody took them.
-    pub outputs_lost: u32,
+    pub outputs_lost: u64,
     /// DTLS.
     pub dtls: DtlsCounters,
 }
 
 impl Counters {
     /// Packets ignored for this reason. `NoKeys` is media before keys.
-    pub const fn dropped(&self, reason: DropReason) -> u32 {
+    pub const fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }
 }
@@ -275,8 +275,7 @@ impl Transport {
             _ => Input::Dropped(DropReason::UnknownProtocol),
         };
         if let Input::Dropped(reason) = input {
-            let count = &mut self.counters.dropped[reason as usize];
-            *count = count.saturating_add(1);
+            self.counters.dropped[reason as usize] += 1;
         }
         input
     }
@@ -573,8 +572,7 @@ impl Transport {
     fn transmit_dtls(&mut self, datagram: Vec<u8>) {
         let here = self.dtls_path.filter(|path| self.ice.is_validated(path));
         if let Some(path) = here.or(self.ice.chosen()) {
-            let count = &mut self.counters.dtls.datagrams_out;
-            *count = count.saturating_add(1);
+            self.counters.dtls.datagrams_out += 1;
             self.output(Output::Transmit { path, datagram });
         }
     }
@@ -582,7 +580,7 @@ impl Transport {
     fn output(&mut self, output: Output) {
         let is_datagram = matches!(output, Output::Transmit { .. });
         if is_datagram && self.outputs.len() >= MAX_OUTPUTS {
-            self.counters.outputs_lost = self.counters.outputs_lost.saturating_add(1);
+            self.counters.outputs_lost += 1;
             return;
         }
         self.outputs.push_back(output);
@@ -598,5 +596,53 @@ impl Transport {
         self.security = Security::Ended;
         self.association = None;
         self.admission = Admission::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drop_reason_has_a_counter_of_its_own() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_transport_may_move_to_the_thread_of_its_worker() {
+        fn assert_send<T: Send>() {}
+        assert_send::<Transport>();
+        assert_send::<Identity>();
+    }
+
+    #[test]
+    fn outputs_that_nobody_takes_are_bounded_but_a_failure_is_always_told() {
+        let now = crate::testing::t0();
+        let ice = IceCredentials {
+            ufrag: "serv".to_owned(),
+            pwd: "serverpasswordserverpass".to_owned(),
+        };
+        let identity = Arc::new(Identity::generate().unwrap());
+        let mut transport = Transport::new(now, ice, None, &identity);
+        let path = Path {
+            link: Link(0),
+            local: None,
+            remote: ([192, 0, 2, 1], 5_000).into(),
+        };
+        for _ in 0..1_000 {
+            let datagram = vec![0; 100];
+            transport.output(Output::Transmit { path, datagram });
+        }
+        transport.handle_timeout(now + ice::SILENCE);
+        let outputs: Vec<_> = std::iter::from_fn(|| transport.poll_output()).collect();
+        assert_eq!(outputs.len(), MAX_OUTPUTS + 1);
+        let last = Output::Failed(FailureReason::IceTimeout);
+        assert_eq!(outputs.last(), Some(&last));
+        assert_eq!(
+            transport.counters().outputs_lost,
+            1_000 - MAX_OUTPUTS as u64
+        );
     }
 }

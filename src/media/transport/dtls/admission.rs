@@ -75,7 +75,11 @@ impl Admission {
         out: &mut Vec<u8>,
         counters: &mut Counters,
     ) -> bool {
-        counters.datagrams_in = counters.datagrams_in.saturating_add(1);
+        counters.datagrams_in += 1;
+        if datagram.len() > super::MAX_DATAGRAM {
+            counters.malformed_records += 1;
+            return false;
+        }
         let mut kept = false;
         for slice in record::slices(datagram) {
             match slice {
@@ -489,14 +493,15 @@ mod tests {
         assert!(stage.admit(&record(23, 0, b"x")).is_empty());
         let absurd = piece(1, 0, 0xff_ffff, 0, &[0; 100]);
         assert!(stage.admit(&absurd).is_empty());
+        assert!(stage.admit(&whole(1, 0, &[1; 5_000])).is_empty());
         let outside = piece(1, 0, 100, 90, &[0; 20]);
         assert!(stage.admit(&outside).is_empty());
         let counters = &stage.counters;
         assert_eq!(counters.plaintext_alerts, 3);
         assert_eq!(counters.unified_records, 1);
-        assert_eq!(counters.malformed_records, 2);
+        assert_eq!(counters.malformed_records, 3);
         assert_eq!(counters.unexpected_records, 2);
-        assert_eq!(counters.datagrams_in, 8);
+        assert_eq!(counters.datagrams_in, 9);
     }
 
     #[test]

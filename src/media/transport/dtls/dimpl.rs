@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ::dimpl::{Config, Dtls, Error, Output, SrtpProfile};
 use tracing::debug;
 
-use super::{Association, Event, Fatal, Keys, MAX_CERTIFICATE_MESSAGE, Role, Version};
+use super::{Association, Event, Fatal, Keys, MAX_DATAGRAM, Role, Version};
 use crate::media::transport::Identity;
 use crate::media::transport::srtp::Profile;
 
@@ -25,9 +25,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// "No timer" is an instant years ahead.
 const NO_TIMER: Duration = Duration::from_secs(24 * 3_600);
-
-/// Room for whatever is polled: the implementation insists on it for the peer's certificate.
-const POLL_BUFFER: usize = MAX_CERTIFICATE_MESSAGE + 512;
 
 /// The settings that all associations of an identity share.
 pub(in crate::media::transport) fn config() -> Result<Arc<Config>, Error> {
@@ -73,7 +70,8 @@ impl Dimpl {
     }
 
     fn drain(&mut self, now: Instant) {
-        let mut buffer = [0; POLL_BUFFER];
+        // The implementation insists on room for the peer's certificate.
+        let mut buffer = [0; MAX_DATAGRAM];
         loop {
             match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => self.events.push_back(Event::Transmit(packet.to_vec())),

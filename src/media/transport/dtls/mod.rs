@@ -20,6 +20,9 @@ pub(super) use record::fatal_alert;
 /// Bytes in a client's Certificate message; browsers send one self-signed certificate of a few hundred.
 const MAX_CERTIFICATE_MESSAGE: usize = 4_096;
 
+/// Bytes in a datagram that is looked at, and room for whatever an association sends; browsers keep to 1,500.
+const MAX_DATAGRAM: usize = MAX_CERTIFICATE_MESSAGE + 512;
+
 /// Who begins (RFC 8842 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -93,25 +96,25 @@ pub(super) trait Association: std::fmt::Debug + Send {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Datagrams that arrived from validated addresses.
-    pub datagrams_in: u32,
+    pub datagrams_in: u64,
     /// Datagrams sent.
-    pub datagrams_out: u32,
+    pub datagrams_out: u64,
     /// ClientHello fragments; browsers need two for theirs.
-    pub client_hello_fragments: u32,
+    pub client_hello_fragments: u64,
     /// Whole repetitions of the ClientHello.
-    pub client_hello_repeats: u32,
+    pub client_hello_repeats: u64,
     /// ClientHellos other than the one that began the handshake, dropped.
-    pub foreign_client_hellos: u32,
+    pub foreign_client_hellos: u64,
     /// ClientHello fragments after the handshake, dropped.
-    pub late_client_hellos: u32,
+    pub late_client_hellos: u64,
     /// Plaintext alerts, dropped: nobody vouches for them.
-    pub plaintext_alerts: u32,
+    pub plaintext_alerts: u64,
     /// Records that an honest client does not send at that point, dropped.
-    pub unexpected_records: u32,
+    pub unexpected_records: u64,
     /// Records or messages whose lengths contradict each other, dropped.
-    pub malformed_records: u32,
+    pub malformed_records: u64,
     /// Records with the unified header of DTLS 1.3, which was not negotiated, dropped.
-    pub unified_records: u32,
+    pub unified_records: u64,
     /// What the client offered.
     pub offer: Option<Offer>,
     /// The version that was negotiated.
