@@ -1,0 +1,5 @@
+//! The whole daemon, driven by simulated browsers over real sockets. One binary, one daemon for each test.
+
+mod addresses;
+mod calls;
+mod house;
