@@ -231,6 +231,11 @@ impl Witness {
         }
     }
 
+    /// The port of its worker.
+    pub(crate) fn port(&self) -> u16 {
+        self.sending.target.port()
+    }
+
     /// Everything sent so far has arrived, once and in order, and the call goes on.
     pub(crate) async fn has_lost_nothing(&self) {
         let sent = self.sending.report();

@@ -2,4 +2,7 @@
 
 mod addresses;
 mod calls;
+mod containment;
 mod house;
+mod process;
+mod web;

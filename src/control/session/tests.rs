@@ -1093,6 +1093,7 @@ impl Invariants {
                     "nothing left open"
                 );
             }
+            Command::Panic(fault) => unreachable!("{fault:?} is not for the core to ask for"),
         }
     }
 }
