@@ -3,6 +3,7 @@
 mod addresses;
 mod calls;
 mod containment;
+mod hostile_media;
 mod house;
 mod process;
 mod web;
