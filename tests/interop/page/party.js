@@ -62,7 +62,6 @@ WebSocket.prototype.send = function (text) {
   for (const key of ["sdpOffer", "sdpAnswer", "sdpString"]) {
     if (key in request.params) request.params[key] = request.params[key].replace(new RegExp(damage.pattern, "g"), damage.replacement);
   }
-  damagedAnswer = null;
   this.addEventListener("message", function listen({ data }) {
     const answer = JSON.parse(data);
     if (answer.id !== request.id) return;
@@ -160,6 +159,7 @@ window.party = {
   // `null` ends it.
   setDamage: (value) => {
     damage = value;
+    damagedAnswer = null;
   },
   damagedAnswer: () => damagedAnswer,
   setAutoSubscribe: (on) => {
