@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use hanok::testing::fuzz::TARGETS;
+use hanok::control::signalling::refusal_of;
+use hanok::media::rtp::RtpPacket;
+use hanok::media::rtp::rtcp::Compound;
+use hanok::media::stun::{IntegrityKey, Message};
+use hanok::testing::fuzz::{TARGETS, handshake_begins};
 use hanok::units::Random;
 
 const MUTATIONS: u64 = 2_000;
@@ -37,6 +41,7 @@ replayed!(
     sdp_accept_answer,
     client_hello,
     dotenv,
+    json_rpc,
 );
 
 #[test]
@@ -49,6 +54,42 @@ fn every_target_is_replayed_and_has_a_fuzz_target() {
     );
     assert_eq!(targets, names_in(&root.join("corpus")));
     assert_eq!(targets, names_in(&root.join("fuzz_targets")));
+}
+
+/// A replay of seeds that a decoder turns down at its door would prove nothing.
+#[test]
+fn the_seeds_get_past_the_door() {
+    let check = read("stun", "ice_check");
+    let check = Message::parse(&check).expect("a STUN message");
+    let key = IntegrityKey::short_term("VOkJxbRl1RmTxUk/WvJxBt");
+    assert!(check.is_authentic(&key));
+    for name in names_in(&corpus("rtp")) {
+        assert!(RtpPacket::parse(&read("rtp", &name)).is_ok(), "{name}");
+    }
+    for name in names_in(&corpus("rtcp")) {
+        assert!(Compound::new(&read("rtcp", &name)).count() > 0, "{name}");
+    }
+    for name in ["join_room", "publish_video", "send_message"] {
+        let frame = String::from_utf8(read("json_rpc", name)).expect("text");
+        assert_eq!(refusal_of(&frame), None);
+    }
+    for name in names_in(&corpus("client_hello")) {
+        let datagrams = read("client_hello", &name);
+        assert!(
+            handshake_begins(&datagrams) != (name == "record_longer_than_datagram"),
+            "{name}"
+        );
+    }
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target)
+}
+
+fn read(target: &str, name: &str) -> Vec<u8> {
+    fs::read(corpus(target).join(name)).expect("a readable file")
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
@@ -69,16 +110,10 @@ fn replay(target: &str) {
         .iter()
         .find(|(name, _)| *name == target)
         .expect("a target");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
-    let mut names: Vec<_> = names_in(&folder).into_iter().collect();
-    names.sort();
+    let folder = corpus(target);
+    let names: Vec<_> = names_in(&folder).into_iter().collect();
     assert!(!names.is_empty());
-    let corpus: Vec<Vec<u8>> = names
-        .iter()
-        .map(|name| fs::read(folder.join(name)).expect("a readable file"))
-        .collect();
+    let corpus: Vec<Vec<u8>> = names.iter().map(|name| read(target, name)).collect();
     for (index, (name, seed)) in names.iter().zip(&corpus).enumerate() {
         check(*entry, seed, || format!("{target}/{name}"));
         for mutation in 0..MUTATIONS {

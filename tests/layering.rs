@@ -258,6 +258,34 @@ fn the_table_points_downwards() {
 }
 
 #[test]
+fn the_production_graph_holds_no_banned_crate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let deny = fs::read_to_string(root.join("deny.toml")).expect("deny.toml is there");
+    let banned: BTreeSet<&str> = deny
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{ crate = \"")?.split('"').next())
+        .collect();
+    assert!(banned.len() > 10 && banned.contains("ring"), "{banned:?}");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = std::process::Command::new(cargo)
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    let errors = String::from_utf8_lossy(&tree.stderr);
+    assert!(tree.status.success(), "{errors}");
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    let crates: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(crates.contains("rustls") && crates.contains("aws-lc-rs"));
+    let found: Vec<_> = crates.intersection(&banned).collect();
+    assert!(found.is_empty(), "banned by deny.toml: {found:?}");
+}
+
+#[test]
 fn the_reader_of_sources_sees_every_form_of_a_path() {
     let text = r####"
         use crate::media::{self, plane::{Command, Event as E}, sdp};

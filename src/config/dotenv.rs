@@ -48,6 +48,9 @@ pub enum LineFault {
     /// There is nothing before the `=`.
     #[error("has no key before the \"=\": write KEY=value")]
     EmptyKey,
+    /// There is a control character in the key: whoever prints it would be fooled.
+    #[error("has a control character in its key")]
+    ControlCharacter,
     /// The bytes are not UTF-8.
     #[error("is not valid UTF-8: save the file as UTF-8")]
     NotUtf8,
@@ -96,6 +99,9 @@ impl DotEnv {
         let key = key.trim();
         if key.is_empty() {
             return self.fault(number, LineFault::EmptyKey);
+        }
+        if key.contains(char::is_control) {
+            return self.fault(number, LineFault::ControlCharacter);
         }
         let entry = Entry {
             line: number,
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_found_in_one_run() {
-        let read = parse(b"no equals\n=x\n  =y\nA=\xff\nB=1\n");
+        let read = parse(b"no equals\n=x\n  =y\nA=\xff\nB=1\nC\x1b[0m=2\n");
         let faults: Vec<_> = read
             .faults
             .iter()
@@ -245,6 +251,7 @@ mod tests {
                 (2, LineFault::EmptyKey),
                 (3, LineFault::EmptyKey),
                 (4, LineFault::NotUtf8),
+                (6, LineFault::ControlCharacter),
             ]
         );
         assert_eq!(value(&read, "B"), Some("1"));

@@ -12,7 +12,9 @@ use crate::config::dotenv::{self, DotEnv};
 use crate::config::key::{About, Effect, Empty, Key};
 use crate::config::keys;
 use crate::config::refusal::Refusal;
-use crate::config::report::{Effective, KeyFault, Loaded, Note, Problem, Report, shown};
+use crate::config::report::{
+    Effective, KeyFault, Loaded, Note, Problem, Report, shown, shown_in_report,
+};
 use crate::config::service::Machine;
 use crate::config::settings;
 
@@ -288,7 +290,7 @@ impl<'a> Reading<'a> {
             },
         };
         let (name, origin) = (name.to_owned(), setting.origin.clone());
-        let value = shown(&setting.text, about.secret);
+        let value = shown_in_report(&setting.text, about.secret);
         self.problems.push(Problem::Key {
             name,
             origin,
@@ -305,7 +307,7 @@ impl<'a> Reading<'a> {
             Some((name, setting)) => (
                 name.to_owned(),
                 setting.origin.clone(),
-                shown(&setting.text, about.secret),
+                shown_in_report(&setting.text, about.secret),
             ),
             None => (about.name.to_owned(), None, String::new()),
         };

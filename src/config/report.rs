@@ -318,9 +318,27 @@ pub fn shown(value: &str, secret: bool) -> String {
         .collect()
 }
 
+/// [`shown`] for a report: what is wrong is seen at the beginning of a value, if it is long.
+pub(crate) fn shown_in_report(value: &str, secret: bool) -> String {
+    const LONGEST: usize = 120;
+    let mut text = shown(value, secret);
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_shows_the_beginning_of_a_long_value() {
+        let text = shown_in_report(&"한".repeat(100_000), false);
+        assert_eq!(text.chars().count(), 121);
+        assert_eq!(shown_in_report("short", false), "short");
+    }
 
     #[test]
     fn credentials_in_urls_are_not_shown() {

@@ -86,3 +86,50 @@ impl Machine for ThisMachine {
             .unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_up_to_a_limit() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(".env");
+        let kind = |result: io::Result<Vec<u8>>| result.map_err(|error| error.kind());
+        assert_eq!(kind(ThisMachine.read(&path)), Err(io::ErrorKind::NotFound));
+        std::fs::write(&path, "A=1").expect("writable");
+        assert_eq!(kind(ThisMachine.read(&path)), Ok(b"A=1".to_vec()));
+        std::fs::write(&path, vec![b'#'; MAX_SIZE + 1]).expect("writable");
+        assert!(ThisMachine.read(&path).is_err());
+        assert!(ThisMachine.read(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_could_be_made_is_writable_and_is_not_made() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let deep = folder.path().join("a/b/c");
+        assert!(ThisMachine.writable_folder(&deep).is_ok());
+        assert!(ThisMachine.writable_folder(folder.path()).is_ok());
+        assert!(!folder.path().join("a").exists());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("writable");
+        assert!(ThisMachine.writable_folder(&file).is_err());
+        assert!(ThisMachine.writable_folder(&file.join("x")).is_err());
+    }
+
+    #[test]
+    fn only_files_are_readable() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("key.pem");
+        std::fs::write(&file, "").expect("writable");
+        assert!(ThisMachine.readable(&file).is_ok());
+        assert!(ThisMachine.readable(folder.path()).is_err());
+        assert!(ThisMachine.readable(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn localhost_resolves_to_loopback_addresses() {
+        let addresses = ThisMachine.resolve("localhost");
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+    }
+}

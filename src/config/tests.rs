@@ -123,7 +123,7 @@ fn two_lines_are_enough_and_the_rest_is_openvidus_defaults() {
     assert_eq!(config.web.http_port, Some(80));
     assert_eq!(config.web.certificate, Certificate::SelfSigned);
     assert_eq!(
-        config.web.plain.expect("on by default").socket_addr(),
+        config.web.plain.expect("on by default").socket_addrs(&[])[0],
         "127.0.0.1:5443".parse().expect("an address")
     );
     assert_eq!(config.media.ports.to_string(), "40000-57000");
@@ -719,7 +719,51 @@ fn the_sample_file_is_up_to_date_and_loads_as_the_defaults() {
     assert_eq!(sample.config.recording, plain.config.recording);
 }
 
+#[test]
+fn lists_are_read_leniently() {
+    let array = crate::config::validate::string_array;
+    let read = |text| array(text).expect("a list");
+    assert_eq!(
+        read(" [ a , 'b,c' ,\"d\\\"e\", f g ] "),
+        ["a", "b,c", "d\"e", "f g"]
+    );
+    assert_eq!(read("[\"\\u00e9\\ud83d\\ude00\"]"), ["é😀"]);
+    for empty in ["", "  ", "[]", "[ ]", "[\"\"]", "['']"] {
+        assert_eq!(read(empty), [""; 0], "{empty}");
+    }
+    for bad in [
+        "a", "[a", "a]", "[a,]", "[,a]", "[[a]]", "[{a}]", "['a]", "[\"a\"b]", "[null]", "[a][b]",
+    ] {
+        assert!(array(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_listener_without_address_is_on_every_bound_one() {
+    let bind = ["0.0.0.0".parse().expect("v4"), "::".parse().expect("v6")];
+    let listen = |lines: &str| {
+        let plain = with(lines).config.web.plain.expect("on");
+        plain
+            .socket_addrs(&bind)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        listen("HANOK_PLAIN_LISTEN=:6000"),
+        ["0.0.0.0:6000", "[::]:6000"]
+    );
+    assert_eq!(listen("HANOK_PLAIN_LISTEN=[::1]:6000"), ["[::1]:6000"]);
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_validator_panic(text in "\\PC{0,60}") {
+        for key in keys::all() {
+            let _ = key.check(&text);
+        }
+    }
+
     #[test]
     fn no_file_content_makes_loading_panic(lines in proptest::collection::vec("(DOMAIN_OR_PUBLIC_IP|OPENVIDU_WEBRTC_ICE_SERVERS|MEDIA_NODES_PUBLIC_IPS|OPENVIDU_WEBHOOK_HEADERS|HANOK_BIND|HTTPS_PORT|HANOK_PROXY_ROUTES|HANOK_STOP_DEADLINE)=[ -~한]{0,40}", 0..8)) {
         let machine = machine(&lines.join("\n"));

@@ -278,39 +278,43 @@ pub fn url(text: &str) -> Result<String, Refusal> {
     }
 }
 
-/// A JSON array of strings, read leniently: strings may stand without quotes; `[]` and `[""]` are empty.
+/// A JSON array of strings, read leniently: strings may stand without quotes; empty text, `[]` and `[""]` are empty.
 pub fn string_array(text: &str) -> Result<Vec<String>, Refusal> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .ok_or(Refusal::NotStringArray)?;
-    let mut rest = inner.trim_start();
-    let mut strings = Vec::new();
-    if rest.is_empty() {
-        return Ok(strings);
-    }
-    loop {
-        let (string, after) = element(rest)?;
-        strings.push(string);
-        let after = after.trim_start();
-        if after.is_empty() {
-            break;
-        }
-        rest = after
-            .strip_prefix(',')
-            .ok_or(Refusal::NotStringArray)?
-            .trim_start();
-    }
+    let mut strings = match serde_json::from_str(text) {
+        Ok(strings) => strings,
+        Err(_) => lenient_array(text)?,
+    };
     if let [only] = strings.as_slice()
         && only.is_empty()
     {
         strings.clear();
     }
     Ok(strings)
+}
+
+fn lenient_array(text: &str) -> Result<Vec<String>, Refusal> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .ok_or(Refusal::NotStringArray)?;
+    let mut rest = inner.trim_start();
+    let mut strings = Vec::new();
+    loop {
+        let (string, after) = element(rest)?;
+        strings.push(string);
+        let after = after.trim_start();
+        if after.is_empty() {
+            return Ok(strings);
+        }
+        rest = after
+            .strip_prefix(',')
+            .ok_or(Refusal::NotStringArray)?
+            .trim_start();
+    }
 }
 
 /// One string of an array, and what follows it.

@@ -1,7 +1,7 @@
 //! The types of validated values.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -203,12 +203,13 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// The socket address, on every IPv6 (and with it IPv4) address if none was given.
-    pub fn socket_addr(self) -> SocketAddr {
-        SocketAddr::new(
-            self.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            self.port,
-        )
+    /// The socket addresses: the address that was given, else each of `bind` (`HANOK_BIND`).
+    pub fn socket_addrs(self, bind: &[IpAddr]) -> Vec<SocketAddr> {
+        let addresses = self.address.as_ref().map_or(bind, std::slice::from_ref);
+        addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, self.port))
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::port_owner::{Protocol, port_owner};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
@@ -158,8 +159,11 @@ fn stun_sockets(
     host_addresses: impl Fn(IpAddr) -> usize,
 ) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
     let unusable = |addr: SocketAddr, error: &std::io::Error| {
+        let owner = port_owner(Protocol::Udp, port)
+            .map(|owner| format!(", which {owner} has"))
+            .unwrap_or_default();
         Misconfigured(format!(
-            "cannot listen on UDP {addr} (COTURN_PORT): {error}; stop what uses the port (coturn?) or set COTURN_PORT"
+            "cannot listen on UDP {addr}{owner} (COTURN_PORT): {error}; stop what uses the port or set COTURN_PORT"
         ))
     };
     for &ip in bind {

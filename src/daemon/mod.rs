@@ -6,6 +6,7 @@
 
 pub mod adapters;
 mod media;
+mod port_owner;
 mod state;
 mod web;
 

@@ -8,9 +8,10 @@ use anyhow::Context;
 use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
-use crate::config::Config;
+use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
 use crate::config::values::{ForcedCodec, Front, IceCredentials, SubscribeOffer};
+use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
 use crate::control::rest::ice_servers::IceServerProperties;
@@ -18,7 +19,9 @@ use crate::control::session::settings::turn_url;
 use crate::control::session::{self, Directory, ForcedVideoCodec};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
-use crate::front::proxy::{self, CertificateStore, Limits, Proxy, Services, certificate};
+use crate::front::proxy::{
+    self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
+};
 use crate::units::{Bitrate, clock};
 
 /// The certificate that HTTPS serves.
@@ -37,12 +40,8 @@ pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<C
         Certificate::Own { certificate, key } => {
             certificate::service::load_own(certificate, key, domain, now)?
         }
-        Certificate::SelfSigned => certificate::service::self_signed(state, domain, &others, now)?,
-        Certificate::LetsEncrypt { .. } => {
-            tracing::warn!(
-                "CERTIFICATE_TYPE=letsencrypt has no effect yet: serving a self-signed certificate; \
-                 set CERTIFICATE_TYPE=owncert to serve certificates that certbot keeps"
-            );
+        // Until the ACME client exists; start-up has said so.
+        Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => {
             certificate::service::self_signed(state, domain, &others, now)?
         }
     };
@@ -105,23 +104,38 @@ pub(super) fn bind(
         http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
         plain: web
             .plain
-            .map(|listen| listen.socket_addr())
-            .into_iter()
-            .collect(),
+            .map(|listen| listen.socket_addrs(&config.media.bind))
+            .unwrap_or_default(),
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
         trusted_proxies: web.trusted_proxies.clone(),
         hsts: web.hsts.clone(),
         limits: Limits::default(),
     };
-    Ok(Proxy::bind(settings, certificates, services)?)
+    Proxy::bind(settings, certificates, services).map_err(explain)
+}
+
+/// A port that somebody else has is for the operator to solve: names the owner.
+fn explain(error: BindError) -> anyhow::Error {
+    match error {
+        BindError::Listen { address, .. } => {
+            let owner = port_owner(Protocol::Tcp, address.port());
+            let owner = owner
+                .map(|owner| format!("; it belongs to {owner}"))
+                .unwrap_or_default();
+            Misconfigured(format!("{error}{owner}")).into()
+        }
+        BindError::Tls(_) | BindError::Domain(_) | BindError::Hsts(_) => {
+            Misconfigured(error.to_string()).into()
+        }
+    }
 }
 
 fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
     let streams = &config.streams;
     let kbps = |kbps: u32| Bitrate::from_kbps(kbps.into());
     Ok(rest::Settings {
-        domain_or_public_ip: config.public.host.in_url(),
+        domain_or_public_ip: config.public.host.to_string(),
         https_port: config.public.https_port,
         public_url: config.public.url(),
         cdr: config.cdr.enabled,

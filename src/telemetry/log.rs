@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
+use tracing::Level;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -14,10 +14,9 @@ use tracing_subscriber::{Layer, Registry};
 ///
 /// A terminal gets colours and times; the journal, which keeps its own times, gets neither; anything else gets times.
 pub fn init(levels: &str) {
-    let levels = Targets::from_str(levels)
-        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr.with_max_level(tracing::Level::TRACE));
+    let levels =
+        Targets::from_str(levels).unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if io::stderr().is_terminal() {
         lines.with_filter(levels).boxed()
     } else if std::env::var_os("JOURNAL_STREAM").is_some() {

@@ -1,6 +1,3 @@
-//! Logs and counters.
+//! Logs.
 
-pub mod counters;
 pub mod log;
-
-pub use counters::{Counter, Counters};

@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use crate::config::fake::FakeMachine;
 use crate::config::{self, Options, dotenv};
+use crate::control::signalling;
 use crate::media::rtp::rtcp::{Compound, Packet};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket, descriptor, retransmission};
 use crate::media::sdp::{
@@ -27,7 +30,7 @@ use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadTyp
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("stun", stun),
     ("stun_server", stun_server),
     ("srtp", srtp),
@@ -39,6 +42,7 @@ pub const TARGETS: [Target; 11] = [
     ("sdp_accept_answer", sdp_accept_answer),
     ("client_hello", client_hello),
     ("dotenv", dotenv),
+    ("json_rpc", json_rpc),
 ];
 
 /// The largest UDP payload.
@@ -100,6 +104,11 @@ pub fn stun_server(bytes: &[u8]) {
 /// What an unproved peer may say to a transport: datagrams, each behind its length in two bytes, from an address that
 /// ICE has validated. Nothing is answered elsewhere, and nobody is connected without a certificate.
 pub fn client_hello(bytes: &[u8]) {
+    handshake_begins(bytes);
+}
+
+/// What [`client_hello`] does; returns whether DTLS answered.
+pub fn handshake_begins(bytes: &[u8]) -> bool {
     static IDENTITY: OnceLock<Arc<Identity>> = OnceLock::new();
     let identity = IDENTITY.get_or_init(|| Arc::new(Identity::generate().expect("a certificate")));
     let path = Path {
@@ -121,6 +130,11 @@ pub fn client_hello(bytes: &[u8]) {
         Input::Handled
     );
     assert!(transport.is_validated(&path));
+    assert!(matches!(
+        transport.poll_output(),
+        Some(Output::Transmit { .. })
+    ));
+    let mut answered = false;
     let mut rest = bytes;
     while let Some((len, tail)) = rest.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes(*len)).min(tail.len());
@@ -133,13 +147,17 @@ pub fn client_hello(bytes: &[u8]) {
         }
         while let Some(output) = transport.poll_output() {
             match output {
-                Output::Transmit { path: to, .. } => assert_eq!(to, path),
+                Output::Transmit { path: to, .. } => {
+                    assert_eq!(to, path);
+                    answered = true;
+                }
                 Output::Connected { .. } => panic!("connected to nobody"),
                 Output::Failed(_) => {}
             }
         }
     }
     assert_eq!(transport.path(), None);
+    answered
 }
 
 /// A nominating check for the transport that [`client_hello`] talks to.
@@ -185,6 +203,27 @@ pub fn dotenv(bytes: &[u8]) {
     };
     if let Err(report) = config::load(&machine, &options) {
         assert!(!report.problems.is_empty());
+    }
+}
+
+/// One frame of signalling: what is refused gets one well-formed answer to the same id.
+pub fn json_rpc(bytes: &[u8]) {
+    let Ok(frame) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Some(answer) = signalling::refusal_of(frame) else {
+        return;
+    };
+    let answer: Value = serde_json::from_str(&answer).expect("an answer is JSON");
+    assert_eq!(answer["jsonrpc"], "2.0");
+    assert!(answer["error"]["code"].is_i64());
+    assert!(answer["error"]["message"].is_string());
+    let Ok(request) = serde_json::from_str::<Value>(frame) else {
+        assert_eq!(answer["id"], Value::Null);
+        return;
+    };
+    if !answer["id"].is_null() {
+        assert_eq!(answer["id"], request["id"]);
     }
 }
 

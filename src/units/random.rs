@@ -63,17 +63,17 @@ impl Random {
 
     /// `len` characters of `[A-Za-z0-9]`, each equally likely.
     pub fn alphanumeric(&mut self, len: usize) -> String {
-        self.from_alphabet(ALPHANUMERIC, len)
+        self.chosen_from(ALPHANUMERIC, len)
     }
 
     /// One upper-case letter followed by `len - 1` of `[A-Za-z0-9]`: the shape of OpenVidu's identifiers.
     pub fn identifier(&mut self, len: usize) -> String {
-        let mut id = self.from_alphabet(&ALPHANUMERIC[..26], 1.min(len));
+        let mut id = self.chosen_from(&ALPHANUMERIC[..26], 1.min(len));
         id.push_str(&self.alphanumeric(len.saturating_sub(1)));
         id
     }
 
-    fn from_alphabet(&mut self, alphabet: &[u8], len: usize) -> String {
+    fn chosen_from(&mut self, alphabet: &[u8], len: usize) -> String {
         // Rejection keeps every character equally likely.
         let limit = 256 - 256 % alphabet.len();
         let mut text = String::with_capacity(len);

@@ -9,9 +9,10 @@ use crate::config::key::AnyKey;
 
 /// Prefixes of keys of the paid editions and of containers, accepted without a word (`openvidu-deployment` sections 3.3
 /// and 15).
-pub const IGNORED_PREFIXES: [&str; 4] = [
+pub const IGNORED_PREFIXES: [&str; 5] = [
     "OPENVIDU_PRO_",
     "OPENVIDU_ENTERPRISE_",
+    "OPENVIDU_BROWSER_LOGS",
     "KMS_DOCKER_ENV_",
     "CALL_",
 ];

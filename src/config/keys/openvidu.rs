@@ -576,7 +576,6 @@ pub(crate) static OPENVIDU_SESSIONS_GARBAGE_INTERVAL: Key<Duration> = Key {
         default: Some("900"),
         unit: "seconds",
         doc: "How often unused sessions are looked for; 0 is never.",
-        effect: Effect::Later("collection of unused sessions"),
         accepts: &["0", "+5", "2147483647"],
         refuses: &["", "-1", "2147483648", "5s"],
         ..About::LIVE
@@ -590,7 +589,6 @@ pub(crate) static OPENVIDU_SESSIONS_GARBAGE_THRESHOLD: Key<Duration> = Key {
         default: Some("3600"),
         unit: "seconds",
         doc: "How old an unused session must be to be closed.",
-        effect: Effect::Later("collection of unused sessions"),
         accepts: &["0", "+5", "2147483647"],
         refuses: &["", "-1", "2147483648", "5s"],
         ..About::LIVE

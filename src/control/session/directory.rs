@@ -197,7 +197,7 @@ impl Directory {
     }
 
     #[cfg(test)]
-    pub(super) fn running_tasks(&self) -> usize {
+    pub(crate) fn running_tasks(&self) -> usize {
         self.registry.running_tasks()
     }
 }

@@ -10,6 +10,7 @@ use super::identifiers::{ConnectionId, SocketId};
 use super::notification::Notification;
 use super::participant::{Link, Participant};
 use super::ports::TurnCredential;
+use super::reason;
 use super::refusal::Refusal;
 use super::reply::{Joined, Reply};
 use super::settings::SubscribeOffer;
@@ -24,9 +25,6 @@ pub enum SocketEnd {
     /// Anything else, a closed tab included: the client may come back within the grace.
     Lost,
 }
-
-/// The reason of those who did not come back.
-const NETWORK_DISCONNECT: &str = "networkDisconnect";
 
 impl Session {
     /// Returns whether this request would join, but the session has no room yet.
@@ -164,7 +162,7 @@ impl Session {
 
     /// `leaveRoom`: the others learn of it before the leaver is answered.
     pub(super) fn leave(&mut self, caller: &Caller) {
-        self.depart(&caller.connection, &"disconnect".into());
+        self.depart(&caller.connection, &reason::DISCONNECT.into());
         self.done(caller);
         self.release(caller.socket);
         self.end_if_empty();
@@ -239,7 +237,7 @@ impl Session {
         };
         while let Some(member) = self.members.iter().find(|member| is_due(member)) {
             let connection = member.connection().clone();
-            self.evict(&connection, &NETWORK_DISCONNECT.into());
+            self.evict(&connection, &reason::NETWORK_DISCONNECT.into());
         }
     }
 
@@ -286,7 +284,7 @@ impl Session {
 
     fn end_if_empty(&mut self) {
         if self.members.is_empty() && !self.has_ended() {
-            self.happened(Happening::Destroyed("lastParticipantLeft".into()));
+            self.happened(Happening::Destroyed(reason::LAST_PARTICIPANT_LEFT.into()));
             self.end();
         }
     }

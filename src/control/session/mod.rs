@@ -4,17 +4,21 @@
 
 use std::time::Duration;
 
+mod candidates;
 pub mod command;
 pub mod core;
 pub mod directory;
 pub mod effect;
+mod failures;
 pub mod identifiers;
 mod membership;
+mod moderation;
 pub mod notification;
 mod participant;
 pub mod ports;
 pub mod properties;
 mod publishing;
+pub mod reason;
 pub mod refusal;
 pub mod reply;
 #[cfg(test)]

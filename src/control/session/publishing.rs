@@ -1,25 +1,23 @@
-//! Publishing, and what becomes of a stream (`openvidu-signalling` sections 8.3, 8.4, 8.10, 9.2, 9.3, 9.7).
+//! Publishing (`openvidu-signalling` sections 8.3, 8.4, 8.10, 9.2, 9.3, 9.7).
 
 use std::sync::Arc;
 
-use super::command::{PropertyChange, PublishVideo, StreamProperty, UnservedMethod};
+use super::command::{PropertyChange, PublishVideo, StreamProperty};
 use super::core::{Caller, Moment, Session, TransportOwner};
 use super::effect::Happening;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Notification, StreamDescriptor};
 use super::participant::{Participant, Publication};
 use super::properties::{ForcedVideoCodec, Role};
+use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::settings::SubscribeOffer;
 use crate::media::plane::{
-    self, CodecPolicy, Event, EventKind, FailureReason, IceCredentials, LocalTransport,
-    PublisherSpec, Publishing, Rejection, TransportId,
+    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Publishing, Rejection,
+    TransportId,
 };
 use crate::units::{Bitrate, Codec, MediaKind};
-
-/// Candidates that are counted for one transport (`robustness` S23).
-pub(super) const CANDIDATES_MAX: u8 = 100;
 
 impl Session {
     /// `publishVideo`: the publisher is answered before the others hear of the stream.
@@ -182,7 +180,7 @@ impl Session {
 
     /// `unpublishVideo`
     pub(super) fn unpublish(&mut self, caller: &Caller) -> Result<(), Refusal> {
-        let reason: Arc<str> = "unpublish".into();
+        let reason: Arc<str> = reason::UNPUBLISH.into();
         if !self.end_publication(&caller.connection, &reason) {
             return Err(Refusal::NotStreaming(caller.connection.clone()));
         }
@@ -213,27 +211,13 @@ impl Session {
     }
 
     /// Ends a stream that its publisher has not given up: the publisher is told too.
-    fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
+    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
         let reason: Arc<str> = reason.into();
         if self.end_publication(publisher, &reason) {
             self.notify_all(Notification::ParticipantUnpublished {
                 connection: publisher.clone(),
                 reason,
             });
-        }
-    }
-
-    /// Ends the streams whose browsers closed their end and have not said why.
-    pub(super) fn unpublish_orphans(&mut self, at: Moment) {
-        let is_due = |member: &Participant| {
-            let publication = member.publication.as_ref();
-            publication
-                .and_then(|publication| publication.orphaned_until)
-                .is_some_and(|until| until <= at.now)
-        };
-        while let Some(member) = self.members.iter().find(|member| is_due(member)) {
-            let connection = member.connection().clone();
-            self.lose_publication(&connection, NETWORK_DISCONNECT);
         }
     }
 
@@ -267,137 +251,6 @@ impl Session {
         );
         self.done(caller);
         Ok(())
-    }
-
-    /// `onIceCandidate`: an ICE-lite agent sends no checks, so candidates are neither kept nor resolved.
-    pub(super) fn count_candidate(&mut self, caller: &Caller, owner: &str) {
-        let own = owner == caller.connection.as_str();
-        if let Some(member) = self.member_mut(caller.connection.as_str()) {
-            let count = if own {
-                member
-                    .publication
-                    .as_mut()
-                    .map(|publication| &mut publication.candidates)
-            } else {
-                member
-                    .subscriptions
-                    .get_mut(owner)
-                    .map(|subscription| &mut subscription.candidates)
-            };
-            if let Some(count) = count {
-                *count = count.saturating_add(1).min(CANDIDATES_MAX);
-            }
-        }
-        self.done(caller);
-    }
-
-    /// Why a method that is known but not served is refused; what the role forbids comes first.
-    pub(super) fn refuse_unserved(&self, caller: &Caller, method: UnservedMethod) -> Refusal {
-        let role = self
-            .caller(caller)
-            .map(|member| member.token.properties.role);
-        let for_moderators = |action, otherwise| {
-            if role == Ok(Role::Moderator) {
-                otherwise
-            } else {
-                Refusal::Unauthorized { action }
-            }
-        };
-        match method {
-            UnservedMethod::ForceDisconnect => {
-                for_moderators("force disconnect", Refusal::Unavailable("forceDisconnect"))
-            }
-            UnservedMethod::ForceUnpublish => {
-                for_moderators("force unpublish", Refusal::Unavailable("forceUnpublish"))
-            }
-            UnservedMethod::ReconnectStream => Refusal::Unavailable("reconnectStream"),
-            UnservedMethod::ApplyFilter => {
-                for_moderators("apply filter", Refusal::FiltersUnsupported)
-            }
-            UnservedMethod::RemoveFilter => {
-                for_moderators("remove filter", Refusal::FiltersUnsupported)
-            }
-            UnservedMethod::ExecFilterMethod => {
-                for_moderators("execute filter method", Refusal::FiltersUnsupported)
-            }
-            UnservedMethod::AddFilterEventListener => {
-                for_moderators("add filter event listener", Refusal::FiltersUnsupported)
-            }
-            UnservedMethod::RemoveFilterEventListener => {
-                for_moderators("remove filter event listener", Refusal::FiltersUnsupported)
-            }
-            UnservedMethod::SpeechToText => Refusal::SpeechToText,
-        }
-    }
-
-    /// Draws the consequences of what the media plane reports.
-    ///
-    /// A stream whose transport failed ends for everyone, its publisher included. A subscription that failed ends
-    /// for its subscriber, who gets `mediaError`. If the whole room failed, every stream ends with reason
-    /// `mediaServerReconnect`, the participants stay, and a new room opens for the next request.
-    pub fn handle_media_event(&mut self, at: Moment, event: Event) {
-        match (event.kind, event.transport) {
-            (EventKind::RoomFailed, _) => self.lose_room(),
-            (EventKind::Connected, _) | (EventKind::Failed(_), None) => {}
-            (EventKind::Failed(reason), Some(transport)) => {
-                self.lose_transport(at, transport, reason)
-            }
-        }
-    }
-
-    fn lose_transport(&mut self, at: Moment, transport: TransportId, reason: FailureReason) {
-        match self.transports.remove(&transport) {
-            None => {}
-            Some(TransportOwner::Publication(publisher)) => {
-                if reason == FailureReason::ClosedByPeer {
-                    // Browsers close before or after they say unpublish, leave or reconnect; only one that
-                    // says nothing has lost its stream.
-                    let until = at.now.checked_add(self.settings.reconnect_grace);
-                    let member = self.member_mut(publisher.as_str());
-                    if let Some(publication) = member.and_then(|member| member.publication.as_mut())
-                    {
-                        publication.orphaned_until = until;
-                    }
-                } else {
-                    self.lose_publication(&publisher, public_reason(reason));
-                }
-            }
-            Some(TransportOwner::Subscription {
-                subscriber,
-                publisher,
-            }) => self.lose_subscription(&subscriber, &publisher, reason),
-        }
-    }
-
-    fn lose_room(&mut self) {
-        self.home = None;
-        self.transports.clear();
-        let connections: Vec<ConnectionId> = self
-            .members
-            .iter_mut()
-            .map(|member| {
-                member.subscriptions.clear();
-                member.connection().clone()
-            })
-            .collect();
-        for connection in connections {
-            self.lose_publication(&connection, MEDIA_SERVER_RECONNECT);
-        }
-    }
-}
-
-const NETWORK_DISCONNECT: &str = "networkDisconnect";
-const MEDIA_SERVER_RECONNECT: &str = "mediaServerReconnect";
-
-/// The reason that clients are given (section 12).
-fn public_reason(reason: FailureReason) -> &'static str {
-    match reason {
-        FailureReason::IceTimeout
-        | FailureReason::DtlsTimeout
-        | FailureReason::DtlsFailed
-        | FailureReason::FingerprintMismatch
-        | FailureReason::ClosedByPeer => NETWORK_DISCONNECT,
-        FailureReason::Exhausted | FailureReason::Panicked => MEDIA_SERVER_RECONNECT,
     }
 }
 

@@ -70,7 +70,12 @@ pub(crate) fn fingerprint() -> Fingerprint {
 
 /// A plane of one worker that does nothing; its commands arrive at the receiver.
 pub(crate) fn plane() -> (Plane, mpsc::Receiver<RoomCommand>) {
-    let (commands, receiver) = mpsc::channel(4096);
+    plane_with_room_for(4096)
+}
+
+/// The same, whose worker is stuck after so many commands.
+pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<RoomCommand>) {
+    let (commands, receiver) = mpsc::channel(commands);
     let door = WorkerDoor {
         candidates: candidates(),
         commands,

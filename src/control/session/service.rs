@@ -21,6 +21,7 @@ use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::ports::Client;
 use super::properties::ConnectionProperties;
+use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{Event, EventKind, Plane, Room};
@@ -175,11 +176,22 @@ impl Handle {
 
     /// Closes the session and waits until everyone has been told; false if somebody else closes it already.
     pub(super) async fn close(&self, reason: String) -> bool {
+        // Marked only when nothing can come between: a caller that gives up here has not begun.
+        let Ok(permit) = self.mailbox.reserve().await else {
+            return false;
+        };
         if self.closing.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let told = self.ask(|answer| Message::Close { reason, answer }).await;
-        told.is_some()
+        let (answer, told) = oneshot::channel();
+        permit.send(Message::Close { reason, answer });
+        told.await.is_ok()
+    }
+
+    /// Makes the session's task panic.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.mailbox.send(Message::Panic).await;
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -585,7 +597,7 @@ impl Actor {
         for attached in std::mem::take(&mut self.clients).into_values() {
             attached.client.notify(&Notification::ParticipantEvicted {
                 connection: attached.connection,
-                reason: "nodeCrashed".into(),
+                reason: reason::NODE_CRASHED.into(),
             });
             attached.client.close_after(super::FORCED_CLOSE_DELAY);
         }

@@ -7,6 +7,7 @@ use super::effect::Happening;
 use super::identifiers::{ConnectionId, StreamId, owner_in};
 use super::notification::Notification;
 use super::participant::Subscription;
+use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{
@@ -117,7 +118,7 @@ impl Session {
             }
             Err(rejection) => {
                 // The client gives up this peer connection; another attempt begins with another offer.
-                self.end_subscription(&caller.connection, &publisher, &"".into());
+                self.end_subscription(&caller.connection, &publisher, &reason::UNSUBSCRIBE.into());
                 Err(self.refuse_subscriber(caller, &publisher, rejection, answer))
             }
         }
@@ -131,7 +132,7 @@ impl Session {
                 session: self.id.clone(),
             });
         };
-        self.end_subscription(&caller.connection, &publisher, &"unsubscribe".into());
+        self.end_subscription(&caller.connection, &publisher, &reason::UNSUBSCRIBE.into());
         self.done(caller);
         Ok(())
     }
@@ -154,19 +155,20 @@ impl Session {
         &mut self,
         subscriber: &ConnectionId,
         publisher: &ConnectionId,
-        reason: FailureReason,
+        why: FailureReason,
     ) {
-        let stream = self.end_subscription(subscriber, publisher, &"networkDisconnect".into());
+        let stream =
+            self.end_subscription(subscriber, publisher, &reason::NETWORK_DISCONNECT.into());
         let member = self.member(subscriber.as_str());
         let socket = member.and_then(super::participant::Participant::socket);
         // Who closed its own end knows.
         if let (Some(stream), Some(socket)) = (stream, socket)
-            && reason != FailureReason::ClosedByPeer
+            && why != FailureReason::ClosedByPeer
         {
             self.notify(
                 socket,
                 Arc::new(Notification::MediaError {
-                    text: format!("The subscription to stream {stream} has failed: {reason:?}"),
+                    text: format!("The subscription to stream {stream} has failed: {why:?}"),
                 }),
             );
         }
@@ -201,7 +203,11 @@ impl Session {
         if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
             return Err(Refusal::TooManySubscriptions(caller.connection.clone()));
         }
-        self.end_subscription(&caller.connection, &source.publisher, &"unsubscribe".into());
+        self.end_subscription(
+            &caller.connection,
+            &source.publisher,
+            &reason::UNSUBSCRIBE.into(),
+        );
         let offered = opening.remote.is_none().then(|| opening.tracks.clone());
         let subscription = Subscription {
             created_at: at.wall_ms,

@@ -1,8 +1,14 @@
 //! The order rules and error codes of a session, without sockets.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each test picks the effects that it is about"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::candidates::CANDIDATES_MAX;
 use super::command::{
     PropertyChange, PublishVideo, Request, Signal, StreamProperty, UnservedMethod,
 };
@@ -11,7 +17,6 @@ use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::properties::{ForcedVideoCodec, KurentoOptions, Role};
-use super::publishing::CANDIDATES_MAX;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
@@ -897,6 +902,11 @@ fn a_failed_room_ends_every_stream_but_no_participant_and_another_opens() {
         "the worker has forgotten the transports: there is nothing to close"
     );
     assert!(stage.core.needs_room());
+    let shown = stage.core.connection_view("con_A").unwrap();
+    assert_eq!(
+        (shown.publishers, shown.subscribers),
+        (Some(vec![]), Some(vec![]))
+    );
     assert_eq!(stage.publish('A'), ["A <= error 204"]);
     stage.move_in();
     assert_eq!(

@@ -87,7 +87,7 @@ impl CallError {
     }
 }
 
-/// The success response.
+/// The success response of a method other than `ping`.
 pub(super) fn answer(id: &RequestId, reply: &Reply, rpc_session: &str) -> String {
     let result: Map<String, Value> = match reply {
         Reply::Joined(joined) => membership::joined(joined),
@@ -132,4 +132,105 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
         }
     };
     decode(super::params::Params::new(name, params)).map(Call::Member)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(|number| json!(number)),
+            any::<i64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+            Just(json!("{\"to\":[],\"data\":\"\",\"type\":\"signal:x\"}")),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(".{0,5}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    const METHODS: [&str; 12] = [
+        "joinRoom",
+        "leaveRoom",
+        "publishVideo",
+        "unpublishVideo",
+        "streamPropertyChanged",
+        "videoData",
+        "prepareReceiveVideoFrom",
+        "receiveVideoFrom",
+        "unsubscribeFromVideo",
+        "onIceCandidate",
+        "sendMessage",
+        "echo",
+    ];
+
+    const FIELDS: [&str; 16] = [
+        "session",
+        "token",
+        "secret",
+        "platform",
+        "metadata",
+        "sdpOffer",
+        "sdpAnswer",
+        "sender",
+        "message",
+        "streamId",
+        "property",
+        "newValue",
+        "reason",
+        "hasAudio",
+        "filter",
+        "frameRate",
+    ];
+
+    proptest! {
+        #[test]
+        fn parameters_of_any_shape_are_a_call_or_an_error(
+            method in prop::sample::select(&METHODS[..]),
+            params in prop::collection::vec((prop::sample::select(&FIELDS[..]), value()), 0..16),
+        ) {
+            let params = params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            if let Err(error) = decode(method, params) {
+                let answer: Value = serde_json::from_str(&error.answer(&RequestId(json!(0)))).unwrap();
+                prop_assert!(answer["error"]["code"].is_i64());
+                prop_assert_eq!(&answer["id"], &json!(0));
+            }
+        }
+    }
+
+    #[test]
+    fn every_method_of_every_client_is_known() {
+        let known =
+            |method: &str| !matches!(decode(method, Map::new()), Err(CallError::UnknownMethod(_)));
+        let others = [
+            "reconnectStream",
+            "forceDisconnect",
+            "forceUnpublish",
+            "applyFilter",
+            "execFilterMethod",
+            "removeFilter",
+            "addFilterEventListener",
+            "removeFilterEventListener",
+            "subscribeToSpeechToText",
+            "unsubscribeFromSpeechToText",
+        ];
+        for method in METHODS.into_iter().chain(others) {
+            assert!(known(method), "{method}");
+        }
+        assert!(!known("trickle"));
+        assert_eq!(
+            decode("x".repeat(1000).as_str(), Map::new()),
+            Err(CallError::UnknownMethod("x".repeat(64)))
+        );
+    }
 }

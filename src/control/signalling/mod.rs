@@ -16,5 +16,18 @@ mod publishing;
 mod service;
 mod signals;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Connections, service};
+
+/// What a participant's frame is answered before any session sees it, if anything: the entry of a fuzz target.
+#[cfg(any(test, feature = "testing"))]
+pub fn refusal_of(frame: &str) -> Option<String> {
+    match envelope::Envelope::parse(frame) {
+        Err(error) => Some(error.answer()),
+        Ok(request) => call::decode(&request.method, request.params)
+            .err()
+            .map(|error| error.answer(&request.id)),
+    }
+}

@@ -1,5 +1,7 @@
 //! The sockets: handshake, reading, writing, and the end of each (`openvidu-signalling` sections 1.3, 2.5, 4).
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -30,8 +32,7 @@ use super::keep_alive::{Due, KeepAlive};
 use super::notification;
 use super::outbox::{End, Outbox, Outgoing};
 use crate::control::session::{
-    Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId,
-    SocketEnd, SocketId,
+    Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId, SocketEnd,
 };
 use crate::units::{Random, RemoteAddr, clock};
 
@@ -59,6 +60,7 @@ pub struct Connections {
     directory: Directory,
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: CancellationToken,
+    panics: Arc<AtomicU64>,
 }
 
 /// The WebSocket endpoint, on whatever path it is mounted. Requests carry [`RemoteAddr`] as an extension.
@@ -75,6 +77,7 @@ impl Connections {
             directory,
             tasks: Arc::default(),
             stop: CancellationToken::new(),
+            panics: Arc::default(),
         }
     }
 
@@ -83,6 +86,11 @@ impl Connections {
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
         tasks.len()
+    }
+
+    /// How many sockets a bug has ended.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Closes every socket, after what waits to be written, and waits for their end: two seconds at most. The
@@ -116,23 +124,16 @@ async fn upgrade(
     let upgrade = hyper::upgrade::on(&mut request);
     let mut random = Random::system();
     let socket = connections.directory.new_socket();
-    let peer = Arc::new(Peer {
-        rpc_session: random.alphanumeric(26),
-        outbox: Mutex::default(),
-        close_at: Mutex::default(),
-        to_write: Notify::new(),
-        to_end: Notify::new(),
-    });
+    let peer = Arc::new(Peer::new(random.alphanumeric(26)));
     let joiner = Joiner {
         socket,
         final_user_id: random.alphanumeric(16),
         address,
     };
-    let directory = connections.directory.clone();
-    let stop = connections.stop.clone();
+    let house = connections.clone();
     let serve = async move {
         match tokio::time::timeout(UPGRADE_TIME, upgrade).await {
-            Ok(Ok(upgraded)) => serve(upgraded, directory, peer, joiner, stop).await,
+            Ok(Ok(upgraded)) => serve(upgraded, house, peer, joiner).await,
             Ok(Err(error)) => tracing::debug!(%error, "upgrade failed"),
             Err(_) => tracing::debug!("upgrade timed out"),
         }
@@ -192,14 +193,8 @@ fn status(status: StatusCode) -> Response<Body> {
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Serves one socket until its end, of which its session learns.
-async fn serve(
-    upgraded: Upgraded,
-    directory: Directory,
-    peer: Arc<Peer>,
-    joiner: Joiner,
-    stop: CancellationToken,
-) {
+/// Serves one socket until its end, of which its session learns even if a bug is the end.
+async fn serve(upgraded: Upgraded, connections: Connections, peer: Arc<Peer>, joiner: Joiner) {
     let config = WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
         .write_buffer_size(8 * 1024)
@@ -207,54 +202,72 @@ async fn serve(
         .max_frame_size(Some(MESSAGE_MAX));
     let socket =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    let (sink, stream) = socket.split();
-    let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
+    let id = joiner.socket;
     let mut progress = Progress {
-        directory,
+        directory: connections.directory,
         peer: peer.clone(),
-        socket: joiner.socket,
+        joiner,
         state: RpcState::Fresh,
         failed_joins: 0,
     };
     let mut reader = Reader {
-        peer: peer.clone(),
+        peer,
         keep_alive: KeepAlive::new(clock::now()),
         budget: Budget::new(clock::now()),
         end: SocketEnd::Lost,
     };
-    let halves = {
-        let reading = reader.run(stream, requests, stop);
-        let writing = peer.write(sink);
-        let answering = progress.run(waiting, joiner.clone());
-        tokio::pin!(reading, writing, answering);
-        let (mut read, mut written) = (None, None);
-        tokio::select! {
-            stream = &mut reading => read = Some(stream),
-            sink = &mut writing => written = Some(sink),
-            // Ends only after the reader, which it is fed by.
-            () = &mut answering => {}
-        }
-        if read.is_none() {
-            // Our close frame is out and the client's is awaited, or nothing can be written any more.
-            read = tokio::time::timeout(CLOSE_TIME, &mut reading).await.ok();
-        } else {
-            // Whoever asks to leave and hangs up shall have left.
-            let _ = tokio::time::timeout(CLOSE_TIME, &mut answering).await;
-        }
-        if written.is_none() && peer.end() != Some(End::Overflow) {
-            peer.close(1000, "");
-            written = tokio::time::timeout(CLOSE_TIME, &mut writing).await.ok();
-        }
-        read.zip(written)
-    };
+    let conversation = converse(socket, &mut reader, &mut progress, connections.stop);
+    let halves = AssertUnwindSafe(conversation).catch_unwind().await;
     if let RpcState::Joining(session) | RpcState::Joined(session) = progress.state {
-        session.socket_closed(joiner.socket, reader.end).await;
+        session.socket_closed(id, reader.end).await;
     }
-    if let Some((stream, sink)) = halves
-        && let Ok(mut socket) = stream.reunite(sink)
-    {
-        let _ = tokio::time::timeout(CLOSE_TIME, discard(socket.get_mut())).await;
+    match halves {
+        Ok(Some((stream, sink))) => {
+            if let Ok(mut socket) = stream.reunite(sink) {
+                let _ = tokio::time::timeout(CLOSE_TIME, discard(socket.get_mut())).await;
+            }
+        }
+        Ok(None) => {}
+        Err(_) => {
+            connections.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("a bug has ended this socket; please report the panic message above");
+        }
     }
+}
+
+/// Reads, answers and writes until the socket is at its end; yields its halves if they are still of use.
+async fn converse(
+    socket: Socket,
+    reader: &mut Reader,
+    progress: &mut Progress,
+    stop: CancellationToken,
+) -> Option<(SplitStream<Socket>, SplitSink<Socket, Message>)> {
+    let peer = reader.peer.clone();
+    let (sink, stream) = socket.split();
+    let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
+    let reading = reader.run(stream, requests, stop);
+    let writing = peer.write(sink);
+    let answering = progress.run(waiting);
+    tokio::pin!(reading, writing, answering);
+    let (mut read, mut written) = (None, None);
+    tokio::select! {
+        stream = &mut reading => read = Some(stream),
+        sink = &mut writing => written = Some(sink),
+        // Ends only after the reader, which it is fed by.
+        () = &mut answering => {}
+    }
+    if read.is_none() {
+        // Our close frame is out and the client's is awaited, or nothing can be written any more.
+        read = tokio::time::timeout(CLOSE_TIME, &mut reading).await.ok();
+    } else {
+        // Whoever asks to leave and hangs up shall have left.
+        let _ = tokio::time::timeout(CLOSE_TIME, &mut answering).await;
+    }
+    if written.is_none() && peer.end() != Some(End::Overflow) {
+        peer.close(1000, "");
+        written = tokio::time::timeout(CLOSE_TIME, &mut writing).await.ok();
+    }
+    read.zip(written)
 }
 
 /// Reads what is still on its way: closing a TCP socket with unread data would take back our close frame.
@@ -302,6 +315,16 @@ impl Client for Peer {
 }
 
 impl Peer {
+    fn new(rpc_session: String) -> Self {
+        Self {
+            rpc_session,
+            outbox: Mutex::default(),
+            close_at: Mutex::default(),
+            to_write: Notify::new(),
+            to_end: Notify::new(),
+        }
+    }
+
     fn send(&self, text: String) {
         self.push(Outgoing::Text(text));
     }
@@ -473,6 +496,8 @@ impl Reader {
                 self.peer.send(envelope::pong(&id));
                 None
             }
+            #[cfg(test)]
+            "panic" => panic!("injected"),
             "connect" => {
                 self.keep_alive.asked();
                 // No RPC session outlives its socket in a form that could be taken up again.
@@ -538,7 +563,7 @@ impl Reader {
 struct Progress {
     directory: Directory,
     peer: Arc<Peer>,
-    socket: SocketId,
+    joiner: Joiner,
     state: RpcState,
     failed_joins: u32,
 }
@@ -553,12 +578,14 @@ enum RpcState {
 }
 
 impl Progress {
-    async fn run(&mut self, mut waiting: mpsc::Receiver<Waiting>, joiner: Joiner) {
+    async fn run(&mut self, mut waiting: mpsc::Receiver<Waiting>) {
         while let Some(Waiting { id, call }) = waiting.recv().await {
             let refusal = match (&self.state, call) {
                 (RpcState::Joined(session), Ok(Call::Member(request))) => {
                     let client = self.peer.clone();
-                    session.request(client, self.socket, id, request).await;
+                    session
+                        .request(client, self.joiner.socket, id, request)
+                        .await;
                     continue;
                 }
                 (RpcState::Joined(_), Ok(Call::Join(join))) => {
@@ -566,7 +593,7 @@ impl Progress {
                 }
                 (RpcState::Joined(_), Err(error)) => error,
                 (_, Ok(Call::Join(join))) => {
-                    self.join(id, joiner.clone(), join).await;
+                    self.join(id, join).await;
                     continue;
                 }
                 (_, Err(error)) if error.method() == Some("joinRoom") => error,
@@ -577,7 +604,7 @@ impl Progress {
         }
     }
 
-    async fn join(&mut self, id: RequestId, joiner: Joiner, join: JoinRoom) {
+    async fn join(&mut self, id: RequestId, join: JoinRoom) {
         let joined = match self.directory.find(&join.session) {
             None => {
                 let refusal = Refusal::UnknownSession(join.session);
@@ -588,7 +615,7 @@ impl Progress {
                 // Should the socket end meanwhile, the session must learn of it all the same.
                 self.state = RpcState::Joining(session.clone());
                 let client = self.peer.clone();
-                let joined = session.join(client, joiner, id, join).await;
+                let joined = session.join(client, self.joiner.clone(), id, join).await;
                 joined.then_some(session)
             }
         };
@@ -608,5 +635,29 @@ impl Progress {
             what,
             rpc_session: self.peer.rpc_session.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::t0;
+
+    #[test]
+    fn a_client_that_has_left_is_closed_when_its_time_is_over_and_not_before() {
+        let peer = Arc::new(Peer::new("rpc".to_owned()));
+        let mut reader = Reader {
+            peer: peer.clone(),
+            keep_alive: KeepAlive::new(clock::now()),
+            budget: Budget::new(t0()),
+            end: SocketEnd::Lost,
+        };
+        peer.close_after(Duration::from_secs(10));
+        let at = lock(&peer.close_at).unwrap();
+        assert!(at > clock::now() + Duration::from_secs(9));
+        assert!(reader.time_out(Some(at)));
+        assert_eq!(peer.end(), None);
+        assert!(!reader.time_out(Some(t0())));
+        assert_eq!(peer.end(), Some(End::Close(1000, "")));
     }
 }

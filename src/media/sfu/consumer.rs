@@ -9,9 +9,7 @@ use super::sequencer::Sequencer;
 use crate::media::rtp::packet::FIXED_HEADER_LEN;
 use crate::media::rtp::rtcp::{ReportBlock, SenderInfo};
 use crate::media::rtp::{ExtensionWriter, Header, retransmission};
-use crate::units::{
-    Extension, ExtensionIds, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc, Track,
-};
+use crate::units::{Extension, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc, Track};
 use crate::views::media::ConsumerStats;
 
 /// What a rewritten packet may be longer than its payload: fixed header, extensions (mid of 16 bytes, abs-send-time,
@@ -96,7 +94,7 @@ impl Consumer {
             track: track.clone(),
             epoch: 0,
             is_waiting: true,
-            sequencer: Sequencer::new(SeqNo(random.u32() as u16)),
+            sequencer: Sequencer::new(first_sequence_number(random)),
             retransmit_from: 0,
             timestamp_offset: 0,
             last_timestamp: None,
@@ -112,7 +110,7 @@ impl Consumer {
 
     /// Returns whether `track` is this consumer's, as negotiated later.
     pub(crate) fn is_for(&self, track: &Track) -> bool {
-        self.track.kind == track.kind
+        self.track.codec == track.codec
             && (track.ssrc == Some(self.ssrc)
                 || track.ssrc.is_none() && self.track.mid == track.mid)
     }
@@ -364,9 +362,15 @@ impl Rtx {
         Some(Self {
             ssrc: track.rtx_ssrc?,
             payload_type: track.rtx_payload_type?,
-            next: SeqNo(random.u32() as u16),
+            next: first_sequence_number(random),
         })
     }
+}
+
+/// In the lower half: a receiver that misses the first packets must not take a roll-over for the beginning (RFC 3711
+/// section 3.3.1).
+fn first_sequence_number(random: &mut Random) -> SeqNo {
+    SeqNo((random.u32() & 0x7fff) as u16)
 }
 
 /// The header extensions of one consumer: identifiers, 0 where not negotiated.
@@ -384,7 +388,7 @@ struct Extensions {
 
 impl Extensions {
     fn new(track: &Track) -> Self {
-        let id = |extension| ids(&track.extensions, extension);
+        let id = |extension| track.extensions.get(extension).unwrap_or(0);
         // Without RTX a retransmission repeats number and nonce of the first packet: any difference between the two
         // would give the authentication key away (RFC 7714 section 8.4), so nothing in it may depend on time.
         let may_vary =
@@ -430,10 +434,6 @@ impl Extensions {
             writer.push(self.playout_delay, &delay);
         }
     }
-}
-
-fn ids(ids: &ExtensionIds, extension: Extension) -> u8 {
-    ids.get(extension).unwrap_or(0)
 }
 
 /// A token bucket.

@@ -158,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_one_of_two_questions_tells_nothing() {
+        let mut missing = MissingPackets::new();
+        let mut due = Vec::new();
+        missing.add(t0(), 1, 1);
+        missing.take_due(t0(), &mut due);
+        missing.take_due(ms(125), &mut due);
+        assert_eq!(due.len(), 2);
+        missing.arrived(ms(126), 0);
+        assert_eq!(missing.round_trip, INITIAL_ROUND_TRIP);
+    }
+
+    #[test]
     fn a_gap_too_long_is_given_up_at_once() {
         let mut missing = MissingPackets::new();
         assert!(missing.add(t0(), 1000, 200));

@@ -56,9 +56,9 @@ pub(crate) struct Producer {
     last_media: Option<Instant>,
     epoch: u32,
     reception: Reception,
-    pub(crate) missing: MissingPackets,
+    missing: MissingPackets,
     pub(crate) history: History,
-    pub(crate) key_frames: KeyFrameRequests,
+    key_frames: KeyFrameRequests,
     fir_sequence_number: u8,
     /// The source's last sender report and when it came.
     sender_report: Option<(SenderInfo, Instant)>,
@@ -91,7 +91,7 @@ impl Producer {
     }
 
     /// Returns whether a packet has come yet.
-    pub(crate) const fn is_live(&self) -> bool {
+    const fn is_live(&self) -> bool {
         self.epoch > 0
     }
 
@@ -259,12 +259,23 @@ impl Producer {
         }
     }
 
-    /// Somebody cannot decode without a key frame. Before the first packet there is nobody to ask, and that packet
-    /// begins one anyway.
+    /// Somebody cannot decode without a key frame.
     pub(crate) fn request_key_frame(&mut self, now: Instant) {
-        if self.kind == MediaKind::Video && self.is_live() {
+        if self.can_be_asked_for_key_frames() {
             self.key_frames.request(now);
         }
+    }
+
+    /// Somebody still waits for a key frame, although packets come.
+    pub(crate) fn request_key_frame_again(&mut self, now: Instant) {
+        if self.can_be_asked_for_key_frames() {
+            self.key_frames.request_again(now);
+        }
+    }
+
+    /// Before the first packet there is nobody to ask, and that packet begins a key frame anyway.
+    fn can_be_asked_for_key_frames(&self) -> bool {
+        self.kind == MediaKind::Video && self.is_live() && (self.feedback.pli || self.feedback.fir)
     }
 
     /// Remembers the source's sender report (RFC 3550 section 6.4.1).
@@ -306,7 +317,7 @@ impl Producer {
             self.stats.nacks += lost.len() as u64;
             writer.nack(sender, media, lost);
         }
-        if (self.feedback.pli || self.feedback.fir) && self.key_frames.take_due(now) {
+        if self.key_frames.take_due(now) {
             self.stats.key_frame_requests += 1;
             if self.feedback.pli {
                 writer.picture_loss_indication(sender, media);

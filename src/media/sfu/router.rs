@@ -114,17 +114,21 @@ impl Router {
 
     /// The answer to our offer has arrived: `tracks` are what the subscriber accepted.
     pub fn set_subscriber_tracks(&mut self, now: Instant, key: TransportKey, tracks: &[Track]) {
-        if let Some((source_key, source)) = self.source_of(key) {
-            source.1.set_tracks(key, tracks, source.0);
-            self.settle(now, source_key);
+        if let Some(source) = self.source_of(key) {
+            if let Some(publisher) = self.sources.get_mut(&source) {
+                publisher.set_tracks(key, tracks, &mut self.random);
+            }
+            self.settle(now, source);
         }
     }
 
     /// The transport `key` can send and receive: a subscriber's video asks for one key frame.
     pub fn connected(&mut self, now: Instant, key: TransportKey) {
-        if let Some((source_key, source)) = self.source_of(key) {
-            source.1.connected(now, key);
-            self.settle(now, source_key);
+        if let Some(source) = self.source_of(key) {
+            if let Some(publisher) = self.sources.get_mut(&source) {
+                publisher.connected(now, key);
+            }
+            self.settle(now, source);
         }
     }
 
@@ -175,9 +179,11 @@ impl Router {
         if let Some(source) = self.sources.get_mut(&from) {
             source.handle_publisher_rtcp(now, packet);
         }
-        if let Some((source_key, source)) = self.source_of(from) {
-            source.1.handle_subscriber_rtcp(moment, from, packet, sink);
-            self.settle(now, source_key);
+        if let Some(source) = self.source_of(from) {
+            if let Some(publisher) = self.sources.get_mut(&source) {
+                publisher.handle_subscriber_rtcp(moment, from, packet, sink);
+            }
+            self.settle(now, source);
         }
     }
 
@@ -233,13 +239,8 @@ impl Router {
         }
     }
 
-    fn source_of(
-        &mut self,
-        subscriber: TransportKey,
-    ) -> Option<(TransportKey, (&mut Random, &mut Source))> {
-        let key = *self.source_by_subscriber.get(&subscriber)?;
-        let source = self.sources.get_mut(&key)?;
-        Some((key, (&mut self.random, source)))
+    fn source_of(&self, subscriber: TransportKey) -> Option<TransportKey> {
+        self.source_by_subscriber.get(&subscriber).copied()
     }
 
     fn remove_subscriber(&mut self, key: TransportKey) {

@@ -20,6 +20,10 @@ const IDLE: Duration = Duration::from_secs(2);
 /// Most sequence numbers that are read of one NACK packet.
 const MAX_NACKED_READ: usize = 512;
 
+/// Most tracks of one publisher: each has a history of half a megabyte. Browsers offer two.
+const MAX_TRACKS: usize = 8;
+
+/// A transport on which a browser sends.
 #[derive(Debug)]
 pub(crate) struct Source {
     key: TransportKey,
@@ -56,6 +60,7 @@ impl Source {
         min_receive: Option<Bitrate>,
         random: &mut Random,
     ) -> Self {
+        let tracks = &tracks[..tracks.len().min(MAX_TRACKS)];
         let mut extensions = [None; 16];
         for (extension, id) in tracks.iter().flat_map(|track| track.extensions.iter()) {
             if let Some(meaning) = extensions.get_mut(usize::from(id)) {
@@ -97,6 +102,7 @@ impl Source {
             is_connected: false,
             consumers: tracks
                 .iter()
+                .take(MAX_TRACKS)
                 .filter_map(|track| self.consumer(track, random))
                 .collect(),
             transport_wide: SeqNo(0),
@@ -115,6 +121,7 @@ impl Source {
         let mut old = std::mem::take(&mut self.destinations[index].consumers);
         let consumers = tracks
             .iter()
+            .take(MAX_TRACKS)
             .filter_map(
                 |track| match old.iter().position(|consumer| consumer.is_for(track)) {
                     Some(index) => {
@@ -262,7 +269,7 @@ impl Source {
                 let clock_rate = producer.codec.clock_rate();
                 match consumer.admit(now, arrival, stored.info.timestamp, clock_rate) {
                     Verdict::Drop => {}
-                    Verdict::NeedKeyFrame => producer.key_frames.request_again(now),
+                    Verdict::NeedKeyFrame => producer.request_key_frame_again(now),
                     Verdict::Forward(seq) => {
                         let stamp = Stamp {
                             abs_send_time,

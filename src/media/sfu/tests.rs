@@ -1,5 +1,7 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod loss;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -338,12 +340,12 @@ impl Room {
         self.reports(PUBLISHER)
             .iter()
             .flat_map(|packet| Compound::new(packet))
-            .filter_map(|packet| match packet {
-                Packet::Nack { media, lost } => {
-                    assert_eq!(media, VIDEO);
-                    Some(lost.map(|seq| seq.0).collect::<Vec<_>>())
-                }
-                _ => None,
+            .filter_map(|packet| {
+                let Packet::Nack { media, lost } = packet else {
+                    return None;
+                };
+                assert_eq!(media, VIDEO);
+                Some(lost.map(|seq| seq.0).collect::<Vec<_>>())
             })
             .flatten()
             .collect()
@@ -647,7 +649,40 @@ fn a_publisher_that_knows_only_fir_gets_fir_with_growing_numbers() {
     assert_eq!(numbers, [1, 2]);
 }
 
+#[test]
+fn a_publisher_that_knows_neither_is_not_asked() {
+    let mut track = video();
+    (track.feedback.pli, track.feedback.fir) = (false, false);
+    let mut room = Room::published(&[track]);
+    room.publish(&Rtp::frame(1));
+    room.subscribe(SUBSCRIBER, &[video_out()]);
+    for seq in 2..100 {
+        room.publish(&Rtp::frame(seq));
+        room.advance(ms(33));
+    }
+    assert_eq!(room.key_frame_requests(), 0);
+}
+
 // Sequence numbers and sources
+
+#[test]
+fn first_numbers_lie_far_from_the_roll_over() {
+    for seed in 0..50 {
+        let mut room = Room::empty();
+        room.router = Router::new(t0(), Random::seeded(seed));
+        room.router
+            .add_publisher(room.now, PUBLISHER, &[video()], None, None);
+        room.subscribe(SUBSCRIBER, &[video_out()]);
+        room.publish(&Rtp::key_frame(60_000));
+        let first = room.received(SUBSCRIBER)[0].header.sequence_number;
+        room.rtcp_from(SUBSCRIBER, |writer| {
+            writer.nack(Ssrc(1), OUT_VIDEO, &[first]);
+        });
+        let again = room.received(SUBSCRIBER)[0].header;
+        assert_eq!(again.ssrc, OUT_VIDEO_RTX);
+        assert!(first.0 < 0x8000 && again.sequence_number.0 < 0x8000);
+    }
+}
 
 #[test]
 fn a_gap_stays_a_gap_and_a_late_packet_fills_it() {
@@ -999,6 +1034,19 @@ fn a_storm_of_nacks_is_answered_within_bounds() {
     let answers = room.received(SUBSCRIBER).len();
     assert!((512..=256 + 512).contains(&answers), "{answers}");
     assert_eq!(room.asked(), Vec::<u16>::new());
+}
+
+#[test]
+fn one_datagram_of_nacks_costs_a_bounded_amount_of_work() {
+    let mut room = Room::flowing_call(1);
+    let mut datagram = vec![0x81, 205, 0, 0, 0, 0, 0, 1];
+    datagram.extend(OUT_VIDEO.0.to_be_bytes());
+    datagram.extend([0xff; 4 * 290]);
+    let words = (datagram.len() / 4 - 1) as u16;
+    datagram[2..4].copy_from_slice(&words.to_be_bytes());
+    room.router
+        .handle_rtcp(room.now, SUBSCRIBER, &datagram, &mut room.sink);
+    assert_eq!(room.router.consumers().nth(1).unwrap().1.nacks, 512);
 }
 
 #[test]
@@ -1401,6 +1449,46 @@ fn a_subscriber_of_another_codec_gets_no_video() {
 }
 
 #[test]
+fn a_publisher_has_no_more_tracks_than_a_browser_would_offer() {
+    let tracks: Vec<_> = (0..100)
+        .map(|n| Track {
+            mid: n.to_string(),
+            ssrc: Some(Ssrc(n)),
+            ..video()
+        })
+        .collect();
+    let room = Room::published(&tracks);
+    assert_eq!(room.router.producers().count(), 8);
+}
+
+#[test]
+fn an_answer_with_another_codec_ends_the_track() {
+    let mut room = Room::flowing_call(1);
+    let answered = Track {
+        codec: Codec::H264,
+        ..video_out()
+    };
+    room.router
+        .set_subscriber_tracks(room.now, SUBSCRIBER, &[answered]);
+    room.publish(&Rtp::key_frame(2));
+    assert_eq!(room.received(SUBSCRIBER), []);
+}
+
+#[test]
+fn a_publisher_may_receive_its_own_tracks() {
+    let mut room = Room::published(&[audio(), video()]);
+    room.router
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out(), video_out()]);
+    room.router.connected(room.now, PUBLISHER);
+    room.publish(&Rtp::key_frame(1));
+    room.publish(&Rtp::audio(1));
+    assert_eq!(room.received(PUBLISHER).len(), 2);
+    room.router.remove(PUBLISHER);
+    room.publish(&Rtp::audio(2));
+    assert_eq!(room.received(PUBLISHER), []);
+}
+
+#[test]
 fn a_subscriber_without_a_publisher_is_harmless() {
     let mut room = Room::empty();
     room.subscribe(SUBSCRIBER, &[audio_out()]);
@@ -1525,6 +1613,82 @@ proptest! {
                 prop_assert!(earlier.is_none_or(|earlier| earlier == bytes), "{:?}", packet.header);
             }
         }
+    }
+
+    /// Whatever identifiers the two sides chose and in whichever form the publisher writes: the subscriber reads what was
+    /// passed on under its own identifiers, and nothing else.
+    #[test]
+    fn extensions_are_translated_between_any_identifiers(
+        theirs in Just((1_u8..15).collect::<Vec<_>>()).prop_shuffle(),
+        ours in Just((1_u8..15).collect::<Vec<_>>()).prop_shuffle(),
+        offered in prop::array::uniform8(any::<bool>()),
+        accepted in prop::array::uniform8(any::<bool>()),
+        two_byte in any::<bool>(),
+        value in any::<[u8; 3]>(),
+    ) {
+        let negotiated = |numbers: &[u8], wanted: [bool; 8]| {
+            let mut ids = ExtensionIds::default();
+            for (extension, (id, wanted)) in Extension::ALL.into_iter().zip(numbers.iter().zip(wanted)) {
+                if wanted {
+                    ids.set(extension, *id);
+                }
+            }
+            ids
+        };
+        let theirs = negotiated(&theirs, offered);
+        let ours = negotiated(&ours, accepted);
+        let mut room = Room::published(&[Track { extensions: theirs, ..video() }]);
+        room.subscribe(SUBSCRIBER, &[Track { extensions: ours, ..video_out() }]);
+
+        let content = |extension: Extension| match extension {
+            Extension::Mid => b"1".to_vec(),
+            Extension::Rid | Extension::RepairedRid => b"layer".to_vec(),
+            Extension::AudioLevel | Extension::VideoOrientation => vec![value[0]],
+            Extension::TransportCc => value[..2].to_vec(),
+            Extension::AbsSendTime | Extension::PlayoutDelay => value.to_vec(),
+        };
+        let mut packet = Rtp::key_frame(1);
+        for (extension, id) in theirs.iter() {
+            packet = packet.with(id, &content(extension));
+        }
+        let mut bytes = packet.bytes();
+        if two_byte {
+            let mut elements: Vec<u8> = packet
+                .extensions
+                .iter()
+                .flat_map(|(id, data)| [&[*id, data.len() as u8][..], data].concat())
+                .collect();
+            elements.resize(elements.len().next_multiple_of(4), 0);
+            bytes = packet.bytes()[..12].to_vec();
+            bytes[0] |= 0x10;
+            bytes.extend([0x10, 0, 0, (elements.len() / 4) as u8]);
+            bytes.extend(elements);
+            bytes.extend(&packet.payload);
+        }
+        room.router.handle_rtp(room.now, PUBLISHER, &[&bytes], &mut room.sink);
+
+        let received = room.received(SUBSCRIBER);
+        prop_assert_eq!(&received[0].payload, &packet.payload);
+        let mut expected: Vec<(u8, Vec<u8>)> = ours
+            .iter()
+            .filter_map(|(extension, id)| {
+                let data = match extension {
+                    Extension::Mid => b"picture".to_vec(),
+                    Extension::AbsSendTime => vec![0; 3],
+                    Extension::TransportCc => vec![0; 2],
+                    Extension::Rid | Extension::RepairedRid => return None,
+                    Extension::AudioLevel | Extension::VideoOrientation | Extension::PlayoutDelay => {
+                        theirs.get(extension)?;
+                        content(extension)
+                    }
+                };
+                Some((id, data))
+            })
+            .collect();
+        let mut read = received[0].extensions.clone();
+        expected.sort();
+        read.sort();
+        prop_assert_eq!(read, expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One thread per core: sockets, transports, rooms; runs the loop.
 //!
 //! A worker owns everything that it touches between a packet's arrival and its departure: no lock, no allocation in
-//! steady state, no task, no thread hop. Control talks to it through one bounded mailbox ([`plane::service`]).
+//! steady state, no task, no thread hop. Control talks to it through one bounded mailbox ([`crate::media::plane::service`]).
 
 mod outbox;
 mod peer;

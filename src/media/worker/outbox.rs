@@ -12,12 +12,12 @@ const BATCH: usize = 512;
 
 /// Outgoing datagrams of one socket.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     arena: Vec<u8>,
     used: usize,
     batch: Vec<Outgoing>,
     /// What became of everything sent so far.
-    pub sent: Sent,
+    pub(super) sent: Sent,
 }
 
 impl Default for Outbox {
@@ -34,7 +34,7 @@ impl Default for Outbox {
 impl Outbox {
     /// Room for the next datagram of at most `max_len` bytes; sends what waits if it would not fit.
     /// `None` if `max_len` exceeds any datagram.
-    pub fn space(&mut self, socket: &BatchSocket, max_len: usize) -> Option<&mut [u8]> {
+    pub(super) fn space(&mut self, socket: &BatchSocket, max_len: usize) -> Option<&mut [u8]> {
         if self.arena.len() - self.used < max_len || self.batch.len() == BATCH {
             self.flush(socket);
         }
@@ -42,7 +42,7 @@ impl Outbox {
     }
 
     /// Queues the first `len` bytes of the room that [`Self::space`] gave.
-    pub fn commit(&mut self, to: SocketAddr, from: Option<IpAddr>, len: usize) {
+    pub(super) fn commit(&mut self, to: SocketAddr, from: Option<IpAddr>, len: usize) {
         self.batch.push(Outgoing {
             to,
             from,
@@ -53,7 +53,7 @@ impl Outbox {
     }
 
     /// Queues a datagram that was written elsewhere.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         socket: &BatchSocket,
         to: SocketAddr,
@@ -67,7 +67,7 @@ impl Outbox {
     }
 
     /// Sends everything that waits.
-    pub fn flush(&mut self, socket: &BatchSocket) {
+    pub(super) fn flush(&mut self, socket: &BatchSocket) {
         if !self.batch.is_empty() {
             let sent = socket.send(&self.arena, &self.batch);
             self.sent.datagrams += sent.datagrams;

@@ -25,6 +25,4 @@ pub(super) struct Peer {
     pub(super) addrs: Vec<(Link, SocketAddr)>,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
-    /// Media may flow.
-    pub(super) connected: bool,
 }

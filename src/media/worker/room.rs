@@ -44,10 +44,10 @@ impl Room {
         }
     }
 
-    /// Tells the session, now or when its mailbox has room again.
-    pub(super) fn tell(&mut self, transport: Option<TransportId>, kind: EventKind) {
+    /// Tells the session; returns whether something waits for room in its mailbox.
+    pub(super) fn tell(&mut self, transport: Option<TransportId>, kind: EventKind) -> bool {
         self.waiting.push_back(Event { transport, kind });
-        self.deliver();
+        self.deliver()
     }
 
     /// Hands over what waits; returns whether something still waits.

@@ -36,7 +36,7 @@ use crate::media::plane::{
 };
 use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::sfu::{self, Router, Sink, TransportKey};
-use crate::media::transport::srtp::MAX_OVERHEAD;
+use crate::media::transport::srtp::{MAX_OVERHEAD, Profile};
 use crate::media::transport::{self, Identity, Input, Link, Path, Transport};
 use crate::media::{stun, turn};
 use crate::units::{Random, clock};
@@ -77,6 +77,12 @@ struct Opened {
     peer: u32,
     start: usize,
     len: usize,
+}
+
+/// What a transport says beside its datagrams.
+enum Said {
+    Connected(Profile),
+    Failed(FailureReason),
 }
 
 /// A worker's state.
@@ -292,7 +298,6 @@ impl Loop {
             transport,
             addrs: Vec::new(),
             registered: None,
-            connected: false,
         });
         self.peers_by_ufrag.insert(ufrag, peer);
         self.rooms.get_mut(room)?.peers.insert(id, peer);
@@ -372,7 +377,9 @@ impl Loop {
                     datagrams += 1;
                 }
             }
-            self.counters.received.fetch_add(datagrams, Ordering::Relaxed);
+            self.counters
+                .received
+                .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
             if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
                 return;
@@ -633,43 +640,43 @@ impl Loop {
 
     // ---- outputs ----------------------------------------------------------------------------------------------
 
-    /// Sends what the transport wants sent; returns what else it has to say.
-    fn transmit(&mut self, index: u32) -> Option<transport::Output> {
+    /// Queues what the transport wants sent and returns the first output that is something else.
+    fn transmit(&mut self, index: u32) -> Option<Said> {
         let peer = self.peers.get_mut(index)?;
-        while let Some(output) = peer.transport.poll_output() {
-            match output {
+        loop {
+            match peer.transport.poll_output()? {
                 transport::Output::Transmit { path, datagram } => {
                     if let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize)
                     {
                         outbox.push(socket, path.remote, path.local, &datagram);
                     }
                 }
-                other => return Some(other),
+                transport::Output::Connected { profile } => return Some(Said::Connected(profile)),
+                transport::Output::Failed(reason) => return Some(Said::Failed(failure(reason))),
             }
         }
-        None
     }
 
     fn drain_peer(&mut self, now: Instant, index: u32) {
-        while let Some(output) = self.transmit(index) {
+        while let Some(said) = self.transmit(index) {
             let Some(peer) = self.peers.get_mut(index) else {
                 return;
             };
             let (id, room_slot) = (peer.id, peer.room);
-            match output {
-                transport::Output::Connected { .. } => {
-                    peer.connected = true;
+            match said {
+                Said::Connected(profile) => {
+                    tracing::debug!(transport = id.0, ?profile, "connected");
                     if let Some(room) = self.rooms.get_mut(room_slot) {
                         room.router.connected(now, TransportKey(index));
-                        room.tell(Some(id), EventKind::Connected);
                     }
+                    self.tell(room_slot, Some(id), EventKind::Connected);
                     self.drain_room(now, room_slot);
                 }
-                transport::Output::Failed(reason) => {
-                    self.fail_peer(index, failure(reason));
+                Said::Failed(reason) => {
+                    tracing::debug!(transport = id.0, ?reason, "failed");
+                    self.fail_peer(index, reason);
                     return;
                 }
-                transport::Output::Transmit { .. } => {}
             }
         }
         if let Some(peer) = self.peers.get_mut(index) {
@@ -679,15 +686,21 @@ impl Loop {
         }
     }
 
+    /// Tells the session now, or when its mailbox has room again.
+    fn tell(&mut self, room: u32, transport: Option<TransportId>, kind: EventKind) {
+        if let Some(state) = self.rooms.get_mut(room)
+            && state.tell(transport, kind)
+        {
+            self.undelivered.push(room);
+        }
+    }
+
     fn fail_peer(&mut self, index: u32, reason: FailureReason) {
         let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
             return;
         };
         self.forget_peer(index);
-        if let Some(room_state) = self.rooms.get_mut(room) {
-            room_state.tell(Some(id), EventKind::Failed(reason));
-            self.undelivered.push(room);
-        }
+        self.tell(room, Some(id), EventKind::Failed(reason));
     }
 
     fn drain_room_of(&mut self, now: Instant, peer: u32) {
@@ -819,9 +832,7 @@ impl Loop {
             room,
             "a room ended by a bug of ours: please report the panic above"
         );
-        if let Some(room) = self.rooms.get_mut(room) {
-            room.tell(None, EventKind::RoomFailed);
-        }
+        self.tell(room, None, EventKind::RoomFailed);
         // What the panic left inconsistent goes with the room.
         if catch_unwind(AssertUnwindSafe(|| self.close_room(now, room))).is_err() {
             tracing::error!(room, "the room could not be closed cleanly");

@@ -2,7 +2,7 @@
 
 /// Values by index; indexes of removed values are given out again.
 #[derive(Debug)]
-pub struct Slots<T> {
+pub(super) struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     len: usize,
@@ -26,7 +26,7 @@ impl<T> Default for Slots<T> {
 
 impl<T> Slots<T> {
     /// Stores what `make` builds from its own index and generation.
-    pub fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
+    pub(super) fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
@@ -41,12 +41,12 @@ impl<T> Slots<T> {
     }
 
     /// The value at `index`.
-    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.slots.get_mut(index as usize)?.value.as_mut()
     }
 
     /// The value at `index`, if it is still the one of `generation`.
-    pub fn get_generation_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
+    pub(super) fn get_generation_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
         let slot = self.slots.get_mut(index as usize)?;
         if slot.generation == generation {
             slot.value.as_mut()
@@ -56,7 +56,7 @@ impl<T> Slots<T> {
     }
 
     /// Takes the value at `index` out.
-    pub fn remove(&mut self, index: u32) -> Option<T> {
+    pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let slot = self.slots.get_mut(index as usize)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
@@ -66,7 +66,7 @@ impl<T> Slots<T> {
     }
 
     /// How many values there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Whose deadline it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
+pub(super) enum Owner {
     /// A transport, by slot and generation.
     Transport(u32, u32),
     /// A room, by slot and generation.
@@ -16,13 +16,13 @@ pub enum Owner {
 /// Deadlines in order. Entries are never removed early: an owner whose deadline moved later is asked in vain once and
 /// registers anew, one whose deadline moved earlier registers at once.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Owner)>>,
 }
 
 impl Timers {
     /// Registers `owner` for `deadline` unless `registered`, its earliest entry, is no later.
-    pub fn register(
+    pub(super) fn register(
         &mut self,
         owner: Owner,
         deadline: Option<Instant>,
@@ -36,12 +36,12 @@ impl Timers {
     }
 
     /// The earliest deadline.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
     /// Takes the earliest owner whose deadline has come, with that deadline.
-    pub fn due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
         if self.next()? > now {
             return None;
         }

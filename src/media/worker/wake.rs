@@ -8,14 +8,14 @@ use rustix::event::EventfdFlags;
 
 /// An event counter that a worker polls beside its sockets; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Wake(Arc<OwnedFd>);
+pub(super) struct Wake(Arc<OwnedFd>);
 
 impl Wake {
     /// A new counter at zero.
     ///
     /// # Errors
     /// The process is out of file descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(rustix::event::eventfd(
             0,
             EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
@@ -23,13 +23,13 @@ impl Wake {
     }
 
     /// Wakes the worker. Harmless if it is awake.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         // The only failure is a counter at its maximum, and then the worker wakes anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Resets the counter.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut counter = [0; 8];
         let _ = rustix::io::read(&self.0, &mut counter);
     }

@@ -1,0 +1,16 @@
+//! The words by which clients are told why (`openvidu-signalling` section 12).
+
+/// The participant's own `leaveRoom`.
+pub const DISCONNECT: &str = "disconnect";
+/// The publisher's own `unpublishVideo`.
+pub const UNPUBLISH: &str = "unpublish";
+/// The subscriber's own `unsubscribeFromVideo`; in events only.
+pub const UNSUBSCRIBE: &str = "unsubscribe";
+/// The client did not come back, or its media path broke.
+pub const NETWORK_DISCONNECT: &str = "networkDisconnect";
+/// The media worker failed.
+pub const MEDIA_SERVER_RECONNECT: &str = "mediaServerReconnect";
+/// A bug ended the session.
+pub const NODE_CRASHED: &str = "nodeCrashed";
+/// The session ended because nobody was left; in events only.
+pub const LAST_PARTICIPANT_LEFT: &str = "lastParticipantLeft";
