@@ -44,19 +44,20 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
         Workers::Count(count) => count.get(),
     };
     let bind = bindable(config);
-    let host_addresses = |ip: IpAddr| {
-        interfaces
+    let sole = |ip: IpAddr| {
+        let mut own = interfaces
             .iter()
-            .filter(|own| own.address.is_ipv4() == ip.is_ipv4() && !own.address.is_loopback())
-            .count()
+            .map(|own| own.address)
+            .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
+        own.next().filter(|_| own.next().is_none())
     };
-    let mut stun = stun_sockets(config.turn.port, &bind, count, host_addresses)?;
+    let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
     tracing::info!(port = config.turn.port, "STUN");
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
     for index in 0..count {
-        let media = bind_in_range(config.media.ports, &bind, host_addresses).map_err(|error| {
+        let media = bind_in_range(config.media.ports, &bind, sole).map_err(|error| {
             Misconfigured(format!(
                 "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
             ))
@@ -157,7 +158,7 @@ fn stun_sockets(
     port: u16,
     bind: &[IpAddr],
     workers: usize,
-    host_addresses: impl Fn(IpAddr) -> usize,
+    sole: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
     let unusable = |addr: SocketAddr, error: &std::io::Error| {
         let owner = port_owner(Protocol::Udp, port)
@@ -170,15 +171,14 @@ fn stun_sockets(
     for &ip in bind {
         let addr = SocketAddr::new(ip, port);
         // Sharing would let us bind beside another process that shares too: somebody else's port must be an error.
-        BatchSocket::bind(addr, false, 1).map_err(|error| unusable(addr, &error))?;
+        BatchSocket::bind(addr, false, None).map_err(|error| unusable(addr, &error))?;
     }
     (0..workers)
         .map(|_| {
             bind.iter()
                 .map(|&ip| {
                     let addr = SocketAddr::new(ip, port);
-                    BatchSocket::bind(addr, true, host_addresses(ip))
-                        .map_err(|error| unusable(addr, &error))
+                    BatchSocket::bind(addr, true, sole(ip)).map_err(|error| unusable(addr, &error))
                 })
                 .collect()
         })

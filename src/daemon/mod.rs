@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
+use crate::media::plane::Plane;
 use crate::media::worker::Worker;
 use state::StateFolder;
 
@@ -67,6 +68,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 pub struct Daemon {
     directory: Directory,
     connections: Connections,
+    plane: Plane,
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
@@ -87,7 +89,7 @@ impl Daemon {
         let media = media::start(config).await?;
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
-            media.plane,
+            media.plane.clone(),
             Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
         );
         let connections = Connections::new(directory.clone());
@@ -99,6 +101,7 @@ impl Daemon {
         Ok(Self {
             directory,
             connections,
+            plane: media.plane,
             addresses,
             proxy_stop,
             proxy: tasks,
@@ -121,6 +124,16 @@ impl Daemon {
     /// What each media worker counts.
     pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
         &self.counters
+    }
+
+    /// How many transports the media workers hold.
+    pub fn transports(&self) -> u64 {
+        self.plane.load()
+    }
+
+    /// How many WebSockets are open.
+    pub fn sockets(&self) -> usize {
+        self.connections.open()
     }
 
     fn announce(&self, config: &Config) {

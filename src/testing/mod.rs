@@ -1,5 +1,6 @@
-//! What tests share: the start of time, strategies, the simulated network.
+//! What tests share: the start of time, strategies, the simulated network, the simulated browser.
 
+pub mod client;
 pub mod fuzz;
 pub mod net;
 

@@ -324,6 +324,13 @@ impl Session {
         })
     }
 
+    /// The transport on which a connection publishes.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn publishing_transport(&self, connection: &str) -> Option<TransportId> {
+        let publication = self.member(connection)?.publication.as_ref()?;
+        Some(publication.transport)
+    }
+
     pub(super) fn member(&self, connection: &str) -> Option<&Participant> {
         self.members
             .iter()

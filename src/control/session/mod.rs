@@ -42,6 +42,8 @@ pub use properties::{
 };
 pub use refusal::Refusal;
 pub use reply::Reply;
+#[cfg(any(test, feature = "testing"))]
+pub use service::Fault;
 pub use service::Handle;
 pub use settings::{Limits, Settings, SubscribeOffer};
 

@@ -282,6 +282,7 @@ fn line(effect: &Effect) -> Option<String> {
             Command::AcceptAnswer { transport, .. } => format!("media: answered {}", transport.0),
             Command::CloseTransport(transport) => format!("media: close {}", transport.0),
             Command::CloseRoom => "media: close room".to_owned(),
+            Command::Panic(fault) => format!("media: panic {fault:?}"),
         },
         Effect::Reply {
             socket, outcome, ..

@@ -24,7 +24,7 @@ use super::properties::ConnectionProperties;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use crate::media::plane::{Event, EventKind, Plane, Room};
+use crate::media::plane::{self, Event, EventKind, Plane, Room};
 use crate::units::clock;
 use crate::views::openvidu as view;
 
@@ -82,8 +82,20 @@ enum Message {
         reason: String,
         answer: oneshot::Sender<()>,
     },
-    #[cfg(test)]
-    Panic,
+    #[cfg(any(test, feature = "testing"))]
+    Panic(Fault),
+}
+
+/// Where an injected panic strikes.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// In the session's task.
+    Session,
+    /// In the worker, while it handles the transport on which this connection publishes.
+    Publisher(String),
+    /// In the worker, while it forwards the session's media.
+    Room,
 }
 
 impl Handle {
@@ -188,10 +200,10 @@ impl Handle {
         told.await.is_ok()
     }
 
-    /// Makes the session's task panic.
-    #[cfg(test)]
-    pub(crate) async fn panic(&self) {
-        let _ = self.mailbox.send(Message::Panic).await;
+    /// Makes what serves the session panic, for tests of containment.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn panic(&self, fault: Fault) {
+        let _ = self.mailbox.send(Message::Panic(fault)).await;
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -227,8 +239,8 @@ fn refuse(session: &str, message: Message) {
         | Message::Connection { .. }
         | Message::DeleteConnection { .. }
         | Message::Close { .. } => {}
-        #[cfg(test)]
-        Message::Panic => {}
+        #[cfg(any(test, feature = "testing"))]
+        Message::Panic(_) => {}
     }
 }
 
@@ -503,8 +515,23 @@ impl Actor {
                 self.carry_out(None).await;
                 let _ = answer.send(());
             }
-            #[cfg(test)]
-            Message::Panic => panic!("injected"),
+            #[cfg(any(test, feature = "testing"))]
+            Message::Panic(fault) => self.inject(fault).await,
+        }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    async fn inject(&mut self, fault: Fault) {
+        let fault = match fault {
+            Fault::Session => panic!("injected"),
+            Fault::Publisher(connection) => {
+                let transport = self.core.publishing_transport(&connection);
+                plane::Fault::Transport(transport.expect("it publishes"))
+            }
+            Fault::Room => plane::Fault::Room,
+        };
+        if let Some(room) = &self.room {
+            let _ = room.send(plane::Command::Panic(fault)).await;
         }
     }
 
@@ -608,7 +635,7 @@ impl Actor {
             attached.client.close_after(super::FORCED_CLOSE_DELAY);
         }
         if let Some(room) = &self.room {
-            let _ = room.send(crate::media::plane::Command::CloseRoom).await;
+            let _ = room.send(plane::Command::CloseRoom).await;
         }
     }
 }

@@ -1128,6 +1128,7 @@ impl Invariants {
                     "nothing left open"
                 );
             }
+            Command::Panic(fault) => unreachable!("{fault:?} is not for the core to ask for"),
         }
     }
 }

@@ -26,20 +26,20 @@ pub enum BindError {
 }
 
 /// Binds one port of `range` on all of `addresses` at once, the lowest that is free on each of them.
-/// `host_addresses` tells how many addresses of a family the host has ([`BatchSocket::bind`]).
+/// `sole` tells the only address that the host has of the family of another ([`BatchSocket::bind`]).
 ///
 /// # Errors
 /// No port is free, or an address is not ours.
 pub fn bind_in_range(
     range: PortRange,
     addresses: &[IpAddr],
-    host_addresses: impl Fn(IpAddr) -> usize,
+    sole: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> Result<Vec<BatchSocket>, BindError> {
     'ports: for port in range.iter() {
         let mut sockets = Vec::with_capacity(addresses.len());
         for &ip in addresses {
             let addr = SocketAddr::new(ip, port);
-            match BatchSocket::bind(addr, false, host_addresses(ip)) {
+            match BatchSocket::bind(addr, false, sole(ip)) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue 'ports,
                 Err(source) => return Err(BindError::Unusable { addr, source }),
@@ -58,14 +58,14 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_skipped_and_a_full_range_is_named() {
-        let taken = BatchSocket::bind(SocketAddr::new(LOOPBACK, 0), false, 1).unwrap();
+        let taken = BatchSocket::bind(SocketAddr::new(LOOPBACK, 0), false, None).unwrap();
         let port = taken.local_addr().port();
         let range = PortRange::new(port, port).unwrap();
-        let error = bind_in_range(range, &[LOOPBACK], |_| 1).unwrap_err();
+        let error = bind_in_range(range, &[LOOPBACK], |_| None).unwrap_err();
         assert!(matches!(error, BindError::RangeExhausted { .. }), "{error}");
 
         let wide = PortRange::new(port, port.saturating_add(200)).unwrap();
-        let sockets = bind_in_range(wide, &[LOOPBACK], |_| 1).unwrap();
+        let sockets = bind_in_range(wide, &[LOOPBACK], |_| None).unwrap();
         assert_ne!(sockets[0].local_addr().port(), port);
         assert!(wide.contains(sockets[0].local_addr().port()));
     }
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn an_address_that_is_not_ours_is_an_error_of_its_own() {
         let range = PortRange::new(40_000, 40_010).unwrap();
-        let error = bind_in_range(range, &[IpAddr::from([198, 51, 100, 1])], |_| 1).unwrap_err();
+        let error = bind_in_range(range, &[IpAddr::from([198, 51, 100, 1])], |_| None).unwrap_err();
         assert!(matches!(error, BindError::Unusable { .. }), "{error}");
     }
 }

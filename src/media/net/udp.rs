@@ -1,7 +1,7 @@
 //! UDP sockets that receive in batches (recvmmsg, GRO) and send in GSO runs or batches (sendmmsg).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -20,6 +20,12 @@ const SEND_BATCH: usize = 32;
 /// Most bytes of one GSO run: an IPv4 datagram less its headers.
 const MAX_RUN_BYTES: usize = 65_507;
 
+/// What the kernel chooses as the source of what stays on the loopback interface.
+const LOOPBACK: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
 /// What we ask of the kernel for each direction; it grants what `net.core.*mem_max` allows.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -29,8 +35,10 @@ pub struct BatchSocket {
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    /// Answers must name their source: the host has several addresses and the socket is bound to none of them.
-    names_source: bool,
+    /// The socket is bound to no address, so datagrams leave from the one that the kernel chooses.
+    is_wildcard: bool,
+    /// What it chooses for every receiver but those on the loopback interface.
+    sole: Option<IpAddr>,
 }
 
 /// One datagram, or several of one size from one sender (GRO).
@@ -132,11 +140,11 @@ pub struct Sent {
 
 impl BatchSocket {
     /// Binds `addr`. With `shared`, several sockets of ours may bind it and the kernel spreads senders over them.
-    /// `host_addresses` is how many unicast addresses of that family the host has, loopback aside.
+    /// `sole` is the only unicast address of that family that the host has, loopback aside; `None` if it has several.
     ///
     /// # Errors
     /// The port is taken, or the address is not ours.
-    pub fn bind(addr: SocketAddr, shared: bool, host_addresses: usize) -> io::Result<Self> {
+    pub fn bind(addr: SocketAddr, shared: bool, sole: Option<IpAddr>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -152,12 +160,12 @@ impl BatchSocket {
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
         let local = socket.local_addr()?;
-        let names_source = local.ip().is_unspecified() && host_addresses > 1;
         Ok(Self {
             socket,
             state,
             local,
-            names_source,
+            is_wildcard: local.ip().is_unspecified(),
+            sole,
         })
     }
 
@@ -208,7 +216,7 @@ impl BatchSocket {
         let mut at = 0;
         while at < batch.len() {
             let run = self.run_length(&batch[at..]);
-            if run > 1 || (self.names_source && batch[at].from.is_some()) {
+            if run > 1 || self.source_to_name(&batch[at]).is_some() {
                 self.send_singles(bytes, &batch[at - singles..at], &mut sent);
                 singles = 0;
                 self.send_run(bytes, &batch[at..at + run], &mut sent);
@@ -219,6 +227,18 @@ impl BatchSocket {
         }
         self.send_singles(bytes, &batch[at - singles..at], &mut sent);
         sent
+    }
+
+    /// The source of `datagram`, if the kernel would choose another one. Naming it costs a call for each datagram that
+    /// is in no run.
+    fn source_to_name(&self, datagram: &Outgoing) -> Option<IpAddr> {
+        let from = datagram.from.filter(|_| self.is_wildcard)?;
+        let chosen = if datagram.to.ip().is_loopback() {
+            LOOPBACK.contains(&from)
+        } else {
+            self.sole == Some(from)
+        };
+        (!chosen).then_some(from)
     }
 
     fn run_length(&self, batch: &[Outgoing]) -> usize {
@@ -259,7 +279,7 @@ impl BatchSocket {
             ecn: None,
             contents: &bytes[first.start..end],
             segment_size: (run.len() > 1).then_some(first.len),
-            src_ip: first.from.filter(|_| self.names_source),
+            src_ip: self.source_to_name(&first),
         };
         match self
             .state
@@ -270,7 +290,14 @@ impl BatchSocket {
                 sent.runs += u64::from(run.len() > 1);
             }
             // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
-            Err(_) if run.len() > 1 => self.send_singles(bytes, run, sent),
+            Err(_) if run.len() > 1 && transmit.src_ip.is_none() => {
+                self.send_singles(bytes, run, sent);
+            }
+            Err(_) if run.len() > 1 => {
+                for single in run.chunks(1) {
+                    self.send_run(bytes, single, sent);
+                }
+            }
             Err(_) => sent.dropped += 1,
         }
     }
@@ -346,8 +373,8 @@ mod tests {
     fn pair() -> (BatchSocket, BatchSocket) {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         (
-            BatchSocket::bind(any, false, 1).unwrap(),
-            BatchSocket::bind(any, false, 1).unwrap(),
+            BatchSocket::bind(any, false, None).unwrap(),
+            BatchSocket::bind(any, false, None).unwrap(),
         )
     }
 
@@ -452,10 +479,16 @@ mod tests {
 
     #[test]
     fn a_socket_bound_to_every_address_answers_from_the_address_that_was_asked() {
+        for sole in [None, Some(IpAddr::from([192, 0, 2, 1]))] {
+            answers_from_the_address_that_was_asked(sole);
+        }
+    }
+
+    fn answers_from_the_address_that_was_asked(sole: Option<IpAddr>) {
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let server = BatchSocket::bind(any, false, 2).unwrap();
+        let server = BatchSocket::bind(any, false, sole).unwrap();
         let port = server.local_addr().port();
-        let client = BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, 1).unwrap();
+        let client = BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, None).unwrap();
         let (bytes, batch) = batch_of(&[4], SocketAddr::from(([127, 0, 0, 77], port)));
         assert_eq!(client.send(&bytes, &batch).datagrams, 1);
 

@@ -1,0 +1,340 @@
+//! Calls: everything arrives, once and in order, whoever offers.
+
+use std::time::Duration;
+
+use hanok::media::rtp::rtcp::Writer;
+use hanok::media::transport::srtp::Profile;
+use hanok::testing::client::{Client, PeerConnection, State};
+use hanok::units::Ssrc;
+use serde_json::json;
+
+use crate::house::{House, Witness, eventually};
+
+/// A publisher and `count` subscribers of one session, all receiving.
+async fn call(
+    house: &House,
+    count: usize,
+) -> (
+    Client,
+    String,
+    PeerConnection,
+    Vec<(Client, PeerConnection)>,
+) {
+    let session = house.session().await;
+    let mut publisher = house.join(&session).await;
+    let (stream, sending) = publisher.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    let mut subscribers = Vec::new();
+    for index in 0..count {
+        let mut client = house.join(&session).await;
+        let receiving = if index % 2 == 0 {
+            client.subscribe(&stream).await.unwrap()
+        } else {
+            client.subscribe_as_offered(&stream).await.unwrap()
+        };
+        subscribers.push((client, receiving));
+    }
+    for (_, receiving) in &subscribers {
+        receiving
+            .until("media arrives", |report| {
+                report.video.received > 0 && report.audio.received > 0
+            })
+            .await
+            .unwrap();
+    }
+    (publisher, stream, sending, subscribers)
+}
+
+/// Stops the publisher and waits until everyone has everything.
+async fn all_arrives(sending: &PeerConnection, receiving: impl Iterator<Item = &PeerConnection>) {
+    sending.send_media(false).await;
+    let sent = sending.report();
+    for receiving in receiving {
+        receiving
+            .until("all has arrived", |report| {
+                // The command may have overtaken the last packets in the report.
+                report.video.has_all_up_to(sent.video.sent - 1)
+                    && report.audio.has_all_up_to(sent.audio.sent - 1)
+            })
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_subscribers_get_everything_in_order_in_both_offer_directions() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 3).await;
+    for (_, receiving) in &subscribers {
+        let report = receiving
+            .until("a hundred packets arrive", |report| {
+                report.video.received > 100
+                    && report.audio.received > 50
+                    && report.video.sender_reports > 0
+                    && report.audio.sender_reports > 0
+            })
+            .await
+            .unwrap();
+        // The client offers all three profiles, GCM-256 first; `tests/peers` chooses the others.
+        assert_eq!(report.state, State::Connected(Profile::AeadAes256Gcm));
+        assert_eq!(report.mapped, Some(receiving.local_addr));
+        assert!(report.video.is_flawless(), "{report:?}");
+        assert!(report.audio.is_flawless(), "{report:?}");
+        assert!(report.video.began_with_key_frame);
+        assert_eq!(
+            (report.unexpected, report.unauthentic, report.strangers),
+            (0, 0, 0)
+        );
+    }
+    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_gets_reports_an_estimate_within_its_limit_and_transport_wide_feedback() {
+    let house = House::open().await;
+    let (_publisher, _, sending, _subscribers) = call(&house, 1).await;
+    let report = sending
+        .until("feedback arrives", |report| {
+            report.receiver_reports > 1
+                && report.remb.is_some()
+                && report.transport_wide_feedback > 5
+        })
+        .await
+        .unwrap();
+    let limit = u64::from(house.config.streams.max_recv_kbps) * 1000;
+    let (highest, _) = report.remb.unwrap();
+    assert!(highest > 0 && highest <= limit, "{highest} > {limit}");
+    assert_eq!(report.reported_lost, [0, 0]);
+    assert_eq!((report.unexpected, report.unauthentic), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_subscription_asks_for_one_key_frame_at_once() {
+    let house = House::open().await;
+    let (_publisher, stream, sending, subscribers) = call(&house, 1).await;
+    let session = house.sessions().await[0]["id"].as_str().unwrap().to_owned();
+    // The throttle of earlier requests is open again, and no request is on its way.
+    let (_, first) = &subscribers[0];
+    let at = first.report().video.received;
+    first
+        .until("half a second of video", |report| {
+            report.video.received > at + 30
+        })
+        .await
+        .unwrap();
+    let before = sending.report();
+    let mut late = house.join(&session).await;
+    let receiving = late.subscribe(&stream).await.unwrap();
+    let report = receiving
+        .until("ten frames arrive", |report| report.video.received > 20)
+        .await
+        .unwrap();
+    assert!(report.video.began_with_key_frame);
+    let after = sending.report();
+    assert_eq!(
+        after.key_frame_requests - before.key_frame_requests,
+        1,
+        "one request for one subscription"
+    );
+    assert_eq!(after.video.key_frames - before.video.key_frames, 1);
+    // It came at once: the subscriber missed no more than what its own joining took.
+    let (_, first) = &subscribers[0];
+    assert!(first.report().video.is_flawless());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_lost_on_the_way_to_us_are_asked_for_and_repaired_for_everyone() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 2).await;
+    sending.lose_next(5).await;
+    let report = sending
+        .until("what was lost is asked for and sent again", |report| {
+            report.video.dropped_on_purpose == 5 && report.retransmitted >= 5
+        })
+        .await
+        .unwrap();
+    assert!(report.nacked >= 5);
+    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_lost_on_the_way_from_us_are_sent_again_to_who_asks() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 2).await;
+    let (_, unlucky) = &subscribers[0];
+    unlucky.drop_next(7).await;
+    unlucky
+        .until("what was lost is repaired", |report| {
+            report.video.dropped_on_purpose == 7 && report.video.recovered >= 7
+        })
+        .await
+        .unwrap();
+    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+    let (_, lucky) = &subscribers[1];
+    assert!(lucky.report().video.is_flawless());
+    assert_eq!(sending.report().retransmitted, 0, "ours were kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_has_lost_the_picture_gets_a_key_frame() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 1).await;
+    let (_, receiving) = &subscribers[0];
+    let began = receiving.report().video;
+    receiving
+        .until("the throttle opens", |report| {
+            report.video.received > began.received + 30
+        })
+        .await
+        .unwrap();
+    let before = (sending.report(), receiving.report());
+    let ssrc = receiving.ssrc(hanok::units::MediaKind::Video).unwrap();
+    let mut packet = Vec::new();
+    Writer::new(&mut packet).picture_loss_indication(Ssrc(1), Ssrc(ssrc));
+    receiving.send_rtcp(packet).await;
+    sending
+        .until("the publisher is asked", |report| {
+            report.key_frame_requests > before.0.key_frame_requests
+        })
+        .await
+        .unwrap();
+    receiving
+        .until("the key frame arrives", |report| {
+            report.video.key_frames > before.1.video.key_frames
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_to_end_something_frees_it() {
+    let house = House::open().await;
+    let (mut publisher, stream, sending, mut subscribers) = call(&house, 4).await;
+    assert_eq!(house.daemon.transports(), 5);
+
+    // One unsubscribes: its own transport goes, nobody else notices.
+    let (mut client, receiving) = subscribers.pop().unwrap();
+    client
+        .request("unsubscribeFromVideo", json!({"sender": stream}))
+        .await
+        .unwrap();
+    receiving
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    eventually("its transport is freed", async || {
+        house.daemon.transports() == 4
+    })
+    .await;
+    client.leave().await.unwrap();
+
+    // One leaves without a word about its subscription.
+    let (client, receiving) = subscribers.pop().unwrap();
+    client.leave().await.unwrap();
+    eventually("its transport is freed", async || {
+        house.daemon.transports() == 3
+    })
+    .await;
+    receiving.vanish().await;
+
+    // The publisher unpublishes: all subscriptions end with it.
+    publisher
+        .request("unpublishVideo", json!({}))
+        .await
+        .unwrap();
+    for (client, receiving) in &mut subscribers {
+        let told = client
+            .notification("participantUnpublished", |_| true)
+            .await
+            .unwrap();
+        assert_eq!(told["connectionId"], publisher.connection.as_str());
+        receiving
+            .until("the server closes", |report| {
+                report.state == State::ClosedByServer
+            })
+            .await
+            .unwrap();
+    }
+    sending.close().await;
+    eventually("all transports are freed", async || {
+        house.daemon.transports() == 0
+    })
+    .await;
+    let sessions = house.sessions().await;
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions[0]["connections"]["numberOfElements"], 3);
+
+    // It publishes again, the session is closed by REST: everyone is told and nothing is left.
+    let (_, sending) = publisher.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    let id = sessions[0]["id"].as_str().unwrap();
+    house
+        .daemon
+        .directory()
+        .close(id, "sessionClosedByServer")
+        .await
+        .unwrap();
+    let told = publisher
+        .notification("participantEvicted", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "sessionClosedByServer");
+    sending
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    house.is_empty().await;
+    drop((publisher, subscribers));
+    eventually("the sockets are closed", async || {
+        house.daemon.sockets() == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_publisher_reaches_fifty_subscribers_on_one_worker() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 50).await;
+    assert_eq!(house.daemon.transports(), 51);
+    let (_, last) = subscribers.last().unwrap();
+    last.until("a hundred packets arrive", |report| {
+        report.video.received > 100
+    })
+    .await
+    .unwrap();
+    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+    for (_, receiving) in &subscribers {
+        let report = receiving.report();
+        assert!(report.video.began_with_key_frame);
+        assert_eq!(
+            (report.unexpected, report.unauthentic, report.strangers),
+            (0, 0, 0)
+        );
+    }
+    let requests = sending.report().key_frame_requests;
+    assert!(requests <= 40, "{requests} requests in some seconds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_stops_tells_everyone_and_ends_within_its_deadline() {
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    witness.has_lost_nothing().await;
+    let session = witness.session.clone();
+    let mut client = house.join(&session).await;
+    let House { daemon, config } = house;
+    tokio::time::timeout(config.stop_deadline, daemon.stop())
+        .await
+        .expect("within HANOK_STOP_DEADLINE");
+    let told = client
+        .notification("participantEvicted", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "openviduServerStopped");
+    assert!(client.closed().await.is_ok());
+    assert!(config.stop_deadline > Duration::ZERO);
+}

@@ -1,0 +1,10 @@
+//! The whole daemon, driven by simulated browsers over real sockets. One binary, one daemon for each test.
+
+mod addresses;
+mod calls;
+mod containment;
+mod hostile_media;
+mod hostile_signalling;
+mod house;
+mod process;
+mod web;
