@@ -818,7 +818,8 @@ async fn a_request_that_takes_long_delays_its_successors_but_no_pong() {
         assert_eq!(a.ask("ping", json!({})).await["result"]["value"], "pong");
     }
     assert!(a.told.is_empty(), "{:?}", a.told);
-    house.media.recv().await.unwrap();
+    // Kept: it holds the way back for events, and a worker that lets go of that has lost the room.
+    let _open = house.media.recv().await.unwrap();
     assert_eq!(a.receive().await.unwrap()["id"], 100);
     assert_eq!(a.receive().await.unwrap()["id"], 101);
 }
