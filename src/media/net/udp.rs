@@ -1,7 +1,7 @@
 //! UDP sockets that receive in batches (recvmmsg, GRO) and send in GSO runs or batches (sendmmsg).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -137,6 +137,8 @@ pub struct Sent {
     pub dropped: u64,
     /// GSO runs of two or more datagrams.
     pub runs: u64,
+    /// Runs that the device refused, whereupon the socket makes none any more.
+    pub refused_runs: u64,
 }
 
 impl BatchSocket {
@@ -295,10 +297,11 @@ impl BatchSocket {
                 sent.dropped += run.len() as u64;
             }
             // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
-            Err(_) if run.len() > 1 && transmit.src_ip.is_none() => {
-                self.send_singles(bytes, run, sent);
-            }
             Err(_) if run.len() > 1 => {
+                sent.refused_runs += u64::from(self.state.max_gso_segments() == 1);
+                if transmit.src_ip.is_none() {
+                    return self.send_singles(bytes, run, sent);
+                }
                 for single in run.chunks(1) {
                     self.send_run(bytes, single, sent);
                 }
@@ -370,9 +373,15 @@ impl AsFd for BatchSocket {
     }
 }
 
-/// `addr` with an IPv4-mapped IPv6 address turned into IPv4.
+/// `addr` with an IPv4-mapped IPv6 address turned into IPv4, and without a flow label, so that equal senders are equal.
+/// The scope stays: a link-local address means nothing without it.
 fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    match (addr, addr.ip().to_canonical()) {
+        (SocketAddr::V6(scoped), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, addr.port(), 0, scoped.scope_id()).into()
+        }
+        (SocketAddr::V4(_) | SocketAddr::V6(_), ip) => SocketAddr::new(ip, addr.port()),
+    }
 }
 
 #[cfg(test)]
@@ -448,6 +457,19 @@ mod tests {
                 "datagram {number}"
             );
         }
+    }
+
+    #[test]
+    fn a_sender_is_known_by_address_port_and_scope() {
+        let v6 = |ip: &str, flow, scope| {
+            SocketAddr::from(SocketAddrV6::new(ip.parse().unwrap(), 5, flow, scope))
+        };
+        assert_eq!(
+            canonical(v6("::ffff:192.0.2.1", 1, 0)),
+            SocketAddr::from(([192, 0, 2, 1], 5))
+        );
+        assert_eq!(canonical(v6("2001:db8::1", 7, 0)), v6("2001:db8::1", 0, 0));
+        assert_eq!(canonical(v6("fe80::1", 7, 3)), v6("fe80::1", 0, 3));
     }
 
     #[test]

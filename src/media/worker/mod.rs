@@ -58,6 +58,8 @@ pub struct Counters {
     pub send_dropped: AtomicU64,
     /// GSO runs sent.
     pub gso_runs: AtomicU64,
+    /// GSO runs that a device refused.
+    pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
     /// Panics caught: bugs of ours.

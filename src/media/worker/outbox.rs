@@ -73,6 +73,7 @@ impl Outbox {
             self.sent.datagrams += sent.datagrams;
             self.sent.dropped += sent.dropped;
             self.sent.runs += sent.runs;
+            self.sent.refused_runs += sent.refused_runs;
             self.batch.clear();
         }
         self.used = 0;

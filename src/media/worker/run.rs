@@ -29,7 +29,7 @@ use super::timers::{Owner, Timers};
 use super::wake::Wake;
 use super::{Counters, MAX_TRANSPORTS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
-use crate::media::net::udp::{BatchSocket, ReceiveBuffers};
+use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
 use crate::media::plane::{
     Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
@@ -46,6 +46,9 @@ const COMMANDS_PER_TURN: usize = 64;
 
 /// Receive calls for each socket in one turn.
 const RECEIVES_PER_TURN: usize = 4;
+
+/// Once a turn has taken so long, it goes on receiving only if no command waits.
+const YIELD_AFTER: Duration = Duration::from_micros(200);
 
 /// Packets of one run through a router.
 const RUN: usize = 64;
@@ -431,8 +434,11 @@ impl Loop {
                 .received
                 .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
-            if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
+            if self.buffers.len() < RECEIVE_BATCH {
                 return;
+            }
+            if !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER {
+                break;
             }
         }
         // More may wait: come back without sleeping.
@@ -614,7 +620,7 @@ impl Loop {
                 }
             }
         }
-        if self.buffers.len() == crate::media::net::udp::RECEIVE_BATCH {
+        if self.buffers.len() == RECEIVE_BATCH {
             self.wake.wake();
         }
     }
@@ -838,6 +844,15 @@ impl Loop {
             self.counters
                 .gso_runs
                 .fetch_add(sent.runs, Ordering::Relaxed);
+            if sent.refused_runs > 0 {
+                self.counters
+                    .gso_refused
+                    .fetch_add(sent.refused_runs, Ordering::Relaxed);
+                tracing::info!(
+                    socket = %socket.local_addr(),
+                    "the network device refuses GSO: datagrams leave by sendmmsg from now on"
+                );
+            }
         }
     }
 
