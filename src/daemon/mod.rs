@@ -39,7 +39,6 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .build()
         .context("the control plane's threads cannot start")?;
     runtime.block_on(async {
-        let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
         let daemon = Daemon::start(&config).await?;
@@ -47,7 +46,6 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            () = stop.cancelled() => {}
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let stopped = tokio::select! {

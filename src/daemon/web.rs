@@ -60,7 +60,6 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         coturn_ip: turn_host.to_owned(),
         coturn_port: config.turn.port,
         turn_urls: vec![turn_url(turn_host, config.turn.port)],
-        ice_servers: Vec::new(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,

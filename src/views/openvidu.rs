@@ -2,6 +2,8 @@
 //!
 //! Member order is part of the contract: the Node SDK compares some of these as text.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// A list with its length.
@@ -59,7 +61,7 @@ pub struct Session {
 }
 
 /// A connection, pending or active (sections 4.3 and 4.4): exactly 24 members, absent values as `null`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// The connection's id.
@@ -113,6 +115,17 @@ pub struct Connection {
     pub subscribers: Option<Vec<Subscriber>>,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token admits whoever holds it.
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .field("session_id", &self.session_id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A stream that a connection publishes (section 4.5).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,7 +176,7 @@ pub struct Subscriber {
 }
 
 /// An ICE server as shown and as sent to clients (section 4.9).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
     /// `stun:`, `stuns:`, `turn:` or `turns:`.
     pub url: String,
@@ -173,4 +186,13 @@ pub struct IceServer {
     /// Absent when empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("url", &self.url)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }

@@ -288,6 +288,7 @@ async fn every_way_to_end_something_frees_it() {
         .await
         .unwrap();
     house.is_empty().await;
+    drop((publisher, subscribers));
     eventually("the sockets are closed", async || {
         house.daemon.sockets() == 0
     })

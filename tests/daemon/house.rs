@@ -100,6 +100,15 @@ impl House {
         join(self.plain(), session).await
     }
 
+    /// The media address of `session`'s worker on the loopback interface.
+    pub(crate) async fn media_address(&self, session: &str) -> SocketAddr {
+        let mut client = self.join(session).await;
+        let (_, sending) = client.publish().await.unwrap();
+        let target = sending.target;
+        client.leave().await.unwrap();
+        target
+    }
+
     /// `GET /openvidu/api/sessions`.
     pub(crate) async fn sessions(&self) -> Vec<Value> {
         let (status, body) = rest(self.plain(), "GET", "/openvidu/api/sessions", None).await;
@@ -229,6 +238,11 @@ impl Witness {
             sending,
             receiving,
         }
+    }
+
+    /// The port of its worker.
+    pub(crate) fn port(&self) -> u16 {
+        self.sending.target.port()
     }
 
     /// Everything sent so far has arrived, once and in order, and the call goes on.

@@ -2,4 +2,9 @@
 
 mod addresses;
 mod calls;
+mod containment;
+mod hostile_media;
+mod hostile_signalling;
 mod house;
+mod process;
+mod web;

@@ -6,11 +6,11 @@ import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { request } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assert, until, within } from "./expect.mjs";
 
-const BINARY = process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url));
+const BINARY = resolve(process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url)));
 const STOP_WITHIN = 8_000;
 
 export const SECRET = "interop-Secret_1";
@@ -36,6 +36,7 @@ export class Daemon {
       HANOK_RECONNECT_GRACE: 3,
       HANOK_ADMIN_LISTEN: "",
       HANOK_CONTROL_SOCKET: join(folder, "control.sock"),
+      ...(dev && world.address !== "127.0.0.1" ? { HANOK_BIND: world.address } : {}),
       ...(dev ? {} : { HTTP_PORT: ports[1], CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
       ...environment,
     };
@@ -87,13 +88,15 @@ export class Daemon {
 
   async #ready() {
     let ended = null;
+    let ready = false;
     this.exited.then(({ code, signal, error }) => {
-      ended = `the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`;
+      if (!ready) ended = `the daemon ended while starting: ${error?.message ?? `code ${code}, signal ${signal}`}\n${this.log()}`;
     });
     await until(`the daemon answers on ${this.url}`, async () => {
       const { status } = await this.rest("GET", "/openvidu/api/config/openvidu-publicurl");
       return status === 200;
     }, { within: 15_000, unless: () => ended });
+    ready = true;
     this.start = { rss: await this.rss(), descriptors: await this.descriptors() };
   }
 

@@ -53,6 +53,9 @@ export class Party {
   publishVideo(on) { return this.#call("publishVideo", on); }
   unsubscribe(streamId) { return this.#call("unsubscribe", streamId); }
   setAutoSubscribe(on) { return this.page.evaluate((value) => window.party.setAutoSubscribe(value), on); }
+  subscribe(streamId) { return this.#call("subscribe", streamId); }
+  setDamage(damage) { return this.page.evaluate((value) => window.party.setDamage(value), damage); }
+  damagedAnswer() { return this.page.evaluate(() => window.party.damagedAnswer()); }
   signal(signal) { return this.#call("signal", signal); }
   disconnect() { return this.#call("disconnect"); }
   subscribed(streamId) { return this.page.evaluate((id) => window.party.subscribed(id), streamId); }

@@ -85,7 +85,7 @@ async function inWorld(world, list) {
     await stage.open();
     console.log(`-- ${world.kind}: ${(await stage.versions()).join(", ")}, daemon on ${world.address}`);
     for (const scenario of list) await play(stage, scenario);
-    if ((await stage.running()).length > 0) await play(stage, { name: `afterwards nothing is left (${world.kind})`, run: nothingIsLeft });
+    if (stage.hasDaemons) await play(stage, { name: `afterwards nothing is left (${world.kind})`, run: nothingIsLeft });
   } catch (error) {
     counts.failed += 1;
     console.log(`FAIL no scenario could begin (${world.kind})\n${indent(error.stack ?? String(error))}`);
@@ -121,6 +121,6 @@ function indent(text) {
 }
 
 // Sessions are checked after every scenario; this is about what only shows at the end.
-async function nothingIsLeft(stage) {
-  for (const daemon of await stage.running()) await leftovers(daemon);
+function nothingIsLeft(stage) {
+  return stage.dismiss(leftovers);
 }

@@ -64,7 +64,8 @@ export class Stage {
 
   async tab(browser = "chromium") {
     const launched = await this.#browsers.get(browser);
-    const page = await launched.browser.newPage();
+    // A window of its own: what lies behind another tab is neither drawn nor clicked.
+    const page = await launched.browser.newPage(browser === "chromium" ? { type: "window" } : undefined);
     this.#tabs.push(page);
     return page;
   }
@@ -126,9 +127,18 @@ export class Stage {
     await Promise.all(tabs.map((page) => (page.isClosed() ? null : page.close().catch(() => {}))));
   }
 
-  async running() {
-    const started = await Promise.all([...this.#daemons.values()].map((starting) => starting.catch(() => null)));
-    return started.filter(Boolean);
+  /** Ends every daemon after a last look at it, which may throw. */
+  async dismiss(look) {
+    for (const [offer, starting] of this.#daemons) {
+      const daemon = await starting;
+      await look(daemon);
+      this.#daemons.delete(offer);
+      await daemon.remove();
+    }
+  }
+
+  get hasDaemons() {
+    return this.#daemons.size > 0;
   }
 
   async close() {

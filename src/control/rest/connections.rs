@@ -10,7 +10,7 @@ use super::error::{ApiError, Refusal};
 use super::ice_servers::IceServerProperties;
 use super::query::{self, ListingQuery};
 use super::{Api, Settings, kurento_options};
-use crate::control::session::directory::LookupError;
+use crate::control::session::directory::{ConnectError, LookupError};
 use crate::control::session::{ConnectionProperties, Role};
 use crate::units::{Random, clock};
 use crate::views::openvidu as view;
@@ -50,8 +50,11 @@ pub(super) async fn create(
     let properties = properties(given, &api.settings).map_err(|invalid| invalid.at(&path))?;
     match api.directory.create_connection(&session, properties).await {
         Ok(connection) => Ok(Json(connection)),
-        Err(LookupError::UnknownSession | LookupError::UnknownConnection) => {
+        Err(ConnectError::UnknownSession) => {
             Err(ApiError::new(StatusCode::NOT_FOUND, "The session is being closed", path).into())
+        }
+        Err(full @ ConnectError::TooManyPending) => {
+            Err(ApiError::new(StatusCode::CONFLICT, full.to_string(), path).into())
         }
     }
 }

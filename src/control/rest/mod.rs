@@ -6,7 +6,8 @@
 //!   a body of another content type 415, one above [`MAX_BODY_LEN`] 413 (upstream: 403 for all of them);
 //! - a missing body counts as `{}` everywhere;
 //! - host names of custom ICE servers are judged by their syntax, never looked up in DNS ([`ice_servers`]);
-//! - negative bandwidths are 400;
+//! - negative bandwidths are 400, and so is a `customSessionId` of more than 256 characters;
+//! - a session of which 10,000 connections wait for their user takes no more of them: 409;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
 //!   the SDKs know 401, and know no 429.
 //!

@@ -17,6 +17,9 @@ use crate::views::openvidu as view;
 
 pub(super) const PATH: &str = "/openvidu/api/sessions";
 
+/// Longest `customSessionId`: it is repeated in every token, notification and line of the log.
+const CUSTOM_ID_MAX: usize = 256;
+
 /// The reason that everyone inside is told.
 const CLOSED: &str = "sessionClosedByServer";
 
@@ -116,6 +119,11 @@ fn custom_session_id(given: Members<'_>) -> Result<Option<String>, Invalid> {
     let Some(id) = given.string("customSessionId")?.filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
+    if id.len() > CUSTOM_ID_MAX {
+        return Err(Invalid::new(format!(
+            "Parameter 'customSessionId' may have {CUSTOM_ID_MAX} characters at most"
+        )));
+    }
     if id
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))

@@ -11,11 +11,12 @@ use super::Api;
 use super::body::{self, Invalid, Members};
 use super::connections;
 use super::error::{ApiError, Refusal};
+use crate::control::session::directory::ConnectError;
 
 const PATH: &str = "/openvidu/api/tokens";
 
 /// A token as this call shows it (section 4.7).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Token {
     id: Option<String>,
@@ -58,7 +59,12 @@ pub(super) async fn create(
         .directory
         .create_connection(session, properties)
         .await
-        .map_err(|_| unknown())?;
+        .map_err(|error| match error {
+            ConnectError::UnknownSession => unknown(),
+            ConnectError::TooManyPending => {
+                ApiError::new(StatusCode::CONFLICT, error.to_string(), PATH)
+            }
+        })?;
     Ok(Json(Token {
         id: connection.token.clone(),
         token: connection.token,

@@ -61,6 +61,10 @@ pub struct Session {
     effects: VecDeque<Effect>,
 }
 
+/// A session has as many unused tokens as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyPending;
+
 /// What a transport is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TransportOwner {
@@ -217,11 +221,17 @@ impl Session {
     }
 
     /// Creates a pending connection with its token.
+    ///
+    /// # Errors
+    /// [`Limits::pending`](super::settings::Limits::pending) tokens wait already.
     pub fn create_connection(
         &mut self,
         at: Moment,
         properties: ConnectionProperties,
-    ) -> view::Connection {
+    ) -> Result<view::Connection, TooManyPending> {
+        if self.pending.len() >= self.settings.limits.pending {
+            return Err(TooManyPending);
+        }
         let mut connection = ConnectionId::custom(&properties.data)
             .unwrap_or_else(|| ConnectionId::random(&mut self.random));
         // OpenVidu does not check; two participants of one name would receive each other's messages.
@@ -239,7 +249,7 @@ impl Session {
         self.next_serial += 1;
         let shown = pending_view(&token, &self.settings.websocket_url, &self.id);
         self.pending.push(token);
-        shown
+        Ok(shown)
     }
 
     fn is_taken(&self, connection: &ConnectionId) -> bool {
@@ -312,6 +322,13 @@ impl Session {
                 .find(|token| token.connection.as_str() == connection)
                 .map(|token| pending_view(token, url, &self.id))
         })
+    }
+
+    /// The transport on which a connection publishes.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn publishing_transport(&self, connection: &str) -> Option<TransportId> {
+        let publication = self.member(connection)?.publication.as_ref()?;
+        Some(publication.transport)
     }
 
     pub(super) fn member(&self, connection: &str) -> Option<&Participant> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 
-use super::core::{Moment, Session};
+use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
 use super::service::{Handle, Registry, Taken};
@@ -21,6 +21,19 @@ pub enum CreateError {
     /// A session with that `customSessionId` exists, active or not: 409.
     #[error("a session with this customSessionId exists")]
     Conflict,
+}
+
+/// Why a connection could not be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No such session, or it is being closed.
+    #[error("no such session")]
+    UnknownSession,
+    /// As many connections as may wait for their user wait already.
+    #[error(
+        "the session has too many connections that nobody has used: delete some, or the session"
+    )]
+    TooManyPending,
 }
 
 /// Why an operation on a session or connection found nothing.
@@ -109,14 +122,17 @@ impl Directory {
     /// Creates a pending connection with its token.
     ///
     /// # Errors
-    /// There is no such session.
+    /// There is no such session, or it has too many of them.
     pub async fn create_connection(
         &self,
         session: &str,
         properties: ConnectionProperties,
-    ) -> Result<view::Connection, LookupError> {
-        let created = self.known(session)?.create_connection(properties).await;
-        created.ok_or(LookupError::UnknownSession)
+    ) -> Result<view::Connection, ConnectError> {
+        let handle = self.find(session).ok_or(ConnectError::UnknownSession)?;
+        let created = handle.create_connection(properties).await;
+        created
+            .ok_or(ConnectError::UnknownSession)?
+            .map_err(|TooManyPending| ConnectError::TooManyPending)
     }
 
     /// The connections of a session: active ones first, each group in order of creation.
@@ -212,7 +228,9 @@ impl std::fmt::Debug for Directory {
 mod tests {
     use super::*;
     use crate::control::session::ports::NoTurn;
-    use crate::control::session::scene;
+    use crate::control::session::{
+        Client, JoinRoom, Joiner, Notification, Refusal, Reply, Request, RequestId, Role, scene,
+    };
 
     fn directory() -> Directory {
         let (plane, _commands) = scene::plane();
@@ -266,6 +284,62 @@ mod tests {
             .await
             .unwrap();
         assert!(directory.create(properties).await.is_ok());
+        directory.shutdown("openviduServerStopped").await;
+    }
+
+    /// A client to which nothing matters.
+    struct Deaf;
+
+    impl Client for Deaf {
+        fn reply(&self, _: &RequestId, _: Result<&Reply, &Refusal>) {}
+        fn notify(&self, _: &Notification) {}
+        fn close_after(&self, _: std::time::Duration) {}
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_slow_to_end_leaves_its_successor_alone() {
+        // Room for the command that opens the room; the one that closes it has to wait.
+        let (plane, mut commands) = scene::plane_with_room_for(1);
+        let directory = Directory::new(Settings::default(), plane, Arc::new(NoTurn));
+        let mut properties = scene::properties();
+        properties.custom_session_id = Some("room-1".to_owned());
+        directory.create(properties.clone()).await.unwrap();
+        let connection = directory
+            .create_connection("room-1", scene::connection(Role::Publisher))
+            .await
+            .unwrap();
+        let first = directory.find("room-1").unwrap();
+        let joiner = Joiner {
+            socket: directory.new_socket(),
+            final_user_id: String::new(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        let join = JoinRoom {
+            session: "room-1".to_owned(),
+            token: connection.token.unwrap(),
+            metadata: String::new(),
+            platform: String::new(),
+        };
+        let (client, request) = (Arc::new(Deaf), RequestId(serde_json::json!(1)));
+        assert!(
+            first
+                .join(client.clone(), joiner.clone(), request.clone(), join)
+                .await
+        );
+        first
+            .request(client, joiner.socket, request, Request::Leave)
+            .await;
+        while directory.find("room-1").is_some() {
+            tokio::task::yield_now().await;
+        }
+        directory.create(properties).await.unwrap();
+
+        commands.recv().await.unwrap();
+        commands.recv().await.unwrap();
+        while directory.running_tasks() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(directory.find("room-1").is_some());
         directory.shutdown("openviduServerStopped").await;
     }
 

@@ -139,12 +139,12 @@ impl Session {
         }))
     }
 
-    /// `customIceServers` by precedence (section 3.2): the connection's own, the configured, ours.
+    /// `customIceServers` (section 3.2): the connection's own, into which REST has put the configured ones if its
+    /// request had none, else ours.
     fn ice_servers(&self, token: &Token, credential: Option<&TurnCredential>) -> Vec<IceServer> {
         let own = &token.properties.custom_ice_servers;
-        let listed = [own, &self.settings.ice_servers];
-        if let Some(list) = listed.into_iter().find(|list| !list.is_empty()) {
-            return list.clone();
+        if !own.is_empty() {
+            return own.clone();
         }
         let Some(credential) = credential else {
             return Vec::new();

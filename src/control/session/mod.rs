@@ -32,7 +32,7 @@ mod tests;
 mod token;
 
 pub use command::{JoinRoom, Joiner, Request, RequestId};
-pub use directory::{CreateError, Directory, LookupError};
+pub use directory::{ConnectError, CreateError, Directory, LookupError};
 pub use identifiers::{ConnectionId, SocketId, StreamId};
 pub use membership::SocketEnd;
 pub use notification::Notification;
@@ -42,6 +42,8 @@ pub use properties::{
 };
 pub use refusal::Refusal;
 pub use reply::Reply;
+#[cfg(any(test, feature = "testing"))]
+pub use service::Fault;
 pub use service::Handle;
 pub use settings::{Limits, Settings, SubscribeOffer};
 

@@ -1,5 +1,7 @@
 //! What the server answers when it does what was asked.
 
+use std::fmt;
+
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Member, StreamDescriptor};
 use super::properties::Role;
@@ -29,7 +31,7 @@ pub enum Reply {
 }
 
 /// The result of `joinRoom` (`openvidu-signalling` section 3).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Joined {
     /// `id`
     pub connection: ConnectionId,
@@ -61,4 +63,14 @@ pub struct Joined {
     pub turn_credential: Option<String>,
     /// `customIceServers`
     pub custom_ice_servers: Vec<IceServer>,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // TURN credentials open a relay for a day.
+        f.debug_struct("Joined")
+            .field("connection", &self.connection)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }

@@ -186,7 +186,7 @@ impl Stage {
         properties.data = json!({ "openviduCustomConnectionId": name }).to_string();
         let at = self.moment();
         let created = self.core.create_connection(at, properties);
-        created.token.unwrap()
+        created.unwrap().token.unwrap()
     }
 
     pub(crate) fn join_with(&mut self, name: char, token: &str) -> Vec<String> {
@@ -282,6 +282,7 @@ fn line(effect: &Effect) -> Option<String> {
             Command::AcceptAnswer { transport, .. } => format!("media: answered {}", transport.0),
             Command::CloseTransport(transport) => format!("media: close {}", transport.0),
             Command::CloseRoom => "media: close room".to_owned(),
+            Command::Panic(fault) => format!("media: panic {fault:?}"),
         },
         Effect::Reply {
             socket, outcome, ..

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::command::{JoinRoom, Joiner, Request, RequestId};
-use super::core::{Home, Moment, Session};
+use super::core::{Home, Moment, Session, TooManyPending};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
@@ -24,7 +24,7 @@ use super::properties::ConnectionProperties;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use crate::media::plane::{Event, EventKind, Plane, Room};
+use crate::media::plane::{self, Event, EventKind, Plane, Room};
 use crate::units::clock;
 use crate::views::openvidu as view;
 
@@ -67,7 +67,7 @@ enum Message {
     },
     CreateConnection {
         properties: Box<ConnectionProperties>,
-        answer: oneshot::Sender<view::Connection>,
+        answer: oneshot::Sender<Result<view::Connection, TooManyPending>>,
     },
     Connection {
         connection: String,
@@ -82,8 +82,20 @@ enum Message {
         reason: String,
         answer: oneshot::Sender<()>,
     },
-    #[cfg(test)]
-    Panic,
+    #[cfg(any(test, feature = "testing"))]
+    Panic(Fault),
+}
+
+/// Where an injected panic strikes.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// In the session's task.
+    Session,
+    /// In the worker, while it handles the transport on which this connection publishes.
+    Publisher(String),
+    /// In the worker, while it forwards the session's media.
+    Room,
 }
 
 impl Handle {
@@ -150,7 +162,7 @@ impl Handle {
     pub(super) async fn create_connection(
         &self,
         properties: ConnectionProperties,
-    ) -> Option<view::Connection> {
+    ) -> Option<Result<view::Connection, TooManyPending>> {
         let properties = Box::new(properties);
         self.ask(|answer| Message::CreateConnection { properties, answer })
             .await
@@ -188,10 +200,10 @@ impl Handle {
         told.await.is_ok()
     }
 
-    /// Makes the session's task panic.
-    #[cfg(test)]
-    pub(crate) async fn panic(&self) {
-        let _ = self.mailbox.send(Message::Panic).await;
+    /// Makes what serves the session panic, for tests of containment.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn panic(&self, fault: Fault) {
+        let _ = self.mailbox.send(Message::Panic(fault)).await;
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -227,8 +239,8 @@ fn refuse(session: &str, message: Message) {
         | Message::Connection { .. }
         | Message::DeleteConnection { .. }
         | Message::Close { .. } => {}
-        #[cfg(test)]
-        Message::Panic => {}
+        #[cfg(any(test, feature = "testing"))]
+        Message::Panic(_) => {}
     }
 }
 
@@ -300,8 +312,10 @@ impl Registry {
             closing: Arc::default(),
             ended: CancellationToken::new(),
         };
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         let actor = Actor {
             id: handle.id.clone(),
+            serial,
             core,
             room: None,
             events: None,
@@ -317,10 +331,7 @@ impl Registry {
                 .live(messages, handle.ended.clone().drop_guard())
                 .instrument(span),
         );
-        Entry {
-            serial: self.next_serial.fetch_add(1, Ordering::Relaxed),
-            handle,
-        }
+        Entry { serial, handle }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Handle> {
@@ -343,8 +354,12 @@ impl Registry {
             .collect()
     }
 
-    fn remove(&self, id: &str) {
-        lock(&self.sessions).remove(id);
+    /// Forgets a session that has ended, but not a later one of the same id.
+    fn remove(&self, id: &str, serial: u64) {
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(id).is_some_and(|entry| entry.serial == serial) {
+            sessions.remove(id);
+        }
     }
 
     pub(super) fn panics(&self) -> u64 {
@@ -379,6 +394,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 struct Actor {
     id: Arc<str>,
+    serial: u64,
     core: Session,
     room: Option<Room>,
     events: Option<mpsc::Receiver<Event>>,
@@ -404,18 +420,20 @@ impl Actor {
         let outcome = AssertUnwindSafe(self.run(&mut mailbox))
             .catch_unwind()
             .await;
-        self.registry.remove(&self.id);
+        self.registry.remove(&self.id, self.serial);
         if outcome.is_err() {
             self.mourn().await;
         }
         mailbox.close();
-        while let Ok(message) = mailbox.try_recv() {
+        // Ends only when nobody holds a permit any more: whoever was about to send is answered too.
+        while let Some(message) = mailbox.recv().await {
             refuse(&self.id, message);
         }
     }
 
     async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>) {
         let stop = self.registry.stop.clone();
+        tracing::info!("created");
         while !self.core.has_ended() {
             let due = self.core.poll_timeout();
             tokio::select! {
@@ -497,8 +515,23 @@ impl Actor {
                 self.carry_out(None).await;
                 let _ = answer.send(());
             }
-            #[cfg(test)]
-            Message::Panic => panic!("injected"),
+            #[cfg(any(test, feature = "testing"))]
+            Message::Panic(fault) => self.inject(fault).await,
+        }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    async fn inject(&mut self, fault: Fault) {
+        let fault = match fault {
+            Fault::Session => panic!("injected"),
+            Fault::Publisher(connection) => {
+                let transport = self.core.publishing_transport(&connection);
+                plane::Fault::Transport(transport.expect("it publishes"))
+            }
+            Fault::Room => plane::Fault::Room,
+        };
+        if let Some(room) = &self.room {
+            let _ = room.send(plane::Command::Panic(fault)).await;
         }
     }
 
@@ -548,7 +581,7 @@ impl Actor {
     async fn carry_out(&mut self, asking: Asking) {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
-            self.registry.remove(&self.id);
+            self.registry.remove(&self.id, self.serial);
         }
         while let Some(effect) = self.core.poll_effect() {
             match effect {
@@ -602,7 +635,7 @@ impl Actor {
             attached.client.close_after(super::FORCED_CLOSE_DELAY);
         }
         if let Some(room) = &self.room {
-            let _ = room.send(crate::media::plane::Command::CloseRoom).await;
+            let _ = room.send(plane::Command::CloseRoom).await;
         }
     }
 }

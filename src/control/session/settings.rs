@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::units::Bitrate;
-use crate::views::openvidu::IceServer;
 
 /// Who offers when a client subscribes (`HANOK_SUBSCRIBE_OFFER`, design D9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +26,8 @@ pub struct Settings {
     pub coturn_ip: String,
     /// `coturnPort` of the join result.
     pub coturn_port: u16,
-    /// TURN URLs that the minted credentials are for, best first; used when no other ICE server is configured.
+    /// TURN URLs that the minted credentials are for, best first; used when the connection names no ICE server.
     pub turn_urls: Vec<String>,
-    /// `OPENVIDU_WEBRTC_ICE_SERVERS`, used when the connection has no list of its own.
-    pub ice_servers: Vec<IceServer>,
     /// `OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH`, 0 is unlimited.
     pub video_max_recv: Bitrate,
     /// `OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH`, 0 is none.
@@ -52,7 +49,6 @@ impl Default for Settings {
             coturn_ip: "localhost".to_owned(),
             coturn_port: 3478,
             turn_urls: vec![turn_url("localhost", 3478)],
-            ice_servers: Vec::new(),
             video_max_recv: Bitrate::from_kbps(1000),
             video_min_recv: Bitrate::from_kbps(300),
             reconnect_grace: Duration::from_secs(10),
@@ -69,6 +65,8 @@ pub struct Limits {
     pub members: usize,
     /// Subscriptions of one participant.
     pub subscriptions: usize,
+    /// Tokens of one session that nobody has used: applications that mint one for each click never run out.
+    pub pending: usize,
 }
 
 impl Default for Limits {
@@ -76,6 +74,7 @@ impl Default for Limits {
         Self {
             members: 2000,
             subscriptions: 500,
+            pending: 10_000,
         }
     }
 }

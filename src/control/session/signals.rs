@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::command::Signal;
 use super::core::{Caller, Session};
 use super::notification::Notification;
+use super::participant::Participant;
 use super::refusal::Refusal;
 
 impl Session {
@@ -13,21 +14,19 @@ impl Session {
     /// One unknown recipient and nobody hears it.
     pub(super) fn signal(&mut self, caller: &Caller, signal: Signal) -> Result<(), Refusal> {
         let to: BTreeSet<&str> = signal.to.iter().map(String::as_str).collect();
-        if to.iter().any(|id| self.member(id).is_none()) {
+        let is_meant =
+            |member: &&Participant| to.is_empty() || to.contains(member.connection().as_str());
+        let meant: Vec<&Participant> = self.members.iter().filter(is_meant).collect();
+        if !to.is_empty() && meant.len() < to.len() {
             return Err(Refusal::SignalRecipientUnknown);
         }
+        let sockets: Vec<_> = meant.into_iter().filter_map(Participant::socket).collect();
         let message = Arc::new(Notification::SendMessage {
             data: signal.data,
             kind: signal.kind,
             from: Some(caller.connection.clone()),
         });
-        let recipients: Vec<_> = self
-            .members
-            .iter()
-            .filter(|member| to.is_empty() || to.contains(member.connection().as_str()))
-            .filter_map(super::participant::Participant::socket)
-            .collect();
-        for socket in recipients {
+        for socket in sockets {
             self.notify(socket, message.clone());
         }
         self.done(caller);

@@ -19,7 +19,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Connections, service};
 use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
-use crate::control::session::{Directory, Role, Settings, TurnCredential, TurnCredentials};
+use crate::control::session::{Directory, Fault, Role, Settings, TurnCredential, TurnCredentials};
 use crate::media::plane::Plane;
 use crate::media::plane::service::RoomCommand;
 use crate::units::RemoteAddr;
@@ -756,7 +756,12 @@ async fn a_panic_ends_one_session_and_no_other() {
     let mut b = house.knock().await;
     b.ask("joinRoom", join_room("S2", &token)).await;
 
-    house.directory.find("S1").unwrap().panic().await;
+    house
+        .directory
+        .find("S1")
+        .unwrap()
+        .panic(Fault::Session)
+        .await;
     assert_eq!(
         a.told().await,
         notification(

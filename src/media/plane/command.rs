@@ -31,6 +31,19 @@ pub enum Command {
     CloseTransport(TransportId),
     /// Ends every transport of the room and forgets it.
     CloseRoom,
+    /// Makes the worker panic at its next chance, for tests of containment.
+    #[cfg(any(test, feature = "testing"))]
+    Panic(Fault),
+}
+
+/// Where an injected panic strikes.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// While the next datagram of a transport is handled.
+    Transport(TransportId),
+    /// While the next packets of a room are forwarded.
+    Room,
 }
 
 /// A transport on which a browser sends.

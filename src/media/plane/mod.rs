@@ -11,6 +11,8 @@ pub use crate::media::sdp::{
     Rejection, RemoteTransport, Subscribing, Track, accept_answer, answer_publisher,
     answer_subscriber, offer_subscriber,
 };
+#[cfg(any(test, feature = "testing"))]
+pub use command::Fault;
 pub use command::{Command, PublisherSpec, RoomId, SubscriberSpec, TransportId};
 pub use event::{Event, EventKind, FailureReason};
 pub use service::{Plane, Room};

@@ -30,6 +30,8 @@ use super::wake::Wake;
 use super::{Counters, MAX_TRANSPORTS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
 use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
+#[cfg(any(test, feature = "testing"))]
+use crate::media::plane::Fault;
 use crate::media::plane::service::RoomCommand;
 use crate::media::plane::{
     Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
@@ -127,6 +129,11 @@ pub(super) struct Loop {
     next_sweep: Instant,
     opened: Vec<Opened>,
     buffers: ReceiveBuffers,
+    /// The slot whose next datagram, or packets, an injected panic strikes.
+    #[cfg(any(test, feature = "testing"))]
+    faulty_peer: Option<u32>,
+    #[cfg(any(test, feature = "testing"))]
+    faulty_room: Option<u32>,
 }
 
 impl Loop {
@@ -163,6 +170,10 @@ impl Loop {
             next_sweep: now + SWEEP,
             opened: Vec::new(),
             buffers: ReceiveBuffers::default(),
+            #[cfg(any(test, feature = "testing"))]
+            faulty_peer: None,
+            #[cfg(any(test, feature = "testing"))]
+            faulty_room: None,
         }
     }
 
@@ -302,6 +313,11 @@ impl Loop {
                 }
             }
             Command::CloseRoom => self.close_room(now, room),
+            #[cfg(any(test, feature = "testing"))]
+            Command::Panic(fault) => match fault {
+                Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
+                Fault::Room => self.faulty_room = Some(room),
+            },
         }
         self.drain_room(room);
     }
@@ -491,6 +507,8 @@ impl Loop {
             let Some(peer) = this.peers.get_mut(index) else {
                 return;
             };
+            #[cfg(any(test, feature = "testing"))]
+            strike(&mut this.faulty_peer, index);
             let datagram = &mut this.buffers.bytes_mut()[start..start + len];
             match peer.transport.handle_input(now, path, datagram) {
                 Input::Rtp { len } => this.opened.push(Opened {
@@ -574,6 +592,8 @@ impl Loop {
                 continue;
             };
             self.contained(now, room, None, |this| {
+                #[cfg(any(test, feature = "testing"))]
+                strike(&mut this.faulty_room, room);
                 let bytes = this.buffers.bytes();
                 let opened = &this.opened[run];
                 let packets: [&[u8]; RUN] = std::array::from_fn(|i| {
@@ -933,6 +953,15 @@ impl Loop {
             tracing::error!(room, "the room could not be closed cleanly");
             self.forget_room(room);
         }
+    }
+}
+
+/// Panics where a test has asked for it.
+#[cfg(any(test, feature = "testing"))]
+fn strike(fault: &mut Option<u32>, here: u32) {
+    if *fault == Some(here) {
+        *fault = None;
+        panic!("injected");
     }
 }
 

@@ -123,16 +123,20 @@ impl Client {
         let (close, closed) = oneshot::channel();
         let pending = Pending::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            while let Some(message) = to_send.recv().await {
-                if sink.send(message).await.is_err() {
-                    return;
-                }
-            }
-        });
         let answers = pending.clone();
         tasks.spawn(async move {
-            let code = read(stream, &answers, told).await;
+            let writing = async {
+                while let Some(message) = to_send.recv().await {
+                    if sink.send(message).await.is_err() {
+                        // Reading tells why.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            };
+            let code = tokio::select! {
+                code = read(stream, &answers, told) => code,
+                () = writing => None,
+            };
             lock(&answers).clear();
             let _ = close.send(code);
         });

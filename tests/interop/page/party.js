@@ -7,9 +7,12 @@ const openVidu = new OpenVidu();
 openVidu.enableProdMode();
 const session = openVidu.initSession();
 const events = [];
+const streams = new Map();
 const subscribers = new Map();
 let publisher = null;
 let autoSubscribe = true;
+let damage = null;
+let damagedAnswer = null;
 
 const record = (type, fields) => events.push({ type, ...fields });
 
@@ -23,9 +26,11 @@ session.on("streamCreated", ({ stream }) => {
     streamId, hasAudio, hasVideo, audioActive, videoActive, typeOfVideo,
     connectionId: stream.connection.connectionId,
   });
+  streams.set(stream.streamId, stream);
   if (autoSubscribe) subscribe(stream);
 });
 session.on("streamDestroyed", ({ stream, reason }) => {
+  streams.delete(stream.streamId);
   subscribers.delete(stream.streamId);
   record("streamDestroyed", { streamId: stream.streamId, reason });
 });
@@ -49,6 +54,23 @@ function subscribe(stream) {
   subscribers.set(stream.streamId, { subscriber, video });
 }
 
+// The SDP in requests of one method arrives as `damage` makes it: the client itself writes only good SDP.
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (text) {
+  const request = damage ? JSON.parse(text) : null;
+  if (request === null || request.method !== damage.method) return send.call(this, text);
+  for (const key of ["sdpOffer", "sdpAnswer", "sdpString"]) {
+    if (key in request.params) request.params[key] = request.params[key].replace(new RegExp(damage.pattern, "g"), damage.replacement);
+  }
+  this.addEventListener("message", function listen({ data }) {
+    const answer = JSON.parse(data);
+    if (answer.id !== request.id) return;
+    damagedAnswer = { error: answer.error ?? null };
+    this.removeEventListener("message", listen);
+  });
+  return send.call(this, JSON.stringify(request));
+};
+
 // What getStats tells about one peer connection, without what a test never looks at.
 async function readStats(stream) {
   const connection = stream.getRTCPeerConnection();
@@ -60,6 +82,7 @@ async function readStats(stream) {
       codec: byId.get(entry.codecId)?.mimeType,
       packets: entry.packetsReceived ?? entry.packetsSent ?? 0,
       packetsLost: entry.packetsLost,
+      bytes: entry.bytesReceived ?? entry.bytesSent ?? 0,
       frames: entry.framesDecoded ?? entry.framesEncoded ?? 0,
       width: entry.frameWidth,
       energy: entry.totalAudioEnergy,
@@ -69,6 +92,7 @@ async function readStats(stream) {
   const transport = report.find((entry) => entry.type === "transport");
   const pair = report.find((entry) => entry.type === "candidate-pair" && entry.nominated && entry.state === "succeeded");
   return {
+    at: performance.now(),
     iceConnectionState: connection.iceConnectionState,
     connectionState: connection.connectionState,
     received: tracks("inbound-rtp"),
@@ -76,8 +100,22 @@ async function readStats(stream) {
     srtpCipher: transport?.srtpCipher,
     dtlsCipher: transport?.dtlsCipher,
     dtlsState: transport?.dtlsState,
+    available: pair?.availableOutgoingBitrate,
     remote: pair && byId.get(pair.remoteCandidateId)?.address,
   };
+}
+
+// A camera whose pictures have little in common, so that they need all the bits that there are.
+function restless() {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+  const context = canvas.getContext("2d");
+  setInterval(() => {
+    for (let tile = 0; tile < 60; tile += 1) {
+      context.fillStyle = `hsl(${Math.random() * 360} 80% ${Math.random() * 100}%)`;
+      context.fillRect(Math.random() * 640, Math.random() * 480, 80, 80);
+    }
+  }, 1000 / 15);
+  return canvas.captureStream(15).getVideoTracks()[0];
 }
 
 // Errors cross to the test as text with name and code, whatever the client threw.
@@ -99,7 +137,7 @@ window.party = {
   publish: told(async (options) => {
     publisher = await openVidu.initPublisherAsync(undefined, {
       audioSource: options.audio === false ? false : undefined,
-      videoSource: options.video === false ? false : undefined,
+      videoSource: options.video === false ? false : options.restless ? restless() : undefined,
       publishAudio: options.audioActive ?? true,
       publishVideo: options.videoActive ?? true,
       resolution: "320x240",
@@ -118,12 +156,21 @@ window.party = {
   }),
   publishAudio: told(async (on) => publisher.publishAudio(on)),
   publishVideo: told(async (on) => publisher.publishVideo(on)),
+  // `null` ends it.
+  setDamage: (value) => {
+    damage = value;
+    damagedAnswer = null;
+  },
+  damagedAnswer: () => damagedAnswer,
   setAutoSubscribe: (on) => {
     autoSubscribe = on;
   },
   unsubscribe: told(async (streamId) => {
     await session.unsubscribe(subscribers.get(streamId).subscriber);
     subscribers.delete(streamId);
+  }),
+  subscribe: told(async (streamId) => {
+    subscribe(streams.get(streamId));
   }),
   signal: told(async (signal) => {
     const to = signal.to?.map((connectionId) => ({ connectionId }));

@@ -4,11 +4,13 @@
 
 import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
+import { damaged } from "./damaged.mjs";
 import { network } from "./network.mjs";
 import { page } from "./page.mjs";
+import { quality } from "./quality.mjs";
 import { rest } from "./rest.mjs";
 import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...rest, ...network, ...page, ...shutdown];
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...page, ...shutdown];

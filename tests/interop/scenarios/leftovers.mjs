@@ -3,7 +3,7 @@
 import { assert, until } from "../expect.mjs";
 
 // How much resident memory may stay after a whole run: what the allocator keeps for next time.
-const RSS_KEPT_MIB = 32;
+const RSS_KEPT_MIB = 12;
 const DESCRIPTORS_KEPT = 4;
 
 /** Checks that everything has been given back, then ends the daemon. */

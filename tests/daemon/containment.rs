@@ -1,0 +1,178 @@
+//! A bug of ours ends what it strikes and nothing else (`robustness` R18).
+
+use std::sync::atomic::Ordering;
+
+use hanok::control::session::Fault;
+use hanok::testing::client::State;
+use serde_json::json;
+
+use crate::house::{House, Witness, eventually};
+
+async fn strike(house: &House, session: &str, fault: Fault) {
+    let handle = house.daemon.directory().find(session).unwrap();
+    handle.panic(fault).await;
+}
+
+fn panics(house: &House) -> (u64, u64) {
+    (
+        house.daemon.directory().panics(),
+        house.counted(|counters| &counters.panics),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_a_session_ends_that_session() {
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    let session = house.session().await;
+    let mut publisher = house.join(&session).await;
+    let (_, sending) = publisher.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    assert_eq!(house.daemon.transports(), 3);
+
+    strike(&house, &session, Fault::Session).await;
+    let told = publisher
+        .notification("participantEvicted", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "nodeCrashed");
+    sending
+        .until("its transport is closed", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    eventually("only the witness is left", async || {
+        house.daemon.transports() == 2 && house.sessions().await.len() == 1
+    })
+    .await;
+    assert_eq!(house.sessions().await[0]["id"], witness.session.as_str());
+    assert_eq!(panics(&house), (1, 0));
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_over_one_transport_ends_that_transport() {
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    let session = house.session().await;
+    let mut victim = house.join(&session).await;
+    let mut other = house.join(&session).await;
+    let (stream, sending) = victim.publish().await.unwrap();
+    let (other_stream, other_sending) = other.publish().await.unwrap();
+    let receiving = other.subscribe(&stream).await.unwrap();
+    let victims_view = victim.subscribe(&other_stream).await.unwrap();
+    for receiving in [&receiving, &victims_view] {
+        receiving
+            .until("media arrives", |report| report.video.received > 0)
+            .await
+            .unwrap();
+    }
+
+    strike(
+        &house,
+        &session,
+        Fault::Publisher(victim.connection.clone()),
+    )
+    .await;
+    let told = other
+        .notification("participantUnpublished", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["connectionId"], victim.connection.as_str());
+    assert_eq!(told["reason"], "mediaServerReconnect");
+    // The victim, too, is told, is still there, and its other transport goes on.
+    victim
+        .notification("participantUnpublished", |_| true)
+        .await
+        .unwrap();
+    let before = victims_view.report();
+    let after = victims_view
+        .until("the other stream goes on", |report| {
+            report.video.received > before.video.received + 10
+        })
+        .await
+        .unwrap();
+    assert!(after.video.is_flawless());
+    assert!(other_sending.report().is_connected());
+    eventually("its transports are freed", async || {
+        house.daemon.transports() == 4
+    })
+    .await;
+    let views = house.sessions().await;
+    let view = views.iter().find(|view| view["id"] == session.as_str());
+    let connections = view.unwrap()["connections"]["content"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(connections.len(), 2);
+    let publishers = connections
+        .iter()
+        .map(|connection| connection["publishers"].as_array().unwrap().len());
+    assert_eq!(publishers.sum::<usize>(), 1);
+    assert_eq!(panics(&house), (0, 1));
+
+    // It may publish again.
+    drop(sending);
+    let (stream, _sending) = victim.publish().await.unwrap();
+    let receiving = other.subscribe(&stream).await.unwrap();
+    receiving
+        .until("media arrives again", |report| report.video.received > 10)
+        .await
+        .unwrap();
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_a_room_is_routed_ends_that_room_and_its_session_goes_on_in_another() {
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    let session = house.session().await;
+    let mut publisher = house.join(&session).await;
+    let mut subscriber = house.join(&session).await;
+    let (stream, sending) = publisher.publish().await.unwrap();
+    let receiving = subscriber.subscribe(&stream).await.unwrap();
+    receiving
+        .until("media arrives", |report| report.video.received > 0)
+        .await
+        .unwrap();
+
+    strike(&house, &session, Fault::Room).await;
+    for client in [&mut publisher, &mut subscriber] {
+        let told = client
+            .notification("participantUnpublished", |_| true)
+            .await
+            .unwrap();
+        assert_eq!(told["reason"], "mediaServerReconnect");
+    }
+    for ended in [&sending, &receiving] {
+        ended
+            .until("the server closes", |report| {
+                report.state == State::ClosedByServer
+            })
+            .await
+            .unwrap();
+    }
+    assert_eq!(panics(&house), (0, 1));
+    assert_eq!(house.daemon.transports(), 2);
+    assert_eq!(house.sessions().await.len(), 2);
+
+    let (stream, _sending) = publisher.publish().await.unwrap();
+    let receiving = subscriber.subscribe(&stream).await.unwrap();
+    receiving
+        .until("media arrives in the new room", |report| {
+            report.video.received > 10
+        })
+        .await
+        .unwrap();
+    witness.has_lost_nothing().await;
+
+    // And it ends as any other.
+    publisher.request("leaveRoom", json!({})).await.unwrap();
+    subscriber.request("leaveRoom", json!({})).await.unwrap();
+    eventually("only the witness is left", async || {
+        house.daemon.transports() == 2 && house.sessions().await.len() == 1
+    })
+    .await;
+    assert_eq!(house.daemon.counters()[0].panics.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,327 @@
+//! The real binary: starting, stopping, and what it says when it cannot.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+
+use hanok::testing::client::{Client, PATIENCE};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::house::{MEDIA_PORTS, Witness, eventually, free_port, join, new_session, rest};
+
+fn hanok(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hanok"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end: exit status, standard output, standard error.
+async fn run(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = hanok(arguments);
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let output: Output = tokio::time::timeout(PATIENCE, running)
+        .await
+        .expect("it ends")
+        .unwrap()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A folder with a `.env` of these lines.
+fn env_file(lines: &[String]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    (folder, path)
+}
+
+/// The keys that put a process on ports of its own; the plain one is returned.
+fn on_free_ports(turn: u16) -> (Vec<String>, u16) {
+    let plain = free_port();
+    let lines = vec![
+        format!("HTTPS_PORT={}", free_port()),
+        format!("COTURN_PORT={turn}"),
+        format!("HANOK_PLAIN_LISTEN=127.0.0.1:{plain}"),
+        format!("HANOK_MEDIA_MIN_PORT={}", MEDIA_PORTS.0),
+        format!("HANOK_MEDIA_MAX_PORT={}", MEDIA_PORTS.1),
+        "HANOK_WORKERS=2".to_owned(),
+    ];
+    (lines, plain)
+}
+
+/// A `hanok serve --dev` of its own; killed when dropped.
+struct Process {
+    child: Child,
+    plain: SocketAddr,
+    log: mpsc::UnboundedReceiver<String>,
+    folder: TempDir,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    async fn start() -> Self {
+        let (lines, plain) = on_free_ports(free_port());
+        let (folder, path) = env_file(&lines);
+        let temporary = folder.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut child = hanok(&["serve", "--dev", "--env-file", path.to_str().unwrap()])
+            .env("TMPDIR", temporary)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (lines, log) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            use std::io::{BufRead, BufReader};
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut process = Self {
+            child,
+            plain: (Ipv4Addr::LOCALHOST, plain).into(),
+            log,
+            folder,
+        };
+        process.says("ready: https://127.0.0.1").await;
+        process
+    }
+
+    /// Waits for a line of the log.
+    async fn says(&mut self, text: &str) {
+        let mut said = Vec::new();
+        let waiting = async {
+            while let Some(line) = self.log.recv().await {
+                let found = line.contains(text);
+                said.push(line);
+                if found {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = tokio::time::timeout(PATIENCE, waiting).await;
+        assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end; returns the exit status.
+    async fn ended(&mut self) -> i32 {
+        let mut status = None;
+        eventually("the process ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code().expect("it was not killed")
+    }
+
+    /// What is left in the folder for temporary files.
+    fn left_over(&self) -> usize {
+        let left = std::fs::read_dir(self.folder.path().join("tmp")).unwrap();
+        left.count()
+    }
+
+    /// Open file descriptors, and resident memory in KiB.
+    fn usage(&self) -> (usize, u64) {
+        let proc = Path::new("/proc").join(self.child.id().to_string());
+        let descriptors = std::fs::read_dir(proc.join("fd")).unwrap().count();
+        let status = std::fs::read_to_string(proc.join("status")).unwrap();
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        (descriptors, resident)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_tells_clients_in_a_call_and_exits_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut process = Process::start().await;
+        let session = new_session(process.plain).await;
+        let mut publisher = join(process.plain, &session).await;
+        let mut subscriber = join(process.plain, &session).await;
+        let (stream, sending) = publisher.publish().await.unwrap();
+        let receiving = subscriber.subscribe(&stream).await.unwrap();
+        receiving
+            .until("media arrives", |report| report.video.received > 0)
+            .await
+            .unwrap();
+        process.signal(signal);
+        for mut client in [publisher, subscriber] {
+            let told = client
+                .notification("participantEvicted", |_| true)
+                .await
+                .unwrap();
+            assert_eq!(told["reason"], "openviduServerStopped");
+            client.closed().await.unwrap();
+        }
+        sending
+            .until("the server closes", |report| !report.is_connected())
+            .await
+            .unwrap();
+        assert_eq!(process.ended().await, 0);
+        assert_eq!(process.left_over(), 0, "the state of --dev is temporary");
+    }
+}
+
+/// A WebSocket whose client never reads or answers.
+async fn deaf_socket(server: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let request = format!(
+        "GET /openvidu HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_answer_delays_no_stop_beyond_its_time_and_a_second_signal_forces() {
+    let mut process = Process::start().await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await, 0);
+
+    let mut process = Process::start().await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    process.says("SIGTERM: stopping").await;
+    process.signal(Signal::TERM);
+    process.says("a second signal came").await;
+    assert_eq!(process.ended().await, 0);
+    assert_eq!(process.left_over(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_and_descriptors_come_back_after_many_calls() {
+    let process = Process::start().await;
+    let server = process.plain;
+    let round = async || {
+        let session = new_session(server).await;
+        let mut publisher = join(server, &session).await;
+        let mut subscriber = join(server, &session).await;
+        let (stream, _sending) = publisher.publish().await.unwrap();
+        let receiving = subscriber.subscribe(&stream).await.unwrap();
+        receiving
+            .until("media arrives", |report| report.video.received > 5)
+            .await
+            .unwrap();
+        subscriber.leave().await.unwrap();
+        publisher.leave().await.unwrap();
+    };
+    let is_empty = async || {
+        let (_, sessions) = rest(server, "GET", "/openvidu/api/sessions", None).await;
+        sessions["numberOfElements"] == 0
+    };
+    // Pools, arenas and tables reach their size.
+    for _ in 0..15 {
+        round().await;
+    }
+    eventually("all sessions end", is_empty).await;
+    let (descriptors, before) = process.usage();
+    for _ in 0..50 {
+        round().await;
+    }
+    eventually("all sessions end", is_empty).await;
+    eventually("descriptors come back", async || {
+        process.usage().0 <= descriptors
+    })
+    .await;
+    let (_, after) = process.usage();
+    assert!(
+        after <= before + 4 * 1024,
+        "50 calls took {} KiB for good",
+        after - before
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_turn_port_exits_78_and_names_the_key() {
+    let taken = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let (lines, _) = on_free_ports(taken.local_addr().unwrap().port());
+    let (_folder, path) = env_file(&lines);
+    let path = path.to_str().unwrap();
+    let (status, out, err) = run(&["serve", "--dev", "--env-file", path]).await;
+    assert_eq!((status, out.as_str()), (78, ""), "{err}");
+    assert!(err.contains("COTURN_PORT"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_configuration_exits_78_with_every_problem_in_one_report() {
+    let lines = [
+        "HTTPS_PORT=99999",
+        "OPENVIDU_SECRET=MY_SECRET",
+        "OPENVIDU_CDR=maybe",
+        "HANOK_WORKERS=none",
+    ];
+    let (_folder, path) = env_file(&lines.map(str::to_owned));
+    let path = path.to_str().unwrap();
+    for command in ["serve", "check-config"] {
+        let (status, out, err) = run(&[command, "--env-file", path]).await;
+        assert_eq!((status, out.as_str()), (78, ""), "{err}");
+        for key in [
+            "HTTPS_PORT",
+            "OPENVIDU_SECRET",
+            "OPENVIDU_CDR",
+            "HANOK_WORKERS",
+            "DOMAIN_OR_PUBLIC_IP",
+        ] {
+            assert!(err.contains(key), "{key} is not in {err}");
+        }
+        assert!(err.contains(&format!("{path}:1")), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_usage_exits_64() {
+    for wrong in [&[][..], &["swerve"], &["serve", "--port", "5"]] {
+        let (status, out, err) = run(wrong).await;
+        assert_eq!((status, out.as_str()), (64, ""), "{wrong:?}: {err}");
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_runs_on_either_worker_of_the_process() {
+    let process = Process::start().await;
+    let first = Witness::begin_at(process.plain).await;
+    let second = Witness::begin_at(process.plain).await;
+    first.has_lost_nothing().await;
+    second.has_lost_nothing().await;
+    assert_ne!(
+        first.port(),
+        second.port(),
+        "the worker with the least load is chosen"
+    );
+    let client = Client::open(process.plain).await.unwrap();
+    assert_eq!(client.close(1000).await, Some(1000));
+}
