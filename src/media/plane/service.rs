@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::{Command, Event, RoomId, TransportId};
 use crate::media::sdp::{Candidate, Fingerprint};
 
-/// Events of one room that may wait for its session; a fuller queue drops the newest, counted by the worker.
+/// Events of one room that may wait for its session; when it is full, the worker keeps
+/// them and offers them again.
 pub const EVENT_QUEUE: usize = 256;
 
 /// How to reach one worker. The worker supplies it at start.
@@ -20,7 +21,7 @@ pub struct WorkerDoor {
     pub commands: mpsc::Sender<RoomCommand>,
     /// Wakes its loop after a command was queued.
     pub wake: Arc<dyn Fn() + Send + Sync>,
-    /// Its load as it last reported it: transports it owns.
+    /// Its load as it last reported it: rooms and transports that it owns.
     pub load: Arc<AtomicU64>,
 }
 

@@ -22,6 +22,7 @@ use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::units::clock;
 use wake::Wake;
 
 /// Commands that may wait for one worker; senders wait when it is full.
@@ -57,6 +58,8 @@ pub struct Counters {
     pub send_dropped: AtomicU64,
     /// GSO runs sent.
     pub gso_runs: AtomicU64,
+    /// GSO runs that a device refused.
+    pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
     /// Panics caught: bugs of ours.
@@ -90,7 +93,14 @@ impl Worker {
             load: load.clone(),
         };
         let name = format!("media-{}", parts.index);
-        let worker_loop = run::Loop::new(parts, mailbox, wake.clone(), stop.clone(), load);
+        let worker_loop = run::Loop::new(
+            clock::now(),
+            parts,
+            mailbox,
+            wake.clone(),
+            stop.clone(),
+            load,
+        );
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker_loop.run())?;
