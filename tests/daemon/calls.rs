@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hanok::media::rtp::rtcp::Writer;
 use hanok::media::transport::srtp::Profile;
-use hanok::testing::client::{Client, PeerConnection, State};
+use hanok::testing::client::{Client, PeerConnection, State, publish_params, remote};
 use hanok::units::Ssrc;
 use serde_json::json;
 
-use crate::house::{House, Witness, eventually};
+use crate::house::{House, Witness, eventually, rest};
 
 /// A publisher and `count` subscribers of one session, all receiving.
 async fn call(
@@ -293,6 +293,80 @@ async fn every_way_to_end_something_frees_it() {
         house.daemon.sockets() == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_or_is_removed_by_rest_frees_everything_too() {
+    let house = House::with(|config| config.sessions.reconnect_grace = Duration::ZERO).await;
+    let (publisher, _, _sending, mut subscribers) = call(&house, 2).await;
+    let session = house.sessions().await[0]["id"].as_str().unwrap().to_owned();
+
+    // A tab is killed.
+    let (client, receiving) = subscribers.pop().unwrap();
+    drop(client);
+    receiving
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    assert_eq!(house.daemon.transports(), 2);
+
+    // The publisher is removed.
+    let path = format!(
+        "/openvidu/api/sessions/{session}/connection/{}",
+        publisher.connection
+    );
+    let (status, _) = rest(house.plain(), "DELETE", &path, None).await;
+    assert_eq!(status, 204);
+    let (mut client, receiving) = subscribers.pop().unwrap();
+    let told = client
+        .notification("participantLeft", |told| {
+            told["connectionId"] == publisher.connection.as_str()
+        })
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "forceDisconnectByServer");
+    receiving
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    drop((client, publisher));
+    house.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_with_another_certificate_than_it_announced_never_connects() {
+    let house = House::open().await;
+    let session = house.session().await;
+    let mut client = house.join(&session).await;
+    let mut negotiation = client.negotiate().await.unwrap();
+    negotiation.local.fingerprint[0] ^= 1;
+    let params = publish_params(&negotiation.publisher_offer());
+    let published = client.request("publishVideo", params).await.unwrap();
+    let remote = remote(&published, "sdpAnswer").unwrap();
+    let sending = negotiation.connect(&remote, true, None).unwrap();
+    let told = client
+        .notification("participantUnpublished", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "networkDisconnect");
+    let report = sending
+        .until("the client learns of it", |report| {
+            matches!(report.state, State::Failed(_))
+        })
+        .await
+        .unwrap();
+    assert_eq!((report.video.sent, report.receiver_reports), (0, 0));
+    eventually("its transport is freed", async || {
+        house.daemon.transports() == 0
+    })
+    .await;
+    // With the right one it may try again.
+    let (_, sending) = client.publish().await.unwrap();
+    sending.connected().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

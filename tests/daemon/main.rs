@@ -1,5 +1,7 @@
 //! The whole daemon, driven by simulated browsers over real sockets. One binary, one daemon for each test.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod addresses;
 mod calls;
 mod containment;

@@ -109,6 +109,7 @@ enum Command {
     Rtcp(Vec<u8>),
     Rtp(Vec<u8>),
     Raw(Vec<u8>),
+    Rebind(UdpSocket),
     Stop(bool),
 }
 
@@ -318,6 +319,17 @@ impl PeerConnection {
         self.command(Command::Raw(datagram)).await;
     }
 
+    /// Goes on from another port without knowing it, as behind a NAT that has forgotten the old one.
+    ///
+    /// # Errors
+    /// The system is out of ports.
+    pub async fn rebind(&self) -> Result<SocketAddr, Error> {
+        let socket = UdpSocket::bind((self.local_addr.ip(), 0)).await?;
+        let local = socket.local_addr()?;
+        self.command(Command::Rebind(socket)).await;
+        Ok(local)
+    }
+
     /// Ends as a browser does that closes its peer connection: with `close_notify`.
     pub async fn close(self) {
         self.stop(true).await;
@@ -340,7 +352,7 @@ impl PeerConnection {
 }
 
 async fn run(
-    socket: UdpSocket,
+    mut socket: UdpSocket,
     mut core: Core,
     mut mailbox: mpsc::Receiver<Command>,
     publish: watch::Sender<Report>,
@@ -368,6 +380,7 @@ async fn run(
                 }
             }
             command = mailbox.recv() => match command {
+                Some(Command::Rebind(other)) => socket = other,
                 Some(command) => core.handle_command(clock::now(), command),
                 None => return,
             },
@@ -463,7 +476,7 @@ impl Core {
         let video = remote.section(MediaKind::Video);
         if let (Some(audio), Some(video)) = (audio, video) {
             // Close to the end of the cycle, so that every call sees numbers wrap.
-            let first = 65_535 - 100 - (self.random.u32() % 100) as u16;
+            let first = 65_500 + (self.random.u32() % 30) as u16;
             self.sending = Some(Sending {
                 audio: Outgoing::new(audio, sources.audio, 0, first),
                 video: Outgoing::new(video, sources.video, sources.rtx, first),
@@ -553,6 +566,8 @@ impl Core {
             Command::Rtcp(packet) => self.send_rtcp(&packet),
             Command::Rtp(packet) => self.send_rtp(&packet),
             Command::Raw(datagram) => self.outputs.push_back(datagram),
+            // The socket is the task's.
+            Command::Rebind(_) => {}
             Command::Stop(politely) => {
                 if let Some(dtls) = self.dtls.as_mut().filter(|_| politely) {
                     // A handshake that has not come far leaves nothing to close.
