@@ -151,7 +151,11 @@ async fn bad_offers_of_publishers_are_refused_and_leave_no_ghost() {
     let mut client = house.join(&session).await;
     let negotiation = client.negotiate().await.unwrap();
     let good = negotiation.publisher_offer();
-    for (name, offer) in bad_offers(&good) {
+    let [audio, video] =
+        [negotiation.sources.audio, negotiation.sources.video].map(|it| it.to_string());
+    let mut offers = bad_offers(&good);
+    offers.push(("one source in two sections", good.replace(&video, &audio)));
+    for (name, offer) in offers {
         let refused = client.request("publishVideo", publish_params(&offer)).await;
         let code = refused.as_ref().err().and_then(Error::code);
         assert!(matches!(code, Some(302 | 800)), "{name}: {refused:?}");

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod calls;
+mod churn;
 mod containment;
 mod hostile_media;
 mod hostile_signalling;
