@@ -2,8 +2,10 @@
 
 use std::net::UdpSocket;
 
+use super::commands::COMMANDS_PER_TURN;
 use super::*;
-use crate::media::plane::Event;
+use crate::media::plane::{Command, Event, SubscriberSpec};
+use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
 };
