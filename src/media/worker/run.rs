@@ -29,7 +29,7 @@ use super::room::Room;
 use super::slots::Slots;
 use super::timers::{Owner, Timers};
 use super::wake::Wake;
-use super::{Counters, Parts};
+use super::{Counters, MAX_SOCKETS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
 use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
@@ -64,9 +64,6 @@ const EVENT_RETRY: Duration = Duration::from_millis(10);
 
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// Sockets and mailbox of one worker at most.
-pub(super) const MAX_POLLED: usize = 33;
 
 /// The largest RTCP packet that we write.
 const MAX_RTCP: usize = 1_400;
@@ -242,15 +239,11 @@ impl Loop {
                 .received
                 .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
-            if self.buffers.len() < RECEIVE_BATCH {
+            let is_called = !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER;
+            if self.buffers.len() < RECEIVE_BATCH || is_called {
                 return;
             }
-            if !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER {
-                break;
-            }
         }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
     }
 
     fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
@@ -431,9 +424,6 @@ impl Loop {
                     outbox.push(socket, received.from, received.to, &answer[..len]);
                 }
             }
-        }
-        if self.buffers.len() == RECEIVE_BATCH {
-            self.wake.wake();
         }
     }
 
@@ -668,7 +658,8 @@ impl Loop {
 
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
-        if !self.handshakes.is_empty() {
+        // Sockets call for themselves as long as something waits in them.
+        if !self.handshakes.is_empty() || !self.mailbox.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut until = self
@@ -691,8 +682,8 @@ impl Loop {
             tv_nsec: until.subsec_nanos().into(),
         });
         let mut sockets = self.ports.iter().chain(&self.stun);
-        let used = (1 + self.ports.len() + self.stun.len()).min(MAX_POLLED);
-        let mut fds: [PollFd<'_>; MAX_POLLED] = std::array::from_fn(|i| {
+        let used = 1 + self.ports.len() + self.stun.len();
+        let mut fds: [PollFd<'_>; 1 + MAX_SOCKETS] = std::array::from_fn(|i| {
             let port = if i == 0 { None } else { sockets.next() };
             port.map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),

@@ -44,8 +44,6 @@ impl Loop {
                 }
             }
         }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
     }
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
