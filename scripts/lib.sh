@@ -131,7 +131,7 @@ checks() {
   step "docs" 900 env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
   step "lock files" 20 no_download_addresses
   if have cargo-deny && [ -e deny.toml ]; then
-    step "dependencies" 120 cargo deny --log-level error check bans
+    step "dependencies" 120 cargo deny --log-level error check bans licenses sources
   fi
 }
 

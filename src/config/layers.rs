@@ -58,6 +58,11 @@ pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> 
             effective,
         })
     } else {
+        if reading.has_file_problem() {
+            // What is not set may be in the file that could not be read.
+            reading.problems.retain(Problem::is_certain);
+        }
+        reading.problems.sort_by_key(Problem::line);
         Err(Report {
             file: reading.file,
             problems: reading.problems,

@@ -1,5 +1,7 @@
 //! Why a value is refused, and what to write instead.
 
+use crate::units::IceServerError;
+
 /// Why a validator refuses a text (`openvidu-deployment` section 4). The message never repeats the text: it may be
 /// secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,14 +113,14 @@ pub enum Refusal {
     /// Not `private:public`.
     #[error("is not a valid pair: write [\"PRIVATE_IP:PUBLIC_IP\"] with IPv4 addresses")]
     NotPair,
-    /// A part of an ICE server string that is not known.
+    /// A part of an ICE server string that is not known, or no URL.
     #[error(
-        "has an ICE server with an unknown part: write \"url=turns:example.com:443,username=…,credential=…\" or \"url=…,staticAuthSecret=…\""
+        "has an ICE server with an unknown part, or without a url: write \"url=turns:example.com:443,username=…,credential=…\" or \"url=…,staticAuthSecret=…\""
     )]
     IcePart,
     /// An ICE server that breaks a rule.
     #[error("has an entry that is not a valid ICE server: {0}")]
-    IceServer(IceFault),
+    IceServer(IceServerError),
     /// Not a duration.
     #[error(
         "is not a duration: write seconds, or a number with ms, s, m or h, for example 5 or 500ms"
@@ -154,33 +156,4 @@ pub enum Refusal {
     /// A header value with control characters.
     #[error("has characters that a header value may not have")]
     NotHeaderValue,
-}
-
-/// Which rule an ICE server breaks (`openvidu-rest` section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum IceFault {
-    /// No `url=`.
-    #[error("it has no url")]
-    NoUrl,
-    /// Not one of the four schemes.
-    #[error("the url begins with turn:, turns:, stun: or stuns:")]
-    Scheme,
-    /// A query that is not allowed.
-    #[error("only ?transport=udp or ?transport=tcp may follow, and for turn and turns only")]
-    Query,
-    /// Port 0, above 65535 or no number.
-    #[error("the port is a number from 1 to 65535")]
-    Port,
-    /// No valid host.
-    #[error("the host is an IP address or a domain name; IPv6 stands in brackets")]
-    Host,
-    /// A TURN server without credentials.
-    #[error("turn and turns need username and credential, or staticAuthSecret")]
-    NoCredentials,
-    /// Both kinds of credentials.
-    #[error("username and credential exclude staticAuthSecret")]
-    BothCredentials,
-    /// A STUN server with credentials.
-    #[error("stun and stuns take no username or credential")]
-    StunCredentials,
 }

@@ -100,7 +100,7 @@ pub enum KeyFault {
         reason: String,
     },
     /// A file that has to be read.
-    #[error("cannot be read ({reason})")]
+    #[error("cannot be read ({reason}): put the PEM file there, or write its path here")]
     NotReadable {
         /// What the system says.
         reason: String,
@@ -147,13 +147,13 @@ pub enum Note {
         name: String,
     },
     /// A key that is set, but controls what is not built yet.
-    #[error("{origin}: {name} has no effect yet: it belongs to {feature}")]
+    #[error("{origin}: {name} has no effect yet: this version has no {feature}")]
     NoEffectYet {
         /// `FILE:LINE` or `environment`.
         origin: String,
         /// The key.
         name: &'static str,
-        /// What it belongs to.
+        /// What it would control.
         feature: &'static str,
     },
     /// A secret that can be guessed.
@@ -223,6 +223,23 @@ impl Note {
 #[error("{0}")]
 pub struct Misconfigured(pub String);
 
+impl Problem {
+    /// Whether it holds whatever is in a file that could not be read.
+    pub(crate) const fn is_certain(&self) -> bool {
+        !matches!(self, Self::Key { origin: None, .. })
+    }
+
+    /// The line that an editor is to be sent to; what has none comes first.
+    pub(crate) fn line(&self) -> Option<usize> {
+        let origin = match self {
+            Self::Line { origin, .. } => Some(origin),
+            Self::Key { origin, .. } => origin.as_ref(),
+            Self::File { .. } | Self::Layers(_) => None,
+        };
+        origin?.rsplit(':').next()?.parse().ok()
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, origin, value, fault) = match self {
@@ -267,9 +284,19 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f)?;
-        match &self.file {
-            Some(file) => writeln!(f, "How to fix: edit {}, then", file.display())?,
-            None => writeln!(
+        let unread = self.problems.iter().find_map(|problem| match problem {
+            Problem::File { path, .. } => Some(path),
+            Problem::Line { .. } | Problem::Key { .. } | Problem::Layers(_) => None,
+        });
+        match (unread, &self.file) {
+            (Some(path), _) => writeln!(
+                f,
+                "How to fix: make {} a file that the user who runs hanok may read, or name another one with --env-file; \
+                 then",
+                path.display()
+            )?,
+            (None, Some(file)) => writeln!(f, "How to fix: edit {}, then", file.display())?,
+            (None, None) => writeln!(
                 f,
                 "How to fix: no .env file was read. Write /etc/hanok/.env (`hanok sample-env` prints every key), name one \
                  with --env-file, or try `hanok serve --dev`; then"

@@ -49,7 +49,7 @@ fn entry(file: &mut String, key: &dyn AnyKey) {
     match about.effect {
         Effect::Now => {}
         Effect::Later(feature) => {
-            let _ = write!(text, " No effect yet: belongs to {feature}.");
+            let _ = write!(text, " No effect yet: this version has no {feature}.");
         }
         Effect::Never => text.push_str(" Accepted, without effect."),
     }

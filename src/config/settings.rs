@@ -12,10 +12,10 @@ use crate::config::layers::Reading;
 use crate::config::refusal::Refusal;
 use crate::config::report::{KeyFault, Note};
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, IceServer, Listen,
-    MediaNode, RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
+    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, Listen, MediaNode,
+    RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
-use crate::units::{Bitrate, PortRange, Secret};
+use crate::units::{Bitrate, IceServer, PortRange, Secret};
 
 /// The sample address of the stock `.env`.
 const SAMPLE_EMAIL: &str = "user@example.com";

@@ -10,10 +10,9 @@ use crate::config::fake::FakeMachine;
 use crate::config::key::{Effect, Empty};
 use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
 use crate::config::settings::{Certificate, State};
-use crate::config::values::{
-    CallOpen, CoturnIp, ForcedCodec, Front, Host, IceCredentials, SubscribeOffer,
-};
+use crate::config::values::{CallOpen, CoturnIp, ForcedCodec, Front, Host, SubscribeOffer};
 use crate::config::{Loaded, Note, Options, Problem, Report, keys, load};
+use crate::units::IceCredentials;
 
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
@@ -180,29 +179,25 @@ fn the_process_environment_wins_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
-fn every_problem_is_reported_at_once_with_its_line() {
+fn every_problem_is_reported_at_once_in_the_order_of_lines() {
     let report = refused(
         "# comment\nHTTPS_PORT=70000\nbroken line\nOPENVIDU_CDR=yes\nCOTURN_PORT=x\nCERTIFICATE_TYPE=none\n=v\n",
     );
     let lines: Vec<String> = report.problems.iter().map(Problem::to_string).collect();
     let expected = [
-        "/opt/openvidu/.env:3: the line has no \"=\"",
-        "/opt/openvidu/.env:7: the line has no key",
         "OPENVIDU_SECRET (not set) may not be empty",
         "DOMAIN_OR_PUBLIC_IP (not set) may not be empty",
         "/opt/openvidu/.env:2: HTTPS_PORT=70000 is out of port range",
-        "/opt/openvidu/.env:6: CERTIFICATE_TYPE=none must be one of",
-        "/opt/openvidu/.env:5: COTURN_PORT=x is not an integer",
+        "/opt/openvidu/.env:3: the line has no \"=\"",
         "/opt/openvidu/.env:4: OPENVIDU_CDR=yes is not a boolean",
+        "/opt/openvidu/.env:5: COTURN_PORT=x is not an integer",
+        "/opt/openvidu/.env:6: CERTIFICATE_TYPE=none must be one of",
+        "/opt/openvidu/.env:7: the line has no key",
     ];
-    for text in expected {
-        assert_eq!(
-            lines.iter().filter(|line| line.starts_with(text)).count(),
-            1,
-            "{text} in {lines:#?}"
-        );
-    }
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, text) in lines.iter().zip(expected) {
+        assert!(line.starts_with(text), "{text} in {lines:#?}");
+    }
     let text = report.to_string();
     assert!(text.contains("Configuration errors") && text.contains("hanok check-config"));
 }
@@ -366,6 +361,8 @@ fn a_missing_or_unreadable_file_is_told() {
     };
     let report = load(&machine(GOOD), &missing).expect_err("the file is missing");
     assert!(report.to_string().contains("/none: cannot be read"));
+    assert!(report.to_string().contains("How to fix: make /none a file"));
+    assert_eq!(report.problems.len(), 1, "{report}");
 
     let mut forbidden = machine(GOOD);
     forbidden.forbidden.push(OPENVIDU_FILE.into());
@@ -674,14 +671,14 @@ fn ice_servers_keep_their_credentials() {
     .turn
     .ice_servers;
     assert_eq!(servers.len(), 3);
-    assert_eq!(servers[0].url, "turn:a.example.com:3478?transport=tcp");
+    assert_eq!(servers[0].url(), "turn:a.example.com:3478?transport=tcp");
     assert!(
-        matches!(&servers[0].credentials, IceCredentials::Fixed { username, credential } if username == "u" && credential.matches(b"x=y"))
+        matches!(servers[0].credentials(), IceCredentials::Fixed { username, credential } if username == "u" && credential.matches(b"x=y"))
     );
     assert!(
-        matches!(&servers[1].credentials, IceCredentials::StaticAuthSecret(key) if key.matches(b"k"))
+        matches!(servers[1].credentials(), IceCredentials::StaticAuthSecret(key) if key.matches(b"k"))
     );
-    assert!(matches!(servers[2].credentials, IceCredentials::None));
+    assert!(matches!(servers[2].credentials(), IceCredentials::None));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The validators: one function per kind of value (`openvidu-deployment` section 4). Pure: text in, value out.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 
-use crate::config::refusal::{IceFault, Refusal};
+use crate::config::refusal::Refusal;
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, IceCredentials,
-    IceServer, Listen, MediaNode, RecordingNotification, Route, RouteTarget, SubscribeOffer,
-    TlsVersions, TurnUser, Workers,
+    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, Listen, MediaNode,
+    RecordingNotification, Route, RouteTarget, SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
-use crate::units::{Codec, Secret};
+use crate::units::host_name::is_host_name;
+use crate::units::{Codec, IceServer, Secret};
 
 /// Every event name that `OPENVIDU_WEBHOOK_EVENTS` may hold (`openvidu-rest` sections 14.2 and 14.4).
 pub const WEBHOOK_EVENTS: [&str; 17] = [
@@ -148,25 +148,6 @@ pub fn coturn_ip(text: &str) -> Result<CoturnIp, Refusal> {
         "auto-ipv6" => Ok(CoturnIp::AutoIpv6),
         other => host(other).map(CoturnIp::Host).map_err(|_| Refusal::NotIp),
     }
-}
-
-fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    // A last label of digits alone would be a mistyped IPv4 address.
-    text.len() <= 253
-        && text.split('.').all(is_label)
-        && text
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// One of `selfsigned`, `owncert`, `letsencrypt`.
@@ -452,63 +433,8 @@ fn ice_server(text: &str) -> Result<IceServer, Refusal> {
             _ => return Err(Refusal::IcePart),
         }
     }
-    let url = url.ok_or(Refusal::IceServer(IceFault::NoUrl))?;
-    let is_turn = ice_url(url).map_err(Refusal::IceServer)?;
-    let credentials = match (is_turn, username, credential, key) {
-        // A key on a STUN server is ignored, as in the original.
-        (false, None, None, _) => IceCredentials::None,
-        (false, _, _, _) => return Err(Refusal::IceServer(IceFault::StunCredentials)),
-        (true, Some(username), Some(credential), None) => IceCredentials::Fixed {
-            username: username.to_owned(),
-            credential: Secret::new(credential),
-        },
-        (true, None, None, Some(key)) => IceCredentials::StaticAuthSecret(Secret::new(key)),
-        (true, _, _, None) => return Err(Refusal::IceServer(IceFault::NoCredentials)),
-        (true, _, _, Some(_)) => return Err(Refusal::IceServer(IceFault::BothCredentials)),
-    };
-    Ok(IceServer {
-        url: url.to_owned(),
-        credentials,
-    })
-}
-
-/// Checks an ICE URL; returns whether it is a TURN server.
-fn ice_url(url: &str) -> Result<bool, IceFault> {
-    let (scheme, rest) = url.split_once(':').ok_or(IceFault::Scheme)?;
-    let is_turn = match scheme {
-        "turn" | "turns" => true,
-        "stun" | "stuns" => false,
-        _ => return Err(IceFault::Scheme),
-    };
-    let (authority, query) = match rest.split_once('?') {
-        Some((authority, query)) => (authority, Some(query)),
-        None => (rest, None),
-    };
-    match query {
-        None => {}
-        Some("transport=udp" | "transport=tcp") if is_turn => {}
-        Some(_) => return Err(IceFault::Query),
-    }
-    let (name, port_text) = if let Some(bracketed) = authority.strip_prefix('[') {
-        let (address, after) = bracketed.split_once(']').ok_or(IceFault::Host)?;
-        Ipv6Addr::from_str(address).map_err(|_| IceFault::Host)?;
-        match after {
-            "" => (None, None),
-            after => (None, Some(after.strip_prefix(':').ok_or(IceFault::Host)?)),
-        }
-    } else {
-        match authority.split_once(':') {
-            Some((name, port_text)) => (Some(name), Some(port_text)),
-            None => (Some(authority), None),
-        }
-    };
-    if let Some(name) = name {
-        host(name).map_err(|_| IceFault::Host)?;
-    }
-    if let Some(port_text) = port_text {
-        port(port_text).map_err(|_| IceFault::Port)?;
-    }
-    Ok(is_turn)
+    let url = url.ok_or(Refusal::IcePart)?;
+    IceServer::new(url, username, credential, key).map_err(Refusal::IceServer)
 }
 
 /// `all` or empty is everybody; else addresses and networks, comma separated, blanks ignored.

@@ -136,31 +136,6 @@ pub struct MediaNode {
     pub public: Host,
 }
 
-/// One entry of `OPENVIDU_WEBRTC_ICE_SERVERS`, valid by `openvidu-rest` section 6.3.
-#[derive(Debug, Clone)]
-pub struct IceServer {
-    /// `stun:`, `stuns:`, `turn:` or `turns:`.
-    pub url: String,
-    /// How a client authenticates.
-    pub credentials: IceCredentials,
-}
-
-/// How a client authenticates at a configured ICE server.
-#[derive(Debug, Clone)]
-pub enum IceCredentials {
-    /// Not at all: STUN.
-    None,
-    /// With a fixed name and password; either may be empty.
-    Fixed {
-        /// The name.
-        username: String,
-        /// The password.
-        credential: Secret,
-    },
-    /// With time-limited credentials made from this key.
-    StaticAuthSecret(Secret),
-}
-
 /// `HANOK_FRONT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Front {

@@ -52,6 +52,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
         own.next().filter(|_| own.next().is_none())
     };
     let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
+    tracing::info!(port = config.turn.port, "STUN");
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);

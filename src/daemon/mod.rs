@@ -56,9 +56,10 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         if !stopped {
             tracing::warn!(
                 deadline = ?config.stop_deadline,
-                "stopped before every client was told: HANOK_STOP_DEADLINE has passed or a second signal came"
+                "stopping before every client was told: HANOK_STOP_DEADLINE has passed or a second signal came"
             );
         }
+        tracing::info!("stopped");
         Ok(())
     })
 }

@@ -5,8 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
+use crate::config::Misconfigured;
 use crate::config::settings::State;
 use crate::units::{Random, Secret};
 
@@ -25,7 +24,7 @@ pub(super) struct StateFolder {
 
 impl StateFolder {
     /// Makes the folder if it is missing, readable for its owner only.
-    pub(super) fn open(state: &State) -> anyhow::Result<Self> {
+    pub(super) fn open(state: &State) -> Result<Self, Misconfigured> {
         let (path, temporary) = match state {
             State::Folder(path) => (path.clone(), false),
             State::Temporary => (
@@ -37,11 +36,12 @@ impl StateFolder {
             .recursive(true)
             .mode(0o700)
             .create(&path)
-            .with_context(|| {
-                format!(
-                    "the state folder {} cannot be made: create it or set HANOK_STATE_DIR",
+            .map_err(|error| {
+                Misconfigured(format!(
+                    "the state folder {} cannot be made ({error}): create it for the user who runs hanok, or set \
+                     HANOK_STATE_DIR",
                     path.display()
-                )
+                ))
             })?;
         Ok(Self { path, temporary })
     }
@@ -51,7 +51,7 @@ impl StateFolder {
     }
 
     /// `configured`, else the secret that was made here once, else a new one that is kept.
-    pub(super) fn turn_secret(&self, configured: Option<&Secret>) -> anyhow::Result<Secret> {
+    pub(super) fn turn_secret(&self, configured: Option<&Secret>) -> Result<Secret, Misconfigured> {
         if let Some(secret) = configured {
             return Ok(secret.clone());
         }
@@ -74,11 +74,12 @@ impl StateFolder {
                 file.sync_all()
             })
             .and_then(|()| fs::rename(&draft, &path));
-        written.with_context(|| {
-            format!(
-                "the TURN secret cannot be kept in {}: make the folder writable or set COTURN_SHARED_SECRET_KEY",
+        written.map_err(|error| {
+            Misconfigured(format!(
+                "the TURN secret cannot be kept in {} ({error}): make the folder writable, or set \
+                 COTURN_SHARED_SECRET_KEY",
                 path.display()
-            )
+            ))
         })?;
         Ok(Secret::new(secret))
     }
@@ -121,6 +122,18 @@ mod tests {
                 .unwrap()
                 .matches(b"from the file")
         );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_the_operators_to_mend() {
+        let folder = StateFolder::open(&State::Temporary).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let Misconfigured(text) = StateFolder::open(&State::Folder(file)).unwrap_err();
+        assert!(text.contains("HANOK_STATE_DIR"), "{text}");
+        fs::create_dir(folder.path().join("turn-secret")).unwrap();
+        let Misconfigured(text) = folder.turn_secret(None).unwrap_err();
+        assert!(text.contains("COTURN_SHARED_SECRET_KEY"), "{text}");
     }
 
     #[test]

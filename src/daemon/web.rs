@@ -4,17 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::{ForcedCodec, Front, IceCredentials, SubscribeOffer};
+use crate::config::values::{ForcedCodec, Front, SubscribeOffer};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
-use crate::control::rest::ice_servers::IceServerProperties;
 use crate::control::session::settings::turn_url;
 use crate::control::session::{self, Directory, ForcedVideoCodec};
 use crate::control::signalling::{self, Connections};
@@ -25,7 +23,10 @@ use crate::front::proxy::{
 use crate::units::{Bitrate, clock};
 
 /// The certificate that HTTPS serves.
-pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<CertificateStore>> {
+pub(super) fn certificate(
+    config: &Config,
+    state: &Path,
+) -> Result<Arc<CertificateStore>, Misconfigured> {
     let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
     let domain = config.public.host.in_url();
     let domain = domain.trim_matches(['[', ']']);
@@ -38,13 +39,15 @@ pub(super) fn certificate(config: &Config, state: &Path) -> anyhow::Result<Arc<C
     };
     let certificate = match &config.web.certificate {
         Certificate::Own { certificate, key } => {
-            certificate::service::load_own(certificate, key, domain, now)?
+            certificate::service::load_own(certificate, key, domain, now)
         }
         // Until the ACME client exists; start-up has said so.
         Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => {
-            certificate::service::self_signed(state, domain, &others, now)?
+            certificate::service::self_signed(state, domain, &others, now)
         }
     };
+    // Whatever is wrong with it, starting again changes nothing.
+    let certificate = certificate.map_err(|error| Misconfigured(error.to_string()))?;
     Ok(Arc::new(CertificateStore::new(certificate)))
 }
 
@@ -77,7 +80,7 @@ pub(super) fn bind(
     connections: &Connections,
 ) -> anyhow::Result<Proxy> {
     let rest = rest::router(
-        rest_settings(config)?,
+        rest_settings(config),
         Gate::new(config.secret.clone()),
         directory,
     );
@@ -130,10 +133,10 @@ fn explain(error: BindError) -> anyhow::Error {
     }
 }
 
-fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
+fn rest_settings(config: &Config) -> rest::Settings {
     let streams = &config.streams;
     let kbps = |kbps: u32| Bitrate::from_kbps(kbps.into());
-    Ok(rest::Settings {
+    rest::Settings {
         domain_or_public_ip: config.public.host.to_string(),
         https_port: config.public.https_port,
         public_url: config.public.url(),
@@ -170,22 +173,6 @@ fn rest_settings(config: &Config) -> anyhow::Result<rest::Settings> {
                 headers: config.webhook.headers.clone(),
                 events: config.webhook.events.clone(),
             }),
-        ice_servers: config
-            .turn
-            .ice_servers
-            .iter()
-            .map(|server| {
-                let (username, credential, secret) = match &server.credentials {
-                    IceCredentials::None => (None, None, None),
-                    IceCredentials::Fixed {
-                        username,
-                        credential,
-                    } => (Some(username.as_str()), Some(credential.expose()), None),
-                    IceCredentials::StaticAuthSecret(secret) => (None, None, Some(secret.expose())),
-                };
-                IceServerProperties::new(&server.url, username, credential, secret)
-                    .with_context(|| format!("OPENVIDU_WEBRTC_ICE_SERVERS: {}", server.url))
-            })
-            .collect::<anyhow::Result<_>>()?,
-    })
+        ice_servers: config.turn.ice_servers.clone(),
+    }
 }

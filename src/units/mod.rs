@@ -2,6 +2,8 @@
 
 pub mod bitrate;
 pub mod clock;
+pub mod host_name;
+pub mod ice_server;
 pub mod media;
 pub mod port_range;
 pub mod random;
@@ -11,6 +13,7 @@ pub mod secret;
 pub mod track;
 
 pub use bitrate::Bitrate;
+pub use ice_server::{IceCredentials, IceServer, IceServerError};
 pub use media::{Codec, Extension, ExtensionIds, MediaKind};
 pub use port_range::PortRange;
 pub use random::Random;

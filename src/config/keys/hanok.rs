@@ -64,7 +64,7 @@ pub(crate) static HANOK_APP_UPSTREAM: Key<AppUpstream> = Key {
         default: Some("auto"),
         doc: "Where / goes. A URL: always there. none: 404. auto: http://127.0.0.1:5442 once anything has ever answered there, until then the built-in call page.",
         empty: Empty::Default,
-        effect: Effect::Later("the application's upstream"),
+        effect: Effect::Later("way to an application"),
         accepts: &[
             "auto",
             "none",
@@ -389,7 +389,7 @@ pub(crate) static HANOK_CALL_OPEN: Key<CallOpen> = Key {
         default: Some("secret"),
         doc: "Who may open rooms on the call page: open (everybody), secret, or off.",
         empty: Empty::Default,
-        effect: Effect::Later("the call page"),
+        effect: Effect::Later("call page of its own"),
         accepts: &["open", "secret", "off"],
         refuses: &["on"],
         ..About::LIVE
@@ -403,7 +403,7 @@ pub(crate) static HANOK_ADMIN_LISTEN: Key<Option<Listen>> = Key {
         default: Some("127.0.0.1:9641"),
         doc: "Read-only /metrics, /healthz and /readyz; empty is off.",
         empty: Empty::Value,
-        effect: Effect::Later("the metrics listener"),
+        effect: Effect::Later("metrics listener"),
         accepts: &["", "127.0.0.1:9641", ":9641"],
         refuses: &["9641"],
         ..About::RESTART

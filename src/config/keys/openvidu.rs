@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    CertificateType, CoturnIp, ForcedCodec, Host, IceServer, MediaNode, RecordingNotification,
+    CertificateType, CoturnIp, ForcedCodec, Host, MediaNode, RecordingNotification,
 };
-use crate::units::Secret;
+use crate::units::{IceServer, Secret};
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
@@ -601,7 +601,7 @@ pub(crate) static OPENVIDU_WEBHOOK: Key<bool> = Key {
         name: "OPENVIDU_WEBHOOK",
         default: Some("false"),
         doc: "Send events to your server.",
-        effect: Effect::Later("webhook"),
+        effect: Effect::Later("webhooks"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART
@@ -615,7 +615,7 @@ pub(crate) static OPENVIDU_WEBHOOK_ENDPOINT: Key<Option<String>> = Key {
         default: Some(""),
         doc: "The URL that events are sent to.",
         empty: Empty::Value,
-        effect: Effect::Later("webhook"),
+        effect: Effect::Later("webhooks"),
         accepts: &[
             "",
             " ",
@@ -639,7 +639,7 @@ pub(crate) static OPENVIDU_WEBHOOK_HEADERS: Key<Vec<String>> = Key {
         default: Some("[]"),
         doc: "Headers of these requests, as a JSON array of \"Name: value\" strings.",
         empty: Empty::Value,
-        effect: Effect::Later("webhook"),
+        effect: Effect::Later("webhooks"),
         secret: true,
         accepts: &[
             "",
@@ -668,7 +668,7 @@ pub(crate) static OPENVIDU_WEBHOOK_EVENTS: Key<Vec<String>> = Key {
         ),
         doc: "The events that are sent, as a JSON array of names.",
         empty: Empty::Value,
-        effect: Effect::Later("webhook"),
+        effect: Effect::Later("webhooks"),
         accepts: &[
             "",
             "[]",

@@ -58,7 +58,7 @@ pub(crate) static REDIRECT_WWW: Key<bool> = Key {
         default: Some("false"),
         doc: "Redirect www.DOMAIN to DOMAIN; the name is added to the certificate.",
         empty: Empty::Default,
-        effect: Effect::Later("the www redirect"),
+        effect: Effect::Later("www redirect"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART
@@ -114,7 +114,7 @@ pub(crate) static HTTPS_PROTOCOLS: Key<TlsVersions> = Key {
         default: Some("TLSv1.2 TLSv1.3"),
         doc: "TLS versions; older ones than 1.2 are not spoken.",
         empty: Empty::Default,
-        effect: Effect::Later("the choice of TLS versions"),
+        effect: Effect::Later("choice of TLS versions"),
         accepts: &["TLSv1.2 TLSv1.3", "TLSv1.3", "TLSv1 TLSv1.1 TLSv1.2"],
         refuses: &["TLSv1.1", "tls13", "TLSv1.2,TLSv1.3"],
         ..About::RESTART

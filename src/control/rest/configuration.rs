@@ -7,10 +7,9 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::Api;
-use super::ice_servers::IceServerProperties;
 use crate::OPENVIDU_VERSION;
 use crate::control::session::ForcedVideoCodec;
-use crate::units::Bitrate;
+use crate::units::{Bitrate, IceServer};
 
 /// The facts and defaults that the REST API shows and applies.
 #[derive(Debug, Clone)]
@@ -50,7 +49,7 @@ pub struct Settings {
     /// What is shown of the webhook, if `OPENVIDU_WEBHOOK` is on.
     pub webhook: Option<Webhook>,
     /// `OPENVIDU_WEBRTC_ICE_SERVERS`: for connections whose request names none.
-    pub ice_servers: Vec<IceServerProperties>,
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// The `OPENVIDU_RECORDING_*` facts of `/config`.

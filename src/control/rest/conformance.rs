@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::body::Members;
-use super::ice_servers::IceServerProperties;
 use super::{MAX_BODY_LEN, Recording, Settings, Webhook, router};
 use crate::control::access::Gate;
 use crate::control::session::directory::Directory;
@@ -498,7 +497,7 @@ async fn what_was_posted_is_shown_the_same_in_every_answer() {
 #[tokio::test]
 async fn configured_ice_servers_are_shown_where_the_request_names_none() {
     let configured =
-        IceServerProperties::new("turn:192.0.2.1", None, None, Some("north-wind")).unwrap();
+        crate::units::IceServer::new("turn:192.0.2.1", None, None, Some("north-wind")).unwrap();
     let server = Server::with(Settings {
         ice_servers: vec![configured],
         ..settings()

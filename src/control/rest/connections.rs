@@ -7,12 +7,11 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::body::{self, Invalid, Members};
 use super::error::{ApiError, Refusal};
-use super::ice_servers::IceServerProperties;
 use super::query::{self, ListingQuery};
-use super::{Api, Settings, kurento_options};
+use super::{Api, Settings, ice_servers, kurento_options};
 use crate::control::session::directory::{ConnectError, LookupError};
 use crate::control::session::{ConnectionProperties, Role};
-use crate::units::{Random, clock};
+use crate::units::{IceServer, Random, clock};
 use crate::views::openvidu as view;
 
 /// The reason that an evicted client is told.
@@ -134,14 +133,14 @@ pub(super) fn properties(
         record,
         kurento_options,
         kurento_options_json,
-        custom_ice_servers: ice_servers(given, &settings.ice_servers)?,
+        custom_ice_servers: custom_ice_servers(given, &settings.ice_servers)?,
     })
 }
 
 /// Those of the request, else the configured ones, each with credentials for a day from this moment.
-fn ice_servers(
+fn custom_ice_servers(
     given: Members<'_>,
-    configured: &[IceServerProperties],
+    configured: &[IceServer],
 ) -> Result<Vec<view::IceServer>, Invalid> {
     let mut requested = Vec::new();
     for entry in given.array("customIceServers")?.unwrap_or_default() {
@@ -153,7 +152,7 @@ fn ice_servers(
         let url = entry
             .string("url")?
             .ok_or_else(|| Invalid::new("An entry of 'customIceServers' has no 'url'"))?;
-        let server = IceServerProperties::new(
+        let server = IceServer::new(
             url,
             entry.string("username")?,
             entry.string("credential")?,
@@ -171,6 +170,6 @@ fn ice_servers(
     let mut random = Random::system();
     Ok(servers
         .iter()
-        .map(|server| server.with_credentials(now_secs, &mut random))
+        .map(|server| ice_servers::with_credentials(server, now_secs, &mut random))
         .collect())
 }

@@ -5,7 +5,8 @@
 //! - malformed JSON, a body that is no object and a query value that is no boolean answer 400 with the error object,
 //!   a body of another content type 415, one above [`MAX_BODY_LEN`] 413 (upstream: 403 for all of them);
 //! - a missing body counts as `{}` everywhere;
-//! - host names of custom ICE servers are judged by their syntax, never looked up in DNS ([`ice_servers`]);
+//! - host names of custom ICE servers are judged by their syntax, never looked up in DNS
+//!   ([`crate::units::ice_server`]);
 //! - negative bandwidths are 400, and so is a `customSessionId` of more than 256 characters;
 //! - a session of which 10,000 connections wait for their user takes no more of them: 409;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
@@ -22,7 +23,7 @@ mod conformance;
 mod connections;
 mod cors;
 mod error;
-pub mod ice_servers;
+mod ice_servers;
 mod kurento_options;
 mod query;
 mod recording_properties;

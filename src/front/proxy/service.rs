@@ -93,7 +93,7 @@ impl Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A port cannot be taken.
-    #[error("cannot listen on {address} ({}): {error}{}", listener.key(), advice(error))]
+    #[error("cannot listen on {address} ({}): {error}{}", listener.key(), advice(*listener, error))]
     Listen {
         /// What for.
         listener: Listener,
@@ -113,10 +113,17 @@ pub enum BindError {
     Hsts(InvalidHeaderValue),
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(listener: Listener, error: &io::Error) -> &'static str {
     let kind = error.kind();
     if kind == io::ErrorKind::AddrInUse {
-        "; another process has this port: stop it, choose another port, or keep it and set HANOK_FRONT=off"
+        match listener {
+            Listener::Https | Listener::Http => {
+                "; another process has this port: stop it, choose another port, or keep it and set HANOK_FRONT=off"
+            }
+            Listener::Plain => {
+                "; another process has this port: stop it, choose another port, or do without (HANOK_PLAIN_LISTEN=)"
+            }
+        }
     } else if kind == io::ErrorKind::PermissionDenied {
         "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants"
     } else if kind == io::ErrorKind::AddrNotAvailable {

@@ -125,11 +125,22 @@ impl Worker {
 
     /// Ends the thread after it has told every peer (`close_notify`), and waits for it.
     pub fn stop(mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake.wake();
+        self.ask_to_stop();
         if let Some(thread) = self.thread.take() {
             // Its panics were caught and logged inside; there is nothing left to do about one here.
             let _ = thread.join();
         }
+    }
+
+    fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+}
+
+/// A worker that nobody holds any more ends too, as when a start fails halfway.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.ask_to_stop();
     }
 }

@@ -544,11 +544,21 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         trusted_proxies: Vec::new(),
         limits: Limits::default(),
     };
-    let services = running.shared.services.clone();
-    let error = Proxy::bind(settings, Arc::clone(&running.certificates), services).unwrap_err();
-    let text = error.to_string();
-    for part in [&taken.to_string(), "HTTPS_PORT", "HANOK_FRONT=off"] {
-        assert!(text.contains(part), "{text}");
+    let plain = Settings {
+        https: Vec::new(),
+        plain: vec![taken],
+        ..settings.clone()
+    };
+    for (settings, key, way_out) in [
+        (settings, "HTTPS_PORT", "HANOK_FRONT=off"),
+        (plain, "HANOK_PLAIN_LISTEN", "HANOK_PLAIN_LISTEN="),
+    ] {
+        let services = running.shared.services.clone();
+        let error = Proxy::bind(settings, Arc::clone(&running.certificates), services).unwrap_err();
+        let text = error.to_string();
+        for part in [&taken.to_string(), key, way_out] {
+            assert!(text.contains(part), "{text}");
+        }
     }
     running.stop().await;
 }
