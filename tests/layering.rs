@@ -142,7 +142,7 @@ const IO: &[&[&str]] = &[
 ];
 
 /// Crates of the WebRTC family, and the folders that name them.
-const WEBRTC: &[&str] = &["dimpl", "rtc_rtcp", "rtc_sdp", "shared"];
+const WEBRTC: &[&str] = &["dimpl", "rtc_rtcp", "rtc_sdp", "rtc_shared"];
 const MAY_USE_WEBRTC: &[&str] = &["media/rtp", "media/sdp", "media/transport", "testing"];
 
 #[test]

@@ -11,6 +11,7 @@ mod state;
 mod web;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,6 @@ use crate::config::Config;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
-use crate::media::plane::Plane;
 use crate::media::worker::Worker;
 use state::StateFolder;
 
@@ -68,7 +68,6 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 pub struct Daemon {
     directory: Directory,
     connections: Connections,
-    plane: Plane,
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
@@ -89,7 +88,7 @@ impl Daemon {
         let media = media::start(config).await?;
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
-            media.plane.clone(),
+            media.plane,
             Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
         );
         let connections = Connections::new(directory.clone());
@@ -101,7 +100,6 @@ impl Daemon {
         Ok(Self {
             directory,
             connections,
-            plane: media.plane,
             addresses,
             proxy_stop,
             proxy: tasks,
@@ -128,7 +126,14 @@ impl Daemon {
 
     /// How many transports the media workers hold.
     pub fn transports(&self) -> u64 {
-        self.plane.load()
+        let held = self.counters.iter().map(|counters| &counters.transports);
+        held.map(|held| held.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many rooms the media workers hold.
+    pub fn rooms(&self) -> u64 {
+        let held = self.counters.iter().map(|counters| &counters.rooms);
+        held.map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
     /// How many WebSockets are open.

@@ -1,12 +1,13 @@
 //! Answers come from the address that was asked, also on a wildcard socket.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use hanok::media::stun::{Class, Message, Method, TransactionId, Writer};
 use hanok::testing::client::{LOOPBACK, Negotiation, PATIENCE, publish_params, remote};
 use tokio::net::UdpSocket;
 
-use crate::house::House;
+use crate::house::{House, eventually};
 
 /// Two of the addresses of every loopback interface.
 const ASKED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
@@ -35,6 +36,87 @@ async fn a_whole_call_runs_over_the_address_that_the_browser_asked() {
         assert!(report.is_connected());
         assert_eq!(report.strangers, 0, "everything came from {asked}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn media_goes_on_from_and_to_a_new_port_after_the_next_check() {
+    let house = House::open().await;
+    let session = house.session().await;
+    let mut publisher = house.join(&session).await;
+    let mut subscriber = house.join(&session).await;
+    let (stream, sending) = publisher.publish().await.unwrap();
+    let receiving = subscriber.subscribe(&stream).await.unwrap();
+    receiving
+        .until("media arrives", |report| report.video.received > 0)
+        .await
+        .unwrap();
+    for moved in [&sending, &receiving] {
+        let checks = moved.report().checks;
+        let began = tokio::time::Instant::now();
+        let local = moved.rebind().await.unwrap();
+        let report = moved
+            .until("a check is answered at the new port", |report| {
+                report.checks > checks && report.mapped == Some(local)
+            })
+            .await
+            .unwrap();
+        assert!(report.is_connected());
+        let sent = sending.report().video.sent;
+        receiving
+            .until("what was sent since arrives", |report| {
+                report.video.newest > Some(sent)
+            })
+            .await
+            .unwrap();
+        // Checks are 2.5 s apart (robustness R05).
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    // The gaps were mended or skipped, and nothing came twice or out of step.
+    let report = receiving.report();
+    assert_eq!((report.video.duplicates, report.video.shifts), (0, 0));
+    assert_eq!((report.unexpected, report.unauthentic), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_dropped_gives_its_ports_back() {
+    let house = House::open().await;
+    let port = house.config.turn.port;
+    drop(house);
+    eventually("the port is free", async || {
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stun_over_ipv6_is_answered_from_the_address_that_was_asked() {
+    // A machine without IPv6 has nothing to answer.
+    let Ok(socket) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+        return;
+    };
+    let house = House::open().await;
+    let target = SocketAddr::from((Ipv6Addr::LOCALHOST, house.config.turn.port));
+    let mut request = vec![0; 64];
+    let id = TransactionId([6; 12]);
+    let len = Writer::new(&mut request, Class::Request, Method::BINDING, id)
+        .finish()
+        .unwrap();
+    socket.send_to(&request[..len], target).await.unwrap();
+    let mut answer = vec![0; 1_500];
+    let (len, from) = tokio::time::timeout(PATIENCE, socket.recv_from(&mut answer))
+        .await
+        .expect("an answer")
+        .unwrap();
+    assert_eq!((from, len), (target, 44));
+    let answer = Message::parse(&answer[..len]).unwrap();
+    assert_eq!(
+        answer.xor_mapped_address(),
+        Some(socket.local_addr().unwrap())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

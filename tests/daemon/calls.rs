@@ -1,14 +1,16 @@
 //! Calls: everything arrives, once and in order, whoever offers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use hanok::config::values::SubscribeOffer;
 use hanok::media::rtp::rtcp::Writer;
 use hanok::media::transport::srtp::Profile;
-use hanok::testing::client::{Client, PeerConnection, State};
+use hanok::testing::client::{Client, PeerConnection, State, publish_params, remote};
 use hanok::units::Ssrc;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::house::{House, Witness, eventually};
+use crate::house::{House, Witness, eventually, rest, try_http};
 
 /// A publisher and `count` subscribers of one session, all receiving.
 async fn call(
@@ -176,6 +178,96 @@ async fn packets_lost_on_the_way_from_us_are_sent_again_to_who_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenth_lost_on_every_path_is_mended() {
+    let house = House::open().await;
+    let (_publisher, _, sending, subscribers) = call(&house, 3).await;
+    sending.lossy(100).await;
+    for (_, receiving) in &subscribers {
+        receiving.lossy(100).await;
+    }
+    for (_, receiving) in &subscribers {
+        receiving
+            .until("much of it is mended", |report| {
+                report.video.received > 200 && report.video.recovered > 10
+            })
+            .await
+            .unwrap();
+    }
+    assert!(sending.report().retransmitted > 10);
+    sending.lossy(0).await;
+    for (_, receiving) in &subscribers {
+        receiving.lossy(0).await;
+    }
+    let sent = sending.report().video.sent;
+    for (_, receiving) in &subscribers {
+        let report = receiving
+            .until("nothing is missing", |report| {
+                report.video.has_all_up_to(sent + 10)
+            })
+            .await
+            .unwrap();
+        assert_eq!((report.unexpected, report.unauthentic), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_asked_for_again_replaces_the_first() {
+    let house = House::open().await;
+    let (_publisher, stream, _sending, mut subscribers) = call(&house, 1).await;
+    let (mut client, mut receiving) = subscribers.pop().unwrap();
+    for round in 0..4 {
+        let next = if round % 2 == 0 {
+            client.subscribe_as_offered(&stream).await.unwrap()
+        } else {
+            client.subscribe(&stream).await.unwrap()
+        };
+        receiving
+            .until("the server closes the former", |report| {
+                report.state == State::ClosedByServer
+            })
+            .await
+            .unwrap();
+        receiving = next;
+        let report = receiving
+            .until("media arrives", |report| report.video.received > 5)
+            .await
+            .unwrap();
+        assert!(report.video.is_flawless());
+    }
+    assert_eq!(house.daemon.transports(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_calls_that_begin_at_once_all_run() {
+    let house = House::open().await;
+    let server = house.plain();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        calls.spawn(async move { Witness::begin_at(server).await });
+    }
+    let calls = calls.join_all().await;
+    assert_eq!(house.daemon.transports(), 60);
+    for call in &calls {
+        call.has_lost_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_who_offers() {
+    for (offer, media_server) in [
+        (SubscribeOffer::Client, "kurento"),
+        (SubscribeOffer::Server, "mediasoup"),
+    ] {
+        let house = House::with(|config| config.sessions.subscribe_offer = offer).await;
+        let session = house.session().await;
+        let mut client = Client::open(house.plain()).await.unwrap();
+        let token = house.token(&session, "PUBLISHER").await;
+        let joined = client.join(&token).await.unwrap();
+        assert_eq!(joined["mediaServer"], media_server);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_has_lost_the_picture_gets_a_key_frame() {
     let house = House::open().await;
     let (_publisher, _, sending, subscribers) = call(&house, 1).await;
@@ -296,6 +388,80 @@ async fn every_way_to_end_something_frees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_or_is_removed_by_rest_frees_everything_too() {
+    let house = House::with(|config| config.sessions.reconnect_grace = Duration::ZERO).await;
+    let (publisher, _, _sending, mut subscribers) = call(&house, 2).await;
+    let session = house.sessions().await[0]["id"].as_str().unwrap().to_owned();
+
+    // A tab is killed.
+    let (client, receiving) = subscribers.pop().unwrap();
+    drop(client);
+    receiving
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    assert_eq!(house.daemon.transports(), 2);
+
+    // The publisher is removed.
+    let path = format!(
+        "/openvidu/api/sessions/{session}/connection/{}",
+        publisher.connection
+    );
+    let (status, _) = rest(house.plain(), "DELETE", &path, None).await;
+    assert_eq!(status, 204);
+    let (mut client, receiving) = subscribers.pop().unwrap();
+    let told = client
+        .notification("participantLeft", |told| {
+            told["connectionId"] == publisher.connection.as_str()
+        })
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "forceDisconnectByServer");
+    receiving
+        .until("the server closes", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    drop((client, publisher));
+    house.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_with_another_certificate_than_it_announced_never_connects() {
+    let house = House::open().await;
+    let session = house.session().await;
+    let mut client = house.join(&session).await;
+    let mut negotiation = client.negotiate().await.unwrap();
+    negotiation.local.fingerprint[0] ^= 1;
+    let params = publish_params(&negotiation.publisher_offer());
+    let published = client.request("publishVideo", params).await.unwrap();
+    let remote = remote(&published, "sdpAnswer").unwrap();
+    let sending = negotiation.connect(&remote, true, None).unwrap();
+    let told = client
+        .notification("participantUnpublished", |_| true)
+        .await
+        .unwrap();
+    assert_eq!(told["reason"], "networkDisconnect");
+    let report = sending
+        .until("the client learns of it", |report| {
+            matches!(report.state, State::Failed(_))
+        })
+        .await
+        .unwrap();
+    assert_eq!((report.video.sent, report.receiver_reports), (0, 0));
+    eventually("its transport is freed", async || {
+        house.daemon.transports() == 0
+    })
+    .await;
+    // With the right one it may try again.
+    let (_, sending) = client.publish().await.unwrap();
+    sending.connected().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_publisher_reaches_fifty_subscribers_on_one_worker() {
     let house = House::open().await;
     let (_publisher, _, sending, subscribers) = call(&house, 50).await;
@@ -317,6 +483,49 @@ async fn one_publisher_reaches_fifty_subscribers_on_one_worker() {
     }
     let requests = sending.report().key_frame_requests;
     assert!(requests <= 40, "{requests} requests in some seconds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_stops_while_many_join_ends_all_the_same() {
+    let house = House::open().await;
+    let server = house.plain();
+    let mut hammers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        hammers.spawn(async move {
+            let mut joined = Vec::new();
+            // Until the daemon is gone.
+            loop {
+                let Some((session, token)) = try_session(server).await else {
+                    return joined.len();
+                };
+                let Ok(mut client) = Client::open(server).await else {
+                    return joined.len();
+                };
+                if client.join(&token).await.is_err() {
+                    return joined.len();
+                }
+                joined.push((session, client));
+            }
+        });
+    }
+    eventually("they join", async || house.sessions().await.len() > 20).await;
+    let House { daemon, config } = house;
+    tokio::time::timeout(config.stop_deadline, daemon.stop())
+        .await
+        .expect("within HANOK_STOP_DEADLINE");
+    let joined: usize = hammers.join_all().await.into_iter().sum();
+    assert!(joined > 0);
+}
+
+/// A new session and a token for it, while there is a server.
+async fn try_session(server: SocketAddr) -> Option<(String, String)> {
+    let (_, _, body) = try_http(server, "POST", "/openvidu/api/sessions", Some(json!({}))).await?;
+    let session: Value = serde_json::from_str(&body).ok()?;
+    let session = session["id"].as_str()?.to_owned();
+    let path = format!("/openvidu/api/sessions/{session}/connection");
+    let (_, _, body) = try_http(server, "POST", &path, Some(json!({}))).await?;
+    let connection: Value = serde_json::from_str(&body).ok()?;
+    Some((session, connection["token"].as_str()?.to_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -151,7 +151,11 @@ async fn bad_offers_of_publishers_are_refused_and_leave_no_ghost() {
     let mut client = house.join(&session).await;
     let negotiation = client.negotiate().await.unwrap();
     let good = negotiation.publisher_offer();
-    for (name, offer) in bad_offers(&good) {
+    let [audio, video] =
+        [negotiation.sources.audio, negotiation.sources.video].map(|it| it.to_string());
+    let mut offers = bad_offers(&good);
+    offers.push(("one source in two sections", good.replace(&video, &audio)));
+    for (name, offer) in offers {
         let refused = client.request("publishVideo", publish_params(&offer)).await;
         let code = refused.as_ref().err().and_then(Error::code);
         assert!(matches!(code, Some(302 | 800)), "{name}: {refused:?}");
@@ -371,6 +375,13 @@ async fn tokens_that_are_wrong_used_foreign_or_guessed_join_nothing() {
         |id: &str| views.iter().find(|view| view["id"] == id).unwrap()["connections"].clone();
     assert_eq!(view(&ours)["numberOfElements"], 1);
     assert_eq!(view(&other)["numberOfElements"], 0);
+    // Of two who use one token at the same moment, one gets in.
+    let shared = house.token(&other, "PUBLISHER").await;
+    let mut first = Client::open(house.plain()).await.unwrap();
+    let mut second = Client::open(house.plain()).await.unwrap();
+    let (first, second) = tokio::join!(first.join(&shared), second.join(&shared));
+    assert_eq!(first.is_ok() as u8 + second.is_ok() as u8, 1);
+
     // Nobody was hurt, and the token that was tried in the wrong place is still good in its own.
     let (_, sending) = joined.publish().await.unwrap();
     sending.connected().await.unwrap();

@@ -116,10 +116,12 @@ impl House {
         body["content"].as_array().unwrap().clone()
     }
 
-    /// Waits until no session and no transport is left.
+    /// Waits until no session, no room and no transport is left.
     pub(crate) async fn is_empty(&self) {
         eventually("everything is freed", async || {
-            self.daemon.directory().list(true).await.is_empty() && self.daemon.transports() == 0
+            self.daemon.directory().list(true).await.is_empty()
+                && self.daemon.transports() == 0
+                && self.daemon.rooms() == 0
         })
         .await;
     }
@@ -185,6 +187,17 @@ pub(crate) async fn http(
     path: &str,
     body: Option<Value>,
 ) -> (u16, String, String) {
+    let response = try_http(server, method, path, body).await;
+    response.expect("the server answers")
+}
+
+/// The same; `None` if the server goes away meanwhile.
+pub(crate) async fn try_http(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> Option<(u16, String, String)> {
     let secret = BASE64_STANDARD.encode("OPENVIDUAPP:MY_SECRET");
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = format!(
@@ -193,16 +206,17 @@ pub(crate) async fn http(
         body.len()
     );
     let exchange = async {
-        let mut stream = TcpStream::connect(server).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut stream = TcpStream::connect(server).await.ok()?;
+        stream.write_all(request.as_bytes()).await.ok()?;
         let mut response = Vec::new();
-        stream.read_to_end(&mut response).await.unwrap();
-        String::from_utf8(response).unwrap()
+        stream.read_to_end(&mut response).await.ok()?;
+        String::from_utf8(response).ok()
     };
-    let response = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
-    let (head, body) = response.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_owned(), body.to_owned())
+    let exchange = tokio::time::timeout(PATIENCE, exchange).await;
+    let response = exchange.expect("an answer or none, in time")?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, head.to_owned(), body.to_owned()))
 }
 
 /// A call that runs beside what a test does and must not notice any of it.

@@ -1,7 +1,10 @@
 //! The whole daemon, driven by simulated browsers over real sockets. One binary, one daemon for each test.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod addresses;
 mod calls;
+mod churn;
 mod containment;
 mod hostile_media;
 mod hostile_signalling;

@@ -1,12 +1,11 @@
 //! The real binary: starting, stopping, and what it says when it cannot.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 
 use hanok::testing::client::{Client, PATIENCE};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -266,13 +265,69 @@ async fn memory_and_descriptors_come_back_after_many_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_turn_port_exits_78_and_names_the_key() {
-    let taken = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let (lines, _) = on_free_ports(taken.local_addr().unwrap().port());
     let (_folder, path) = env_file(&lines);
     let path = path.to_str().unwrap();
     let (status, out, err) = run(&["serve", "--dev", "--env-file", path]).await;
     assert_eq!((status, out.as_str()), (78, ""), "{err}");
     assert!(err.contains("COTURN_PORT"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_media_range_or_web_port_exits_78_and_names_the_keys() {
+    let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let media = taken.local_addr().unwrap().port();
+    let (mut lines, _) = on_free_ports(free_port());
+    lines.retain(|line| !line.starts_with("HANOK_MEDIA"));
+    lines.push(format!("HANOK_MEDIA_MIN_PORT={media}"));
+    lines.push(format!("HANOK_MEDIA_MAX_PORT={media}"));
+    let (_folder, path) = env_file(&lines);
+    let (status, _, err) = run(&["serve", "--dev", "--env-file", path.to_str().unwrap()]).await;
+    assert_eq!(status, 78, "{err}");
+    assert!(err.contains("HANOK_MEDIA_MIN_PORT"), "{err}");
+
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let web = taken.local_addr().unwrap().port();
+    for key in ["HTTPS_PORT", "HTTP_PORT", "HANOK_PLAIN_LISTEN"] {
+        let (mut lines, _) = on_free_ports(free_port());
+        lines.retain(|line| !line.starts_with(key));
+        lines.push(match key {
+            "HANOK_PLAIN_LISTEN" => format!("{key}=127.0.0.1:{web}"),
+            key => format!("{key}={web}"),
+        });
+        let (_folder, path) = env_file(&lines);
+        let (status, _, err) = run(&["serve", "--dev", "--env-file", path.to_str().unwrap()]).await;
+        assert_eq!(status, 78, "{err}");
+        assert!(err.contains(key), "{key} is not in {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_out_of_descriptors_keeps_its_calls_and_recovers() {
+    let process = Process::start().await;
+    let witness = Witness::begin_at(process.plain).await;
+    let (used, _) = process.usage();
+    let limit = Rlimit {
+        current: Some(used as u64 + 20),
+        maximum: Some(used as u64 + 20),
+    };
+    let pid = Some(Pid::from_child(&process.child));
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(TcpStream::connect(process.plain).await.unwrap());
+    }
+    eventually("all descriptors are taken", async || {
+        process.usage().0 >= used + 20
+    })
+    .await;
+    witness.has_lost_nothing().await;
+    drop(crowd);
+    // It accepts again, and a whole new call fits.
+    let again = Witness::begin_at(process.plain).await;
+    again.has_lost_nothing().await;
+    witness.has_lost_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

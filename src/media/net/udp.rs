@@ -1,10 +1,11 @@
 //! UDP sockets that receive in batches (recvmmsg, GRO) and send in GSO runs or batches (sendmmsg).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -136,6 +137,8 @@ pub struct Sent {
     pub dropped: u64,
     /// GSO runs of two or more datagrams.
     pub runs: u64,
+    /// Runs that the device refused, whereupon the socket makes none any more.
+    pub refused_runs: u64,
 }
 
 impl BatchSocket {
@@ -289,11 +292,16 @@ impl BatchSocket {
                 sent.datagrams += run.len() as u64;
                 sent.runs += u64::from(run.len() > 1);
             }
-            // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
-            Err(_) if run.len() > 1 && transmit.src_ip.is_none() => {
-                self.send_singles(bytes, run, sent);
+            // The kernel's buffer is full, so that the rest of the run would not be taken either.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sent.dropped += run.len() as u64;
             }
+            // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
             Err(_) if run.len() > 1 => {
+                sent.refused_runs += u64::from(self.state.max_gso_segments() == 1);
+                if transmit.src_ip.is_none() {
+                    return self.send_singles(bytes, run, sent);
+                }
                 for single in run.chunks(1) {
                     self.send_run(bytes, single, sent);
                 }
@@ -345,6 +353,10 @@ impl BatchSocket {
                     sent.datagrams += taken as u64;
                     at += taken;
                 }
+                Err(Errno::AGAIN) => {
+                    sent.dropped += (batch.len() - at) as u64;
+                    return;
+                }
                 // The error belongs to the first message that was not taken; the rest may still go out.
                 Ok(_) | Err(_) => {
                     sent.dropped += 1;
@@ -361,9 +373,15 @@ impl AsFd for BatchSocket {
     }
 }
 
-/// `addr` with an IPv4-mapped IPv6 address turned into IPv4.
+/// `addr` with an IPv4-mapped IPv6 address turned into IPv4, and without a flow label, so that equal senders are equal.
+/// The scope stays: a link-local address means nothing without it.
 fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    match (addr, addr.ip().to_canonical()) {
+        (SocketAddr::V6(scoped), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, addr.port(), 0, scoped.scope_id()).into()
+        }
+        (SocketAddr::V4(_) | SocketAddr::V6(_), ip) => SocketAddr::new(ip, addr.port()),
+    }
 }
 
 #[cfg(test)]
@@ -378,24 +396,25 @@ mod tests {
         )
     }
 
+    fn receive_some(socket: &BatchSocket, buffers: &mut ReceiveBuffers) {
+        let mut fds = [rustix::event::PollFd::new(
+            socket,
+            rustix::event::PollFlags::IN,
+        )];
+        let timeout = rustix::event::Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        };
+        let ready = rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
+        assert_eq!(ready, 1, "nothing arrives");
+        socket.receive(buffers).unwrap();
+    }
+
     fn receive_all(socket: &BatchSocket, expected: usize) -> Vec<Vec<u8>> {
         let mut buffers = ReceiveBuffers::default();
         let mut datagrams = Vec::new();
         while datagrams.len() < expected {
-            let mut fds = [rustix::event::PollFd::new(
-                socket,
-                rustix::event::PollFlags::IN,
-            )];
-            let timeout = rustix::event::Timespec {
-                tv_sec: 5,
-                tv_nsec: 0,
-            };
-            assert_eq!(
-                rustix::event::poll(&mut fds, Some(&timeout)).unwrap(),
-                1,
-                "nothing arrives"
-            );
-            socket.receive(&mut buffers).unwrap();
+            receive_some(socket, &mut buffers);
             for index in 0..buffers.len() {
                 let received = buffers.received(index);
                 let start = ReceiveBuffers::offset(index);
@@ -438,6 +457,19 @@ mod tests {
                 "datagram {number}"
             );
         }
+    }
+
+    #[test]
+    fn a_sender_is_known_by_address_port_and_scope() {
+        let v6 = |ip: &str, flow, scope| {
+            SocketAddr::from(SocketAddrV6::new(ip.parse().unwrap(), 5, flow, scope))
+        };
+        assert_eq!(
+            canonical(v6("::ffff:192.0.2.1", 1, 0)),
+            SocketAddr::from(([192, 0, 2, 1], 5))
+        );
+        assert_eq!(canonical(v6("2001:db8::1", 7, 0)), v6("2001:db8::1", 0, 0));
+        assert_eq!(canonical(v6("fe80::1", 7, 3)), v6("fe80::1", 0, 3));
     }
 
     #[test]
@@ -493,19 +525,7 @@ mod tests {
         assert_eq!(client.send(&bytes, &batch).datagrams, 1);
 
         let mut buffers = ReceiveBuffers::default();
-        let mut fds = [rustix::event::PollFd::new(
-            &server,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::event::poll(
-            &mut fds,
-            Some(&rustix::event::Timespec {
-                tv_sec: 5,
-                tv_nsec: 0,
-            }),
-        )
-        .unwrap();
-        server.receive(&mut buffers).unwrap();
+        receive_some(&server, &mut buffers);
         let received = buffers.received(0);
         assert_eq!(received.to, Some(IpAddr::from([127, 0, 0, 77])));
 
@@ -516,19 +536,7 @@ mod tests {
             len: 4,
         }];
         assert_eq!(server.send(&bytes, &answer).datagrams, 1);
-        let mut fds = [rustix::event::PollFd::new(
-            &client,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::event::poll(
-            &mut fds,
-            Some(&rustix::event::Timespec {
-                tv_sec: 5,
-                tv_nsec: 0,
-            }),
-        )
-        .unwrap();
-        client.receive(&mut buffers).unwrap();
+        receive_some(&client, &mut buffers);
         assert_eq!(
             buffers.received(0).from,
             SocketAddr::from(([127, 0, 0, 77], port))

@@ -104,6 +104,13 @@ impl Agent {
         self.paths.iter().any(|known| known.path == *path)
     }
 
+    /// When the peer was last heard from there, to whichever address of ours.
+    pub(super) fn heard_at(&self, link: Link, remote: SocketAddr) -> Option<Instant> {
+        let is_there = |path: &Path| path.link == link && path.remote == remote;
+        let known = self.paths.iter().filter(|known| is_there(&known.path));
+        known.map(|known| known.heard_at).max()
+    }
+
     /// Where to send: the path that the peer chose.
     pub(super) const fn chosen(&self) -> Option<Path> {
         self.chosen

@@ -12,6 +12,7 @@ mod identity;
 pub mod srtp;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use secrecy::ExposeSecret;
 use tracing::debug;
 
 use self::dtls::{Admission, Association, Dimpl, Event, Fatal, Keys, Role};
-pub use self::dtls::{Counters as DtlsCounters, Offer, Version};
+pub use self::dtls::{Counters as DtlsCounters, MAX_DATAGRAM as MAX_DTLS_DATAGRAM, Offer, Version};
 use self::ice::{Agent, Verdict};
 pub use self::ice::{Link, Path};
 pub use self::identity::{Identity, IdentityError};
@@ -247,10 +248,10 @@ impl Transport {
         }
     }
 
-    /// Tells the peer's end once its answer has arrived; what was known already stays.
-    pub fn set_remote(&mut self, now: Instant, remote: RemoteTransport) {
+    /// Tells the peer's end once its answer has arrived. False if it was known already, which stays.
+    pub fn set_remote(&mut self, now: Instant, remote: RemoteTransport) -> bool {
         if self.fingerprints.is_some() || self.has_ended() {
-            return;
+            return false;
         }
         self.ice.restart_silence(now);
         self.fingerprints = Some(remote.fingerprints);
@@ -260,6 +261,7 @@ impl Transport {
                 self.use_proved_keys();
             }
         }
+        true
     }
 
     /// Takes a packet that arrived on `path`. RTP and RTCP are opened in place.
@@ -332,6 +334,11 @@ impl Transport {
     /// Whether a valid check has come from `path`.
     pub fn is_validated(&self, path: &Path) -> bool {
         self.ice.is_validated(path)
+    }
+
+    /// When the peer was last heard from there by a valid check or authentic media; `None` without a valid check.
+    pub fn heard_at(&self, link: Link, remote: SocketAddr) -> Option<Instant> {
+        self.ice.heard_at(link, remote)
     }
 
     /// Protects the RTP packet in `buffer[..len]` in place and returns its new length.

@@ -22,6 +22,7 @@ use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::units::clock;
 use wake::Wake;
 
 /// Commands that may wait for one worker; senders wait when it is full.
@@ -29,6 +30,9 @@ pub const COMMAND_QUEUE: usize = 1024;
 
 /// Transports that one worker owns at most.
 pub const MAX_TRANSPORTS: usize = 20_000;
+
+/// Sockets of one worker at most.
+const MAX_SOCKETS: usize = 32;
 
 /// What a worker is made of.
 pub struct Parts {
@@ -49,6 +53,10 @@ pub struct Parts {
 /// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Rooms that it holds.
+    pub rooms: AtomicU64,
+    /// Transports that it holds.
+    pub transports: AtomicU64,
     /// Datagrams received.
     pub received: AtomicU64,
     /// Datagrams sent.
@@ -57,6 +65,8 @@ pub struct Counters {
     pub send_dropped: AtomicU64,
     /// GSO runs sent.
     pub gso_runs: AtomicU64,
+    /// GSO runs that a device refused.
+    pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
     /// Panics caught: bugs of ours.
@@ -74,8 +84,14 @@ impl Worker {
     /// Starts the thread and returns it with the door through which it is commanded.
     ///
     /// # Errors
-    /// The process is out of threads or file descriptors.
+    /// There are more sockets than a worker can wait for, or the process is out of threads or file descriptors.
     pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
+        if parts.media.len() + parts.stun.len() > MAX_SOCKETS {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("media and STUN together are bound on more than {MAX_SOCKETS} addresses"),
+            ));
+        }
         let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);
         let wake = Wake::new()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -90,7 +106,14 @@ impl Worker {
             load: load.clone(),
         };
         let name = format!("media-{}", parts.index);
-        let worker_loop = run::Loop::new(parts, mailbox, wake.clone(), stop.clone(), load);
+        let worker_loop = run::Loop::new(
+            clock::now(),
+            parts,
+            mailbox,
+            wake.clone(),
+            stop.clone(),
+            load,
+        );
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker_loop.run())?;
@@ -106,11 +129,22 @@ impl Worker {
 
     /// Ends the thread after it has told every peer (`close_notify`), and waits for it.
     pub fn stop(mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake.wake();
+        self.ask_to_stop();
         if let Some(thread) = self.thread.take() {
             // Its panics were caught and logged inside; there is nothing left to do about one here.
             let _ = thread.join();
         }
+    }
+
+    fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+}
+
+/// A worker that nobody holds any more ends too, as when a start fails halfway.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.ask_to_stop();
     }
 }

@@ -73,8 +73,62 @@ impl Outbox {
             self.sent.datagrams += sent.datagrams;
             self.sent.dropped += sent.dropped;
             self.sent.runs += sent.runs;
+            self.sent.refused_runs += sent.refused_runs;
             self.batch.clear();
         }
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> BatchSocket {
+        BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, None).unwrap()
+    }
+
+    #[test]
+    fn datagrams_lie_side_by_side_so_that_they_can_leave_as_one_run() {
+        let socket = socket();
+        let mut outbox = Outbox::default();
+        for byte in 0..3 {
+            outbox.space(&socket, 100).unwrap()[..40].fill(byte);
+            outbox.commit(socket.local_addr(), None, 40);
+        }
+        let starts: Vec<usize> = outbox.batch.iter().map(|datagram| datagram.start).collect();
+        assert_eq!(starts, [0, 40, 80]);
+        outbox.flush(&socket);
+        assert_eq!((outbox.sent.datagrams, outbox.sent.dropped), (3, 0));
+        outbox.flush(&socket);
+        assert_eq!(outbox.sent.datagrams, 3, "once");
+    }
+
+    #[test]
+    fn what_does_not_fit_any_more_makes_the_rest_leave() {
+        let socket = socket();
+        let mut outbox = Outbox::default();
+        for _ in 0..=ARENA / 1_000 {
+            outbox.push(&socket, socket.local_addr(), None, &[1; 1_000]);
+        }
+        assert_eq!(outbox.batch.len(), 1);
+        assert!(outbox.sent.datagrams > 0);
+
+        let mut outbox = Outbox::default();
+        for _ in 0..=BATCH {
+            outbox.push(&socket, socket.local_addr(), None, &[1]);
+        }
+        assert_eq!(outbox.batch.len(), 1);
+    }
+
+    #[test]
+    fn space_that_is_not_used_is_given_again() {
+        let socket = socket();
+        let mut outbox = Outbox::default();
+        assert!(outbox.space(&socket, 100).is_some());
+        assert!(outbox.space(&socket, ARENA).is_some());
+        assert!(outbox.space(&socket, ARENA + 1).is_none());
+        outbox.flush(&socket);
+        assert_eq!(outbox.sent, Sent::default());
     }
 }

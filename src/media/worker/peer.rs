@@ -6,9 +6,6 @@ use std::time::Instant;
 use crate::media::plane::TransportId;
 use crate::media::transport::{Link, Transport};
 
-/// Addresses remembered for one transport; the transport itself trusts no more of them.
-pub(super) const MAX_ADDRS: usize = 8;
-
 /// One transport of a room.
 pub(super) struct Peer {
     /// Its name in commands and events.
@@ -21,8 +18,10 @@ pub(super) struct Peer {
     pub(super) ufrag: String,
     /// ICE, DTLS and SRTP.
     pub(super) transport: Transport,
-    /// Senders whose datagrams are routed to it.
+    /// Senders whose datagrams are routed to it: those of the transport's valid paths.
     pub(super) addrs: Vec<(Link, SocketAddr)>,
+    /// Its datagrams in the queue of handshakes.
+    pub(super) handshakes: usize,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
 }

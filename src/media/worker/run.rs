@@ -2,7 +2,7 @@
 //!
 //! The order of a turn:
 //!
-//! 1. commands, at most [`COMMANDS_PER_TURN`];
+//! 1. [`commands`], at most [`commands::COMMANDS_PER_TURN`];
 //! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket: media is opened in place and collected, checks
 //!    and RTCP are handled at once, handshake datagrams are set aside;
 //! 3. forwarding: the opened packets of one publisher go through its room's router as one run;
@@ -11,7 +11,9 @@
 //! 6. everything written so far leaves, run by run;
 //! 7. sleep until a socket, the mailbox or the next deadline calls.
 
-use std::collections::{HashMap, VecDeque};
+mod commands;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,32 +24,27 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
 use super::outbox::Outbox;
-use super::peer::{MAX_ADDRS, Peer};
+use super::peer::Peer;
 use super::room::Room;
 use super::slots::Slots;
 use super::timers::{Owner, Timers};
 use super::wake::Wake;
-use super::{Counters, MAX_TRANSPORTS, Parts};
+use super::{Counters, MAX_SOCKETS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
-use crate::media::net::udp::{BatchSocket, ReceiveBuffers};
-#[cfg(any(test, feature = "testing"))]
-use crate::media::plane::Fault;
+use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
-use crate::media::plane::{
-    Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
-};
-use crate::media::sdp::{IceCredentials, RemoteTransport};
-use crate::media::sfu::{self, Router, Sink, TransportKey};
+use crate::media::plane::{EventKind, FailureReason, RoomId, TransportId};
+use crate::media::sfu::{self, Sink, TransportKey};
 use crate::media::transport::srtp::{MAX_OVERHEAD, Profile};
-use crate::media::transport::{self, Identity, Input, Link, Path, Transport};
+use crate::media::transport::{self, Identity, Input, Link, MAX_DTLS_DATAGRAM, Path};
 use crate::media::{stun, turn};
 use crate::units::{Random, clock};
 
-/// Commands carried out in one turn.
-const COMMANDS_PER_TURN: usize = 64;
-
 /// Receive calls for each socket in one turn.
 const RECEIVES_PER_TURN: usize = 4;
+
+/// Once a turn has taken so long, it goes on receiving only if no command waits.
+const YIELD_AFTER: Duration = Duration::from_micros(200);
 
 /// Packets of one run through a router.
 const RUN: usize = 64;
@@ -55,14 +52,18 @@ const RUN: usize = 64;
 /// Handshake datagrams that may wait for their turn; the peers of those dropped repeat theirs.
 const HANDSHAKES_WAITING: usize = 1024;
 
+/// Of one peer, so that none of them crowds the others out.
+const HANDSHAKES_PER_PEER: usize = 64;
+
+/// An address whose peer was heard so lately stays its own: whoever may join a call could otherwise cut others off by
+/// checks with forged senders. Longer than the interval between two checks of Chromium.
+const ADDRESS_GRACE: Duration = Duration::from_secs(5);
+
 /// How soon events that found their session's mailbox full are offered again.
 const EVENT_RETRY: Duration = Duration::from_millis(10);
 
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// Sockets and mailbox of one worker at most.
-pub(super) const MAX_POLLED: usize = 33;
 
 /// The largest RTCP packet that we write.
 const MAX_RTCP: usize = 1_400;
@@ -79,6 +80,14 @@ struct Opened {
     peer: u32,
     start: usize,
     len: usize,
+}
+
+/// A handshake datagram that waits for its turn.
+struct Handshake {
+    peer: u32,
+    generation: u32,
+    path: Path,
+    datagram: Vec<u8>,
 }
 
 /// What a transport says beside its datagrams.
@@ -100,13 +109,14 @@ pub(super) struct Loop {
     load: Arc<AtomicU64>,
 
     rooms: Slots<Room>,
-    rooms_by_id: HashMap<RoomId, u32>,
+    rooms_by_id: BTreeMap<RoomId, u32>,
     peers: Slots<Peer>,
     peers_by_ufrag: HashMap<String, u32>,
     peers_by_addr: HashMap<(Link, SocketAddr), u32>,
     timers: Timers,
-    handshakes: VecDeque<(Path, Vec<u8>)>,
-    undelivered: Vec<u32>,
+    handshakes: VecDeque<Handshake>,
+    /// Rooms whose session's mailbox was full.
+    undelivered: BTreeSet<u32>,
     next_sweep: Instant,
     opened: Vec<Opened>,
     buffers: ReceiveBuffers,
@@ -119,6 +129,7 @@ pub(super) struct Loop {
 
 impl Loop {
     pub(super) fn new(
+        now: Instant,
         parts: Parts,
         mailbox: mpsc::Receiver<RoomCommand>,
         wake: Wake,
@@ -132,7 +143,7 @@ impl Loop {
         Self {
             ports: parts.media.into_iter().map(port).collect(),
             stun: parts.stun.into_iter().map(port).collect(),
-            stun_server: turn::Server::new(clock::now(), &mut Random::system()),
+            stun_server: turn::Server::new(now, &mut Random::system()),
             identity: parts.identity,
             counters: parts.counters,
             mailbox,
@@ -140,14 +151,14 @@ impl Loop {
             stop,
             load,
             rooms: Slots::default(),
-            rooms_by_id: HashMap::new(),
+            rooms_by_id: BTreeMap::new(),
             peers: Slots::default(),
             peers_by_ufrag: HashMap::new(),
             peers_by_addr: HashMap::new(),
             timers: Timers::default(),
             handshakes: VecDeque::new(),
-            undelivered: Vec::new(),
-            next_sweep: clock::now() + SWEEP,
+            undelivered: BTreeSet::new(),
+            next_sweep: now + SWEEP,
             opened: Vec::new(),
             buffers: ReceiveBuffers::default(),
             #[cfg(any(test, feature = "testing"))]
@@ -161,206 +172,37 @@ impl Loop {
     pub(super) fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             let now = clock::now();
-            self.carry_out_commands(now);
-            for port in 0..self.ports.len() {
-                self.receive_media(now, port);
+            // What belongs to a room is contained below; this is for the rest, such as the STUN server.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(now))).is_err() {
+                self.counters.panics.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("a bug of ours cut a turn short: please report the panic above");
             }
-            for port in 0..self.stun.len() {
-                self.answer_stun(now, port);
-            }
-            self.advance_one_handshake(now);
-            self.handle_due_timers(now);
-            self.sweep(now);
-            self.deliver_events();
-            self.flush();
             self.sleep();
         }
-        let now = clock::now();
-        let peers: Vec<u32> = self.rooms_by_id.values().copied().collect();
-        for room in peers {
-            self.close_room(now, room);
+        self.close_every_room(clock::now());
+    }
+
+    /// Steps 1 to 6.
+    fn turn(&mut self, now: Instant) {
+        self.carry_out_commands(now);
+        for port in 0..self.ports.len() {
+            self.receive_media(now, port);
         }
+        for port in 0..self.stun.len() {
+            self.answer_stun(now, port);
+        }
+        self.advance_one_handshake(now);
+        self.handle_due_timers(now);
+        self.sweep(now);
+        self.deliver_events();
         self.flush();
     }
 
-    // ---- 1. commands ------------------------------------------------------------------------------------------
-
-    fn carry_out_commands(&mut self, now: Instant) {
-        for _ in 0..COMMANDS_PER_TURN {
-            let Ok(command) = self.mailbox.try_recv() else {
-                return;
-            };
-            match command {
-                RoomCommand::Open { room, events } => {
-                    let router = Router::new(now, Random::system());
-                    let slot = self
-                        .rooms
-                        .insert(|_, generation| Room::new(room, generation, router, events));
-                    self.rooms_by_id.insert(room, slot);
-                }
-                RoomCommand::Room { room, command } => {
-                    let Some(&slot) = self.rooms_by_id.get(&room) else {
-                        continue;
-                    };
-                    self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
-                }
-            }
+    fn close_every_room(&mut self, now: Instant) {
+        while let Some((_, room)) = self.rooms_by_id.pop_first() {
+            self.close_room(now, room);
         }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
-    }
-
-    fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
-        match command {
-            Command::OpenPublisher(PublisherSpec {
-                transport,
-                local,
-                remote,
-                tracks,
-                max_receive,
-                min_receive,
-            }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room) {
-                    room.router.add_publisher(
-                        now,
-                        TransportKey(peer),
-                        &tracks,
-                        max_receive,
-                        min_receive,
-                    );
-                }
-            }
-            Command::OpenSubscriber(SubscriberSpec {
-                transport,
-                source,
-                local,
-                remote,
-                tracks,
-            }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room)
-                    && let Some(&source) = room.peers.get(&source)
-                {
-                    room.router.add_subscriber(
-                        now,
-                        TransportKey(peer),
-                        TransportKey(source),
-                        &tracks,
-                    );
-                }
-            }
-            Command::AcceptAnswer {
-                transport,
-                remote,
-                tracks,
-            } => {
-                let Some(peer) = self.peer_of(room, transport) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room) {
-                    room.router
-                        .set_subscriber_tracks(now, TransportKey(peer), &tracks);
-                }
-                if let Some(peer) = self.peers.get_mut(peer) {
-                    peer.transport.set_remote(now, remote);
-                }
-                self.drain_peer(now, peer);
-            }
-            Command::CloseTransport(transport) => {
-                if let Some(peer) = self.peer_of(room, transport) {
-                    self.close_peer(now, peer);
-                }
-            }
-            Command::CloseRoom => self.close_room(now, room),
-            #[cfg(any(test, feature = "testing"))]
-            Command::Panic(fault) => match fault {
-                Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
-                Fault::Room => self.faulty_room = Some(room),
-            },
-        }
-        self.drain_room(now, room);
-    }
-
-    fn peer_of(&mut self, room: u32, transport: TransportId) -> Option<u32> {
-        self.rooms.get_mut(room)?.peers.get(&transport).copied()
-    }
-
-    fn open_peer(
-        &mut self,
-        now: Instant,
-        room: u32,
-        id: TransportId,
-        local: IceCredentials,
-        remote: Option<RemoteTransport>,
-    ) -> Option<u32> {
-        if self.peers.len() >= MAX_TRANSPORTS {
-            self.rooms
-                .get_mut(room)?
-                .tell(Some(id), EventKind::Failed(FailureReason::Exhausted));
-            return None;
-        }
-        let ufrag = local.ufrag.clone();
-        let transport = Transport::new(now, local, remote, &self.identity);
-        let peer = self.peers.insert(|_, generation| Peer {
-            id,
-            generation,
-            room,
-            ufrag: ufrag.clone(),
-            transport,
-            addrs: Vec::new(),
-            registered: None,
-        });
-        self.peers_by_ufrag.insert(ufrag, peer);
-        self.rooms.get_mut(room)?.peers.insert(id, peer);
-        self.load.store(self.peers.len() as u64, Ordering::Relaxed);
-        self.drain_peer(now, peer);
-        Some(peer)
-    }
-
-    fn close_peer(&mut self, now: Instant, peer: u32) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.transport.close(now);
-        }
-        self.transmit(peer);
-        self.forget_peer(peer);
-    }
-
-    fn forget_peer(&mut self, index: u32) {
-        let Some(peer) = self.peers.remove(index) else {
-            return;
-        };
-        self.peers_by_ufrag.remove(&peer.ufrag);
-        for addr in &peer.addrs {
-            if self.peers_by_addr.get(addr) == Some(&index) {
-                self.peers_by_addr.remove(addr);
-            }
-        }
-        if let Some(room) = self.rooms.get_mut(peer.room) {
-            room.peers.remove(&peer.id);
-            room.router.remove(TransportKey(index));
-        }
-        self.load.store(self.peers.len() as u64, Ordering::Relaxed);
-    }
-
-    fn close_room(&mut self, now: Instant, room: u32) {
-        let Some(peers) = self
-            .rooms
-            .get_mut(room)
-            .map(|room| room.peers.values().copied().collect::<Vec<_>>())
-        else {
-            return;
-        };
-        for peer in peers {
-            self.close_peer(now, peer);
-        }
-        if let Some(room) = self.rooms.remove(room) {
-            self.rooms_by_id.remove(&room.id);
-        }
+        self.flush();
     }
 
     // ---- 2. datagrams -----------------------------------------------------------------------------------------
@@ -397,12 +239,11 @@ impl Loop {
                 .received
                 .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
-            if self.buffers.len() < crate::media::net::udp::RECEIVE_BATCH {
+            let is_called = !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER;
+            if self.buffers.len() < RECEIVE_BATCH || is_called {
                 return;
             }
         }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
     }
 
     fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
@@ -418,25 +259,31 @@ impl Loop {
             }
             Protocol::ChannelData | Protocol::Unknown => None,
         };
-        let Some(index) = peer else {
-            self.counters
-                .receive_dropped
-                .fetch_add(1, Ordering::Relaxed);
+        // To port 0 nothing can be sent.
+        let peer = peer.filter(|_| path.remote.port() != 0);
+        let Some((index, peer)) = peer.and_then(|index| Some((index, self.peers.get_mut(index)?)))
+        else {
+            self.count_dropped();
             return;
         };
         if kind == Protocol::Dtls {
-            if self.handshakes.len() < HANDSHAKES_WAITING {
-                self.handshakes.push_back((path, datagram.to_vec()));
+            if self.handshakes.len() < HANDSHAKES_WAITING
+                && peer.handshakes < HANDSHAKES_PER_PEER
+                && len <= MAX_DTLS_DATAGRAM
+            {
+                peer.handshakes += 1;
+                self.handshakes.push_back(Handshake {
+                    peer: index,
+                    generation: peer.generation,
+                    path,
+                    datagram: datagram.to_vec(),
+                });
             } else {
-                self.counters
-                    .receive_dropped
-                    .fetch_add(1, Ordering::Relaxed);
+                self.count_dropped();
             }
             return;
         }
-        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
-            return;
-        };
+        let room = peer.room;
         self.contained(now, room, Some(index), |this| {
             let Some(peer) = this.peers.get_mut(index) else {
                 return;
@@ -461,51 +308,63 @@ impl Loop {
                     };
                     room.router
                         .handle_rtcp(now, TransportKey(index), packet, &mut sink);
-                    this.drain_room_of(now, index);
+                    this.drain_room_of(index);
                 }
                 Input::Handled => {
-                    this.learn_address(index, path);
+                    this.learn_address(now, index, path);
                     this.drain_peer(now, index);
                 }
                 Input::Dropped(_) => {
-                    this.counters
-                        .receive_dropped
-                        .fetch_add(1, Ordering::Relaxed);
+                    this.count_dropped();
                 }
             }
         });
     }
 
-    /// From here on, datagrams from `path` belong to this peer, if a check has proved it.
-    fn learn_address(&mut self, index: u32, path: Path) {
+    fn count_dropped(&self) {
+        self.counters
+            .receive_dropped
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From here on, datagrams from `path` belong to this peer, if a check has proved it and nobody else is heard there.
+    fn learn_address(&mut self, now: Instant, index: u32, path: Path) {
         let key = (path.link, path.remote);
-        if self.peers_by_addr.get(&key) == Some(&index) {
+        let owner = self.peers_by_addr.get(&key).copied();
+        if owner == Some(index) {
             return;
         }
+        let is_taken = owner
+            .and_then(|owner| self.peers.get_mut(owner))
+            .and_then(|owner| owner.transport.heard_at(path.link, path.remote))
+            .is_some_and(|at| now < at + ADDRESS_GRACE);
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
-        if !peer.transport.is_validated(&path) {
+        if is_taken || !peer.transport.is_validated(&path) {
             return;
         }
-        // The transport bounds its paths; addresses of paths that it forgot are harmless: it drops what comes from them.
-        if !peer.addrs.contains(&key) {
-            peer.addrs.push(key);
-            if peer.addrs.len() > MAX_ADDRS {
-                let oldest = peer.addrs.remove(0);
-                if self.peers_by_addr.get(&oldest) == Some(&index) {
-                    self.peers_by_addr.remove(&oldest);
-                }
+        // The transport bounds its paths; what it has forgotten goes here too.
+        let Peer {
+            addrs, transport, ..
+        } = peer;
+        addrs.retain(|addr| {
+            let is_kept = *addr != key && transport.heard_at(addr.0, addr.1).is_some();
+            if !is_kept && self.peers_by_addr.get(addr) == Some(&index) {
+                self.peers_by_addr.remove(addr);
             }
-        }
+            is_kept
+        });
+        addrs.push(key);
         self.peers_by_addr.insert(key, index);
     }
 
     // ---- 3. forwarding ----------------------------------------------------------------------------------------
 
     fn forward(&mut self, now: Instant) {
-        // Neighbours in time from one publisher become one run; the sort is stable, so their order stays.
-        self.opened.sort_by_key(|opened| opened.peer);
+        // Neighbours in time from one publisher become one run. They lie in the buffers in the order of arrival.
+        self.opened
+            .sort_unstable_by_key(|opened| (opened.peer, opened.start));
         let mut at = 0;
         while at < self.opened.len() {
             let index = self.opened[at].peer;
@@ -540,7 +399,7 @@ impl Loop {
                     &packets[..opened.len()],
                     &mut sink,
                 );
-                this.drain_room_of(now, index);
+                this.drain_room_of(index);
             });
         }
     }
@@ -566,31 +425,31 @@ impl Loop {
                 }
             }
         }
-        if self.buffers.len() == crate::media::net::udp::RECEIVE_BATCH {
-            self.wake.wake();
-        }
     }
 
     // ---- 4. handshakes ----------------------------------------------------------------------------------------
 
     fn advance_one_handshake(&mut self, now: Instant) {
-        let Some((path, mut datagram)) = self.handshakes.pop_front() else {
+        let Some(Handshake {
+            peer: index,
+            generation,
+            path,
+            mut datagram,
+        }) = self.handshakes.pop_front()
+        else {
             return;
         };
-        let Some(&index) = self.peers_by_addr.get(&(path.link, path.remote)) else {
+        let Some(peer) = self.peers.get_generation_mut(index, generation) else {
             return;
         };
-        let Some(room) = self.peers.get_mut(index).map(|peer| peer.room) else {
-            return;
-        };
+        peer.handshakes -= 1;
+        let room = peer.room;
         self.contained(now, room, Some(index), |this| {
             let Some(peer) = this.peers.get_mut(index) else {
                 return;
             };
             if let Input::Dropped(_) = peer.transport.handle_input(now, path, &mut datagram) {
-                this.counters
-                    .receive_dropped
-                    .fetch_add(1, Ordering::Relaxed);
+                this.count_dropped();
             }
             this.drain_peer(now, index);
         });
@@ -599,7 +458,11 @@ impl Loop {
     // ---- 5. timers --------------------------------------------------------------------------------------------
 
     fn handle_due_timers(&mut self, now: Instant) {
-        while let Some((deadline, owner)) = self.timers.due(now) {
+        // Each at most once: a deadline that stays in the past must not keep the packets waiting.
+        for _ in 0..self.timers.len() {
+            let Some((deadline, owner)) = self.timers.due(now) else {
+                return;
+            };
             match owner {
                 Owner::Transport(index, generation) => {
                     let Some(peer) = self.peers.get_generation_mut(index, generation) else {
@@ -633,7 +496,7 @@ impl Loop {
                         if room.router.poll_timeout().is_some_and(|at| at <= now) {
                             room.router.handle_timeout(now);
                         }
-                        this.drain_room(now, index);
+                        this.drain_room(index);
                     });
                 }
             }
@@ -653,7 +516,7 @@ impl Loop {
                 .get_mut(room)
                 .is_some_and(|room| room.is_abandoned())
             {
-                self.close_room(now, room);
+                self.contained(now, room, None, |this| this.close_room(now, room));
             }
         }
     }
@@ -690,7 +553,7 @@ impl Loop {
                         room.router.connected(now, TransportKey(index));
                     }
                     self.tell(room_slot, Some(id), EventKind::Connected);
-                    self.drain_room(now, room_slot);
+                    self.drain_room(room_slot);
                 }
                 Said::Failed(reason) => {
                     tracing::debug!(transport = id.0, ?reason, "failed");
@@ -711,7 +574,7 @@ impl Loop {
         if let Some(state) = self.rooms.get_mut(room)
             && state.tell(transport, kind)
         {
-            self.undelivered.push(room);
+            self.undelivered.insert(room);
         }
     }
 
@@ -723,14 +586,13 @@ impl Loop {
         self.tell(room, Some(id), EventKind::Failed(reason));
     }
 
-    fn drain_room_of(&mut self, now: Instant, peer: u32) {
+    fn drain_room_of(&mut self, peer: u32) {
         if let Some(room) = self.peers.get_mut(peer).map(|peer| peer.room) {
-            self.drain_room(now, room);
+            self.drain_room(room);
         }
     }
 
-    fn drain_room(&mut self, now: Instant, index: u32) {
-        let _ = now;
+    fn drain_room(&mut self, index: u32) {
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };
@@ -782,11 +644,24 @@ impl Loop {
             self.counters
                 .gso_runs
                 .fetch_add(sent.runs, Ordering::Relaxed);
+            if sent.refused_runs > 0 {
+                self.counters
+                    .gso_refused
+                    .fetch_add(sent.refused_runs, Ordering::Relaxed);
+                tracing::info!(
+                    socket = %socket.local_addr(),
+                    "the network device refuses GSO: datagrams leave by sendmmsg from now on"
+                );
+            }
         }
     }
 
-    fn sleep(&mut self) {
-        let now = clock::now();
+    /// How long nothing has to be done; `None` until somebody calls.
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        // Sockets call for themselves as long as something waits in them.
+        if !self.handshakes.is_empty() || !self.mailbox.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let mut until = self
             .timers
             .next()
@@ -798,16 +673,17 @@ impl Loop {
         if !self.undelivered.is_empty() {
             until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
         }
-        if !self.handshakes.is_empty() {
-            until = Some(Duration::ZERO);
-        }
-        let timeout = until.map(|until| Timespec {
+        until
+    }
+
+    fn sleep(&mut self) {
+        let timeout = self.idle_for(clock::now()).map(|until| Timespec {
             tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: until.subsec_nanos().into(),
         });
         let mut sockets = self.ports.iter().chain(&self.stun);
-        let used = (1 + self.ports.len() + self.stun.len()).min(MAX_POLLED);
-        let mut fds: [PollFd<'_>; MAX_POLLED] = std::array::from_fn(|i| {
+        let used = 1 + self.ports.len() + self.stun.len();
+        let mut fds: [PollFd<'_>; 1 + MAX_SOCKETS] = std::array::from_fn(|i| {
             let port = if i == 0 { None } else { sockets.next() };
             port.map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),
@@ -856,9 +732,7 @@ impl Loop {
         // What the panic left inconsistent goes with the room.
         if catch_unwind(AssertUnwindSafe(|| self.close_room(now, room))).is_err() {
             tracing::error!(room, "the room could not be closed cleanly");
-            if let Some(room) = self.rooms.remove(room) {
-                self.rooms_by_id.remove(&room.id);
-            }
+            self.forget_room(room);
         }
     }
 }
@@ -925,3 +799,6 @@ fn failure(reason: transport::FailureReason) -> FailureReason {
         transport::FailureReason::ClosedByPeer => FailureReason::ClosedByPeer,
     }
 }
+
+#[cfg(test)]
+mod tests;

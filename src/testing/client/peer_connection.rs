@@ -70,7 +70,7 @@ pub struct Report {
     pub unexpected: u64,
     /// Packets that could not be opened.
     pub unauthentic: u64,
-    /// Datagrams from another address than the one that was asked.
+    /// Datagrams from the right port at another address than the one that was asked.
     pub strangers: u64,
     /// Key frames asked for.
     pub key_frame_requests: u64,
@@ -105,10 +105,12 @@ enum Command {
     Send(bool),
     LoseNext(u32),
     DropNext(u64),
+    Lossy(u32),
     Record(usize),
     Rtcp(Vec<u8>),
     Rtp(Vec<u8>),
     Raw(Vec<u8>),
+    Rebind(UdpSocket),
     Stop(bool),
 }
 
@@ -298,6 +300,11 @@ impl PeerConnection {
         self.command(Command::DropNext(count)).await;
     }
 
+    /// From here on so many of a thousand RTP and RTCP packets are lost, in each direction.
+    pub async fn lossy(&self, per_mille: u32) {
+        self.command(Command::Lossy(per_mille)).await;
+    }
+
     /// Keeps the next `count` protected datagrams in the report.
     pub async fn record(&self, count: usize) {
         self.command(Command::Record(count)).await;
@@ -316,6 +323,17 @@ impl PeerConnection {
     /// Sends a datagram as it is.
     pub async fn send_raw(&self, datagram: Vec<u8>) {
         self.command(Command::Raw(datagram)).await;
+    }
+
+    /// Goes on from another port without knowing it, as behind a NAT that has forgotten the old one.
+    ///
+    /// # Errors
+    /// The system is out of ports.
+    pub async fn rebind(&self) -> Result<SocketAddr, Error> {
+        let socket = UdpSocket::bind((self.local_addr.ip(), 0)).await?;
+        let local = socket.local_addr()?;
+        self.command(Command::Rebind(socket)).await;
+        Ok(local)
     }
 
     /// Ends as a browser does that closes its peer connection: with `close_notify`.
@@ -340,7 +358,7 @@ impl PeerConnection {
 }
 
 async fn run(
-    socket: UdpSocket,
+    mut socket: UdpSocket,
     mut core: Core,
     mut mailbox: mpsc::Receiver<Command>,
     publish: watch::Sender<Report>,
@@ -368,6 +386,7 @@ async fn run(
                 }
             }
             command = mailbox.recv() => match command {
+                Some(Command::Rebind(other)) => socket = other,
                 Some(command) => core.handle_command(clock::now(), command),
                 None => return,
             },
@@ -412,6 +431,7 @@ struct Core {
     sending: Option<Sending>,
     incoming: Vec<(MediaKind, Incoming)>,
     drop_next: u64,
+    loss_per_mille: u32,
     record: usize,
     next_nack: Instant,
     next_report: Instant,
@@ -451,6 +471,7 @@ impl Core {
             sending: None,
             incoming: Vec::new(),
             drop_next: 0,
+            loss_per_mille: 0,
             record: 0,
             next_nack: now,
             next_report: now + REPORT_INTERVAL,
@@ -463,7 +484,7 @@ impl Core {
         let video = remote.section(MediaKind::Video);
         if let (Some(audio), Some(video)) = (audio, video) {
             // Close to the end of the cycle, so that every call sees numbers wrap.
-            let first = 65_535 - 100 - (self.random.u32() % 100) as u16;
+            let first = 65_500 + (self.random.u32() % 30) as u16;
             self.sending = Some(Sending {
                 audio: Outgoing::new(audio, sources.audio, 0, first),
                 video: Outgoing::new(video, sources.video, sources.rtx, first),
@@ -546,6 +567,7 @@ impl Core {
                 }
             }
             Command::DropNext(count) => self.drop_next = count,
+            Command::Lossy(per_mille) => self.loss_per_mille = per_mille,
             Command::Record(count) => {
                 self.record = count;
                 self.report.recorded.clear();
@@ -553,6 +575,8 @@ impl Core {
             Command::Rtcp(packet) => self.send_rtcp(&packet),
             Command::Rtp(packet) => self.send_rtp(&packet),
             Command::Raw(datagram) => self.outputs.push_back(datagram),
+            // The socket is the task's.
+            Command::Rebind(_) => {}
             Command::Stop(politely) => {
                 if let Some(dtls) = self.dtls.as_mut().filter(|_| politely) {
                     // A handshake that has not come far leaves nothing to close.
@@ -673,15 +697,21 @@ impl Core {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.changed = true;
         if from != self.target {
-            self.report.strangers += 1;
+            // Other ports may still send to whoever had ours before.
+            self.report.strangers += u64::from(from.port() == self.target.port());
             return;
         }
         match datagram.first() {
             Some(0..=3) => self.handle_stun(now, datagram),
             Some(20..=63) => self.advance_dtls(now, Some(datagram)),
+            Some(128..=191) if self.is_lost() => {}
             Some(128..=191) => self.handle_media(now, datagram),
             _ => self.report.unexpected += 1,
         }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.loss_per_mille > 0 && self.random.u32() % 1_000 < self.loss_per_mille
     }
 
     fn handle_media(&mut self, now: Instant, packet: &mut [u8]) {
@@ -941,7 +971,9 @@ impl Core {
             self.report.recorded.push(datagram.clone());
             self.changed = true;
         }
-        self.outputs.push_back(datagram);
+        if !self.is_lost() {
+            self.outputs.push_back(datagram);
+        }
     }
 }
 

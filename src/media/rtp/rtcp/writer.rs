@@ -10,7 +10,7 @@ use rtc_rtcp::sender_report::SenderReport;
 use rtc_rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
 };
-use shared::marshal::Marshal;
+use rtc_shared::marshal::Marshal;
 
 use super::transport_wide::Report;
 use super::{ReportBlock, SenderInfo};

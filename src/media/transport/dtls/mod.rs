@@ -21,7 +21,7 @@ pub(super) use record::fatal_alert;
 const MAX_CERTIFICATE_MESSAGE: usize = 4_096;
 
 /// Bytes in a datagram that is looked at, and room for whatever an association sends; browsers keep to 1,500.
-const MAX_DATAGRAM: usize = MAX_CERTIFICATE_MESSAGE + 512;
+pub const MAX_DATAGRAM: usize = MAX_CERTIFICATE_MESSAGE + 512;
 
 /// Who begins (RFC 8842 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

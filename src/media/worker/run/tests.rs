@@ -1,0 +1,521 @@
+//! A worker turned by hand: real loopback sockets, time as the test tells it.
+
+use std::net::UdpSocket;
+
+use super::commands::COMMANDS_PER_TURN;
+use super::*;
+use crate::media::plane::{Command, Event, SubscriberSpec};
+use crate::media::sdp::{IceCredentials, RemoteTransport};
+use crate::media::stun::{
+    AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
+};
+use crate::media::worker::COMMAND_QUEUE;
+use crate::testing::t0;
+
+const PWD: &str = "a password of at least 22 characters";
+
+struct Bench {
+    worker: Loop,
+    now: Instant,
+    commands: mpsc::Sender<RoomCommand>,
+    media: SocketAddr,
+    stun: SocketAddr,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
+        let addrs = (media.local_addr(), stun.local_addr());
+        let (commands, mailbox) = mpsc::channel(COMMAND_QUEUE);
+        let parts = Parts {
+            index: 0,
+            media: vec![media],
+            stun: vec![stun],
+            candidates: Arc::new([]),
+            identity: Arc::new(Identity::generate().unwrap()),
+            counters: Arc::default(),
+        };
+        let wake = Wake::new().unwrap();
+        Self {
+            worker: Loop::new(t0(), parts, mailbox, wake, Arc::default(), Arc::default()),
+            now: t0(),
+            commands,
+            media: addrs.0,
+            stun: addrs.1,
+        }
+    }
+
+    fn turn(&mut self) {
+        self.worker.turn(self.now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn();
+    }
+
+    fn open_room(&mut self, room: u64, mailbox: usize) -> mpsc::Receiver<Event> {
+        let (events, receiver) = mpsc::channel(mailbox);
+        self.commands
+            .try_send(RoomCommand::Open {
+                room: RoomId(room),
+                events,
+            })
+            .unwrap();
+        self.turn();
+        receiver
+    }
+
+    fn command(&mut self, room: u64, command: Command) {
+        self.commands
+            .try_send(RoomCommand::Room {
+                room: RoomId(room),
+                command,
+            })
+            .unwrap();
+        self.turn();
+    }
+
+    /// A subscriber of nobody, whose user name fragment is its number.
+    fn open(&mut self, room: u64, transport: u64) {
+        self.command(
+            room,
+            Command::OpenSubscriber(SubscriberSpec {
+                transport: TransportId(transport),
+                source: TransportId(u64::MAX),
+                local: credentials(&ufrag(transport)),
+                remote: None,
+                tracks: Vec::new(),
+            }),
+        );
+    }
+
+    fn close(&mut self, room: u64, transport: u64) {
+        self.command(room, Command::CloseTransport(TransportId(transport)));
+    }
+
+    /// Sends from `socket` and returns the answer, if there is one.
+    fn ask(&mut self, socket: &UdpSocket, datagram: &[u8]) -> Option<Vec<u8>> {
+        self.send(socket, datagram);
+        socket.set_nonblocking(true).unwrap();
+        let mut answer = [0; 2_048];
+        let len = socket.recv(&mut answer).ok()?;
+        Some(answer[..len].to_vec())
+    }
+
+    fn send(&mut self, socket: &UdpSocket, datagram: &[u8]) {
+        socket.send_to(datagram, self.media).unwrap();
+        self.turn();
+    }
+
+    fn check(&mut self, socket: &UdpSocket, transport: u64) -> bool {
+        self.ask(socket, &check(transport)).is_some_and(|answer| {
+            Message::parse(&answer).is_ok_and(|answer| answer.class() == Class::Success)
+        })
+    }
+
+    /// The transport whose datagrams come from `socket`.
+    fn owner_of(&mut self, socket: &UdpSocket) -> Option<u64> {
+        let key = (Link(0), socket.local_addr().unwrap());
+        let index = *self.worker.peers_by_addr.get(&key)?;
+        self.worker.peers.get_mut(index).map(|peer| peer.id.0)
+    }
+
+    fn peer(&mut self, room: u64, transport: u64) -> u32 {
+        let slot = self.worker.rooms_by_id[&RoomId(room)];
+        self.worker.peer_of(slot, TransportId(transport)).unwrap()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.worker.peers.len() == 0
+            && self.worker.peers_by_addr.is_empty()
+            && self.worker.peers_by_ufrag.is_empty()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.worker.counters.receive_dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn ufrag(transport: u64) -> String {
+    format!("transport{transport}")
+}
+
+fn credentials(ufrag: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: ufrag.to_owned(),
+        pwd: PWD.to_owned(),
+    }
+}
+
+fn remote() -> RemoteTransport {
+    RemoteTransport {
+        ice: credentials("browser"),
+        fingerprints: vec![Identity::generate().unwrap().fingerprint().clone()],
+    }
+}
+
+fn check(transport: u64) -> Vec<u8> {
+    let mut buffer = vec![0; 512];
+    let id = TransactionId([7; 12]);
+    let mut writer = Writer::new(&mut buffer, Class::Request, Method::BINDING, id);
+    let username = format!("{}:browser", ufrag(transport));
+    writer.attribute(AttributeType::USERNAME, username.as_bytes());
+    writer.attribute(AttributeType::USE_CANDIDATE, &[]);
+    writer.integrity(&IntegrityKey::short_term(PWD));
+    writer.fingerprint();
+    let len = writer.finish().unwrap();
+    buffer.truncate(len);
+    buffer
+}
+
+fn socket() -> UdpSocket {
+    UdpSocket::bind(("127.0.0.1", 0)).unwrap()
+}
+
+fn event(transport: u64, kind: EventKind) -> Event {
+    Event {
+        transport: Some(TransportId(transport)),
+        kind,
+    }
+}
+
+#[test]
+fn strangers_are_neither_answered_nor_remembered() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let stranger = socket();
+    let mut wrong_password = check(10);
+    let len = wrong_password.len();
+    wrong_password[len - 20] ^= 1;
+    for datagram in [
+        check(11),
+        wrong_password,
+        vec![0; 20],
+        vec![22; 300],
+        vec![128; 300],
+        vec![64; 300],
+        vec![255],
+        Vec::new(),
+    ] {
+        assert_eq!(bench.ask(&stranger, &datagram), None, "{datagram:?}");
+    }
+    assert_eq!(bench.dropped(), 7, "all but the empty one are counted");
+    assert!(bench.worker.peers_by_addr.is_empty());
+    assert!(bench.worker.handshakes.is_empty());
+}
+
+#[test]
+fn a_check_finds_its_transport_and_its_address_is_forgotten_with_it() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let browser = socket();
+    assert!(bench.check(&browser, 10));
+    assert_eq!(bench.owner_of(&browser), Some(10));
+    bench.close(1, 10);
+    assert!(bench.is_empty());
+    assert!(!bench.check(&browser, 10));
+    assert_eq!(bench.worker.load.load(Ordering::Relaxed), 1, "the room");
+}
+
+#[test]
+fn the_successor_in_a_slot_inherits_nothing() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let browser = socket();
+    assert!(bench.check(&browser, 10));
+    let index = bench.peer(1, 10);
+    // Waits in the queue when its transport goes.
+    browser.send_to(&[22; 100], bench.media).unwrap();
+    bench.worker.receive_media(bench.now, 0);
+    assert_eq!(bench.worker.handshakes.len(), 1);
+    bench
+        .worker
+        .contained(bench.now, 0, None, |worker| worker.forget_peer(index));
+    bench.open(1, 11);
+    assert_eq!(bench.peer(1, 11), index);
+    assert_eq!(bench.owner_of(&browser), None);
+    assert!(bench.worker.handshakes.is_empty());
+    let peer = bench.worker.peers.get_mut(index).unwrap();
+    assert_eq!(peer.transport.counters().dtls.datagrams_in, 0);
+}
+
+#[test]
+fn an_address_is_taken_over_only_once_its_peer_has_fallen_silent() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    bench.open(1, 11);
+    let browser = socket();
+    assert!(bench.check(&browser, 10));
+    bench.pass(ADDRESS_GRACE - Duration::from_millis(1));
+    assert!(
+        bench.check(&browser, 11),
+        "a check is answered all the same"
+    );
+    assert_eq!(bench.owner_of(&browser), Some(10));
+    bench.pass(Duration::from_millis(1));
+    assert!(bench.check(&browser, 11));
+    assert_eq!(bench.owner_of(&browser), Some(11));
+    bench.close(1, 10);
+    assert_eq!(bench.owner_of(&browser), Some(11), "no longer the other's");
+}
+
+#[test]
+fn the_addresses_of_one_peer_are_those_of_its_paths() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let sockets: Vec<UdpSocket> = (0..20).map(|_| socket()).collect();
+    for socket in &sockets {
+        bench.now += Duration::from_millis(10);
+        assert!(bench.check(socket, 10));
+    }
+    assert_eq!(bench.worker.peers_by_addr.len(), 8);
+    for (number, socket) in sockets.iter().enumerate() {
+        let is_kept = bench.owner_of(socket) == Some(10);
+        let index = bench.peer(1, 10);
+        let peer = bench.worker.peers.get_mut(index).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let is_valid = peer.transport.heard_at(Link(0), addr).is_some();
+        assert_eq!(is_kept, is_valid, "{number}");
+    }
+    assert_eq!(bench.owner_of(&sockets[19]), Some(10));
+    bench.close(1, 10);
+    assert!(bench.is_empty());
+}
+
+#[test]
+fn one_peer_cannot_fill_the_queue_of_handshakes() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let browser = socket();
+    assert!(bench.check(&browser, 10));
+    let before = bench.dropped();
+    browser
+        .send_to(&vec![22; MAX_DTLS_DATAGRAM + 1], bench.media)
+        .unwrap();
+    for _ in 0..100 {
+        browser.send_to(&[22; 100], bench.media).unwrap();
+    }
+    for _ in 0..4 {
+        bench.worker.receive_media(bench.now, 0);
+    }
+    assert_eq!(bench.worker.handshakes.len(), HANDSHAKES_PER_PEER);
+    assert_eq!(bench.dropped() - before, 101 - HANDSHAKES_PER_PEER as u64);
+    assert_eq!(bench.worker.idle_for(bench.now), Some(Duration::ZERO));
+    for _ in 0..HANDSHAKES_PER_PEER {
+        bench.turn();
+    }
+    assert!(bench.worker.handshakes.is_empty());
+    let index = bench.peer(1, 10);
+    assert_eq!(bench.worker.peers.get_mut(index).unwrap().handshakes, 0);
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_sleeps_until_it_is_called() {
+    let mut bench = Bench::new();
+    bench.turn();
+    assert_eq!(bench.worker.idle_for(bench.now), None);
+    let events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    assert_eq!(bench.worker.idle_for(bench.now), Some(SWEEP));
+    bench.close(1, 10);
+    drop(events);
+    // A room without a session is swept; the last entries of the timers run out unnoticed.
+    bench.pass(SWEEP);
+    assert!(bench.worker.rooms_by_id.is_empty());
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.worker.idle_for(bench.now), None);
+}
+
+#[test]
+fn silence_ends_a_transport_and_nothing_of_it_stays() {
+    let mut bench = Bench::new();
+    let mut events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let browser = socket();
+    assert!(bench.check(&browser, 10));
+    bench.pass(Duration::from_secs(29));
+    assert!(events.try_recv().is_err());
+    assert!(bench.check(&browser, 10));
+    bench.pass(Duration::from_secs(2));
+    let failed = event(10, EventKind::Failed(FailureReason::DtlsTimeout));
+    assert_eq!(events.try_recv(), Ok(failed), "no ClientHello for 30 s");
+    assert!(bench.is_empty());
+
+    bench.open(1, 11);
+    bench.pass(Duration::from_secs(31));
+    let failed = event(11, EventKind::Failed(FailureReason::IceTimeout));
+    assert_eq!(events.try_recv(), Ok(failed));
+    assert!(bench.is_empty());
+}
+
+#[test]
+fn events_wait_for_a_full_mailbox_in_order() {
+    let mut bench = Bench::new();
+    let mut events = bench.open_room(1, 1);
+    let slot = bench.worker.rooms_by_id[&RoomId(1)];
+    let told: Vec<Event> = (0..5).map(|n| event(n, EventKind::Connected)).collect();
+    for event in &told {
+        bench.worker.tell(slot, event.transport, event.kind);
+    }
+    assert_eq!(bench.worker.idle_for(bench.now), Some(EVENT_RETRY));
+    for event in told {
+        assert_eq!(events.try_recv(), Ok(event));
+        bench.turn();
+    }
+    assert!(bench.worker.undelivered.is_empty());
+    assert!(events.try_recv().is_err());
+}
+
+#[test]
+fn a_panic_about_a_transport_ends_that_transport_alone() {
+    let mut bench = Bench::new();
+    let mut events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    bench.open(1, 11);
+    let browsers = [socket(), socket()];
+    assert!(bench.check(&browsers[0], 10));
+    assert!(bench.check(&browsers[1], 11));
+    let (slot, peer) = (bench.worker.rooms_by_id[&RoomId(1)], bench.peer(1, 10));
+    bench
+        .worker
+        .contained(bench.now, slot, Some(peer), |_| panic!("injected"));
+    let failed = event(10, EventKind::Failed(FailureReason::Panicked));
+    assert_eq!(events.try_recv(), Ok(failed));
+    assert_eq!(bench.worker.counters.panics.load(Ordering::Relaxed), 1);
+    assert!(!bench.check(&browsers[0], 10));
+    assert!(bench.check(&browsers[1], 11));
+}
+
+#[test]
+fn a_panic_about_a_room_ends_that_room_alone() {
+    let mut bench = Bench::new();
+    let mut first = bench.open_room(1, 8);
+    let mut second = bench.open_room(2, 8);
+    bench.open(1, 10);
+    bench.open(2, 20);
+    let browsers = [socket(), socket()];
+    assert!(bench.check(&browsers[0], 10));
+    assert!(bench.check(&browsers[1], 20));
+    let slot = bench.worker.rooms_by_id[&RoomId(1)];
+    bench
+        .worker
+        .contained(bench.now, slot, None, |_| panic!("injected"));
+    let told = first.try_recv().unwrap();
+    assert_eq!((told.transport, told.kind), (None, EventKind::RoomFailed));
+    assert!(!bench.check(&browsers[0], 10));
+    assert!(bench.check(&browsers[1], 20));
+    assert!(second.try_recv().is_err());
+    assert_eq!(bench.worker.peers.len(), 1);
+    assert_eq!(bench.owner_of(&browsers[0]), None);
+}
+
+#[test]
+fn a_room_that_cannot_be_closed_in_order_leaves_no_transport_behind() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let slot = bench.worker.rooms_by_id[&RoomId(1)];
+    bench.worker.forget_room(slot);
+    assert!(bench.is_empty());
+    assert_eq!(bench.worker.load.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn commands_for_what_is_not_there_change_nothing() {
+    let mut bench = Bench::new();
+    bench.command(5, Command::CloseRoom);
+    bench.open(5, 10);
+    assert!(bench.is_empty());
+    let _events = bench.open_room(1, 8);
+    bench.close(1, 10);
+    bench.command(
+        1,
+        Command::AcceptAnswer {
+            transport: TransportId(10),
+            remote: remote(),
+            tracks: Vec::new(),
+        },
+    );
+    bench.command(1, Command::CloseRoom);
+    bench.command(1, Command::CloseRoom);
+    assert!(bench.is_empty() && bench.worker.rooms.len() == 0);
+}
+
+#[test]
+fn a_second_answer_is_not_heard() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let index = bench.peer(1, 10);
+    let now = bench.now;
+    let mut accept = || {
+        let peer = bench.worker.peers.get_mut(index).unwrap();
+        peer.transport.set_remote(now, remote())
+    };
+    assert!(accept());
+    assert!(!accept());
+}
+
+#[test]
+fn more_commands_than_one_turn_takes_are_carried_out_in_the_next() {
+    let mut bench = Bench::new();
+    let (events, _receiver) = mpsc::channel(8);
+    for room in 0..=COMMANDS_PER_TURN as u64 {
+        let events = events.clone();
+        let room = RoomId(room);
+        bench
+            .commands
+            .try_send(RoomCommand::Open { room, events })
+            .unwrap();
+    }
+    bench.turn();
+    assert_eq!(bench.worker.rooms.len(), COMMANDS_PER_TURN);
+    assert_eq!(bench.worker.idle_for(bench.now), Some(Duration::ZERO));
+    bench.turn();
+    assert_eq!(bench.worker.rooms.len(), COMMANDS_PER_TURN + 1);
+}
+
+#[test]
+fn a_thousand_transports_end_with_the_worker() {
+    let mut bench = Bench::new();
+    let mut receivers = Vec::new();
+    for room in 0..10 {
+        receivers.push(bench.open_room(room, 8));
+        for number in 0..100 {
+            bench.open(room, 1_000 * room + number);
+        }
+    }
+    assert_eq!(bench.worker.load.load(Ordering::Relaxed), 1_010);
+    bench.worker.close_every_room(bench.now);
+    assert!(bench.is_empty());
+    assert_eq!(bench.worker.load.load(Ordering::Relaxed), 0);
+    for events in &mut receivers {
+        let told = events.try_recv();
+        assert_eq!(told, Err(mpsc::error::TryRecvError::Disconnected));
+    }
+}
+
+#[test]
+fn the_stun_server_answers_beside_the_rooms() {
+    let mut bench = Bench::new();
+    let client = socket();
+    let mut request = [0; 20];
+    let id = TransactionId([1; 12]);
+    let writer = Writer::new(&mut request, Class::Request, Method::BINDING, id);
+    let len = writer.finish().unwrap();
+    client.send_to(&request[..len], bench.stun).unwrap();
+    bench.turn();
+    client.set_nonblocking(true).unwrap();
+    let mut answer = [0; 100];
+    let len = client.recv(&mut answer).unwrap();
+    let answer = Message::parse(&answer[..len]).unwrap();
+    assert_eq!(answer.xor_mapped_address(), client.local_addr().ok());
+}
