@@ -53,10 +53,11 @@ mod tests {
 
     fn data(message: &Value) -> Result<Option<String>, CallError> {
         let params = Map::from_iter([("message".to_owned(), message.to_string().into())]);
-        send_message(Params::new("sendMessage", params)).map(|request| match request {
-            Request::Signal(signal) => signal.data,
-            other => panic!("no signal but {other:?}"),
-        })
+        let request = send_message(Params::new("sendMessage", params))?;
+        let Request::Signal(signal) = request else {
+            panic!("no signal but {request:?}");
+        };
+        Ok(signal.data)
     }
 
     #[test]
