@@ -12,8 +12,8 @@ use crate::config::layers::Reading;
 use crate::config::refusal::Refusal;
 use crate::config::report::{KeyFault, Note};
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, Listen, MediaNode,
-    RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
+    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
+    MediaNode, RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
 use crate::units::{IceServer, PortRange, Secret};
 
@@ -216,7 +216,7 @@ pub struct Streams {
     /// The least.
     pub min_send_kbps: u32,
     /// The forced codec.
-    pub forced_codec: ForcedCodec,
+    pub forced_codec: ForcedVideoCodec,
     /// Whether a client without it may take part.
     pub allow_transcoding: bool,
 }

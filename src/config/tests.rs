@@ -10,7 +10,7 @@ use crate::config::fake::FakeMachine;
 use crate::config::key::{Effect, Empty};
 use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
 use crate::config::settings::{Certificate, State};
-use crate::config::values::{CallOpen, CoturnIp, ForcedCodec, Front, Host, SubscribeOffer};
+use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, SubscribeOffer};
 use crate::config::{Loaded, Note, Options, Problem, Report, keys, load};
 use crate::units::IceCredentials;
 
@@ -133,7 +133,7 @@ fn two_lines_are_enough_and_the_rest_is_openvidus_defaults() {
     assert_eq!(config.streams.min_send_kbps, 300);
     assert_eq!(
         config.streams.forced_codec,
-        ForcedCodec::MediaServerPreferred
+        ForcedVideoCodec::MediaServerPreferred
     );
     assert_eq!(config.sessions.garbage_threshold, Duration::from_secs(3600));
     assert_eq!(config.sessions.reconnect_grace, Duration::from_secs(10));

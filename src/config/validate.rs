@@ -11,11 +11,12 @@ use ipnet::IpNet;
 
 use crate::config::refusal::Refusal;
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, Listen, MediaNode,
-    RecordingNotification, Route, RouteTarget, SubscribeOffer, TlsVersions, TurnUser, Workers,
+    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
+    MediaNode, RecordingNotification, Route, RouteTarget, SubscribeOffer, TlsVersions, TurnUser,
+    Workers,
 };
 use crate::units::host_name::is_host_name;
-use crate::units::{Codec, IceServer, Secret};
+use crate::units::{IceServer, Secret};
 
 /// Every event name that `OPENVIDU_WEBHOOK_EVENTS` may hold (`openvidu-rest` sections 14.2 and 14.4).
 pub const WEBHOOK_EVENTS: [&str; 17] = [
@@ -161,17 +162,10 @@ pub fn certificate_type(text: &str) -> Result<CertificateType, Refusal> {
 }
 
 /// A constant of `VideoCodec`, case sensitive.
-pub fn forced_codec(text: &str) -> Result<ForcedCodec, Refusal> {
-    match text {
-        "MEDIA_SERVER_PREFERRED" => Ok(ForcedCodec::MediaServerPreferred),
-        "NONE" => Ok(ForcedCodec::None),
-        "VP8" => Ok(ForcedCodec::Only(Codec::Vp8)),
-        "VP9" => Ok(ForcedCodec::Only(Codec::Vp9)),
-        "H264" => Ok(ForcedCodec::Only(Codec::H264)),
-        _ => Err(Refusal::NotOneOf(
-            "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264",
-        )),
-    }
+pub fn forced_codec(text: &str) -> Result<ForcedVideoCodec, Refusal> {
+    ForcedVideoCodec::from_name(text).ok_or(Refusal::NotOneOf(
+        "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264",
+    ))
 }
 
 /// `none`, `moderator`, `publisher_moderator` or `all`.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::units::{Codec, Secret};
+use crate::units::Secret;
+pub use crate::units::{ForcedVideoCodec, SubscribeOffer};
 
 /// A host as configured: an address or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,29 +63,6 @@ pub enum CertificateType {
     OwnCert,
     /// From Let's Encrypt.
     LetsEncrypt,
-}
-
-/// `OPENVIDU_STREAMS_FORCED_VIDEO_CODEC`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ForcedCodec {
-    /// What the chosen offer direction prefers (design D9).
-    #[default]
-    MediaServerPreferred,
-    /// Nothing is forced.
-    None,
-    /// Only this codec.
-    Only(Codec),
-}
-
-impl ForcedCodec {
-    /// The constant's name in `.env` and REST.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MediaServerPreferred => "MEDIA_SERVER_PREFERRED",
-            Self::None => "NONE",
-            Self::Only(codec) => codec.name(),
-        }
-    }
 }
 
 /// `OPENVIDU_RECORDING_NOTIFICATION`: who is told that a recording started or stopped.
@@ -144,16 +122,6 @@ pub enum Front {
     On,
     /// Bind neither: the users keep their own proxy.
     Off,
-}
-
-/// `HANOK_SUBSCRIBE_OFFER` (design D9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SubscribeOffer {
-    /// The client offers; `joinRoom` says `mediaServer: kurento`.
-    #[default]
-    Client,
-    /// The server offers; `joinRoom` says `mediaServer: mediasoup`.
-    Server,
 }
 
 /// `HANOK_CALL_OPEN`: who may open rooms on the call page.

@@ -9,12 +9,12 @@ use tower::util::BoxCloneSyncService;
 
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::{ForcedCodec, Front, SubscribeOffer};
+use crate::config::values::Front;
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
 use crate::control::session::settings::turn_url;
-use crate::control::session::{self, Directory, ForcedVideoCodec};
+use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
 use crate::front::proxy::{
@@ -55,10 +55,7 @@ pub(super) fn certificate(
 pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Settings {
     session::Settings {
         websocket_url: config.public.websocket_url(),
-        subscribe_offer: match config.sessions.subscribe_offer {
-            SubscribeOffer::Client => session::SubscribeOffer::Client,
-            SubscribeOffer::Server => session::SubscribeOffer::Server,
-        },
+        subscribe_offer: config.sessions.subscribe_offer,
         simulcast: config.sessions.simulcast,
         coturn_ip: turn_host.to_owned(),
         coturn_port: config.turn.port,
@@ -146,11 +143,7 @@ fn rest_settings(config: &Config) -> rest::Settings {
         video_min_recv: kbps(streams.min_recv_kbps),
         video_max_send: kbps(streams.max_send_kbps),
         video_min_send: kbps(streams.min_send_kbps),
-        forced_video_codec: match streams.forced_codec {
-            ForcedCodec::MediaServerPreferred => ForcedVideoCodec::MediaServerPreferred,
-            ForcedCodec::None => ForcedVideoCodec::None,
-            ForcedCodec::Only(codec) => ForcedVideoCodec::Forced(codec),
-        },
+        forced_video_codec: streams.forced_codec,
         allow_transcoding: streams.allow_transcoding,
         simulcast: config.sessions.simulcast,
         garbage_interval: config.sessions.garbage_interval,

@@ -2,6 +2,7 @@
 
 pub mod bitrate;
 pub mod clock;
+pub mod forced_video_codec;
 pub mod host_name;
 pub mod ice_server;
 pub mod media;
@@ -10,10 +11,12 @@ pub mod random;
 pub mod remote_addr;
 pub mod rtp;
 pub mod secret;
+pub mod subscribe_offer;
 pub mod track;
 pub mod turn_credential;
 
 pub use bitrate::Bitrate;
+pub use forced_video_codec::ForcedVideoCodec;
 pub use ice_server::{IceCredentials, IceServer, IceServerError};
 pub use media::{Codec, Extension, ExtensionIds, MediaKind};
 pub use port_range::PortRange;
@@ -21,4 +24,5 @@ pub use random::Random;
 pub use remote_addr::RemoteAddr;
 pub use rtp::{PayloadType, SeqNo, Ssrc};
 pub use secret::Secret;
+pub use subscribe_offer::SubscribeOffer;
 pub use track::{Feedback, Track};

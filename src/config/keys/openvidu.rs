@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    CertificateType, CoturnIp, ForcedCodec, Host, MediaNode, RecordingNotification,
+    CertificateType, CoturnIp, ForcedVideoCodec, Host, MediaNode, RecordingNotification,
 };
 use crate::units::{IceServer, Secret};
 
@@ -545,7 +545,7 @@ pub(crate) static OPENVIDU_STREAMS_VIDEO_MIN_SEND_BANDWIDTH: Key<u32> = Key {
     },
 };
 
-pub(crate) static OPENVIDU_STREAMS_FORCED_VIDEO_CODEC: Key<ForcedCodec> = Key {
+pub(crate) static OPENVIDU_STREAMS_FORCED_VIDEO_CODEC: Key<ForcedVideoCodec> = Key {
     parse: validate::forced_codec,
     about: About {
         name: "OPENVIDU_STREAMS_FORCED_VIDEO_CODEC",

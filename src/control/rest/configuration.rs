@@ -8,8 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use crate::OPENVIDU_VERSION;
-use crate::control::session::ForcedVideoCodec;
-use crate::units::{Bitrate, IceServer};
+use crate::units::{Bitrate, ForcedVideoCodec, IceServer};
 
 /// The facts and defaults that the REST API shows and applies.
 #[derive(Debug, Clone)]

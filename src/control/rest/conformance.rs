@@ -17,7 +17,8 @@ use super::{MAX_BODY_LEN, Recording, Settings, Webhook, router};
 use crate::control::access::Gate;
 use crate::control::session::directory::Directory;
 use crate::control::session::ports::NoTurn;
-use crate::control::session::{ForcedVideoCodec, scene};
+use crate::control::session::scene;
+use crate::units::ForcedVideoCodec;
 use crate::units::{Bitrate, RemoteAddr, Secret};
 
 /// `OPENVIDUAPP:MY_SECRET`.

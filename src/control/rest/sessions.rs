@@ -11,8 +11,9 @@ use super::error::Refusal;
 use super::query::{self, ListingQuery};
 use super::recording_properties;
 use super::{Api, Settings};
+use crate::control::session::SessionProperties;
 use crate::control::session::directory::{CreateError, LookupError};
-use crate::control::session::{ForcedVideoCodec, SessionProperties};
+use crate::units::ForcedVideoCodec;
 use crate::views::openvidu as view;
 
 pub(super) const PATH: &str = "/openvidu/api/sessions";

@@ -13,8 +13,8 @@ use super::ports::TurnCredential;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::{Joined, Reply};
-use super::settings::SubscribeOffer;
 use super::token::{PresentedToken, Token};
+use crate::units::SubscribeOffer;
 use crate::views::openvidu::IceServer;
 
 /// How a socket ended, as far as it matters to its participant (section 5.2).

@@ -37,15 +37,13 @@ pub use identifiers::{ConnectionId, SocketId, StreamId};
 pub use membership::SocketEnd;
 pub use notification::Notification;
 pub use ports::{Client, NoTurn, TurnCredential, TurnCredentials};
-pub use properties::{
-    ConnectionProperties, ForcedVideoCodec, KurentoOptions, Role, SessionProperties,
-};
+pub use properties::{ConnectionProperties, KurentoOptions, Role, SessionProperties};
 pub use refusal::Refusal;
 pub use reply::Reply;
 #[cfg(any(test, feature = "testing"))]
 pub use service::Fault;
 pub use service::Handle;
-pub use settings::{Limits, Settings, SubscribeOffer};
+pub use settings::{Limits, Settings};
 
 /// The time that a client has to close its socket after it left or was evicted (`openvidu-signalling` section 9.5).
 pub const FORCED_CLOSE_DELAY: Duration = Duration::from_secs(10);

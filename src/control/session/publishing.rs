@@ -8,16 +8,15 @@ use super::effect::Happening;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Notification, StreamDescriptor};
 use super::participant::{Participant, Publication};
-use super::properties::{ForcedVideoCodec, Role};
+use super::properties::Role;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::settings::SubscribeOffer;
 use crate::media::plane::{
     self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Publishing, Rejection,
     TransportId,
 };
-use crate::units::{Bitrate, Codec, MediaKind};
+use crate::units::{Bitrate, Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
 
 impl Session {
     /// `publishVideo`: the publisher is answered before the others hear of the stream.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Member, StreamDescriptor};
 use super::properties::Role;
-use super::settings::SubscribeOffer;
+use crate::units::SubscribeOffer;
 use crate::views::openvidu::IceServer;
 
 /// A successful answer.

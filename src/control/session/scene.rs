@@ -14,13 +14,13 @@ use super::effect::Effect;
 use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
-use super::properties::{ConnectionProperties, ForcedVideoCodec, Role, SessionProperties};
+use super::properties::{ConnectionProperties, Role, SessionProperties};
 use super::reply::Reply;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
-use crate::units::Random;
+use crate::units::{ForcedVideoCodec, Random};
 
 pub(crate) const PUBLISHER_OFFER: &str =
     include_str!("../../../tests/wire/sdp/chromium/publisher_audio_video.sdp");

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::Bitrate;
-
-/// Who offers when a client subscribes (`HANOK_SUBSCRIBE_OFFER`, design D9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubscribeOffer {
-    /// The client: `joinRoom` says `mediaServer: kurento`.
-    Client,
-    /// We: `joinRoom` says `mediaServer: mediasoup`.
-    Server,
-}
+use crate::units::{Bitrate, SubscribeOffer};
 
 /// Configured values of every session; keys are named after their `.env` names.
 #[derive(Debug, Clone)]

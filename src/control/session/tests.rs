@@ -16,13 +16,13 @@ use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
 use super::notification::Notification;
-use super::properties::{ForcedVideoCodec, KurentoOptions, Role};
+use super::properties::{KurentoOptions, Role};
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
-use super::settings::{Limits, Settings, SubscribeOffer};
+use super::settings::{Limits, Settings};
 use crate::media::plane::{Command, Event, EventKind, FailureReason, TransportId};
-use crate::units::{Bitrate, Random};
+use crate::units::{Bitrate, ForcedVideoCodec, Random, SubscribeOffer};
 
 const NOTHING: [&str; 0] = [];
 

@@ -7,7 +7,8 @@ use super::notification::{member, stream};
 use super::params::Params;
 use crate::OPENVIDU_VERSION;
 use crate::control::session::reply::Joined;
-use crate::control::session::{JoinRoom, Request, SubscribeOffer};
+use crate::control::session::{JoinRoom, Request};
+use crate::units::SubscribeOffer;
 
 /// Longest client data: it is repeated to everyone who joins later.
 const METADATA_MAX: usize = 64 * 1024;

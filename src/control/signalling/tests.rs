@@ -376,7 +376,7 @@ async fn a_call_of_two_reads_like_the_transcripts_of_openvidu() {
 #[tokio::test]
 async fn the_server_offers_when_it_is_told_to() {
     let house = House::with(Settings {
-        subscribe_offer: crate::control::session::SubscribeOffer::Server,
+        subscribe_offer: crate::units::SubscribeOffer::Server,
         simulcast: true,
         ..Settings::default()
     })
