@@ -20,8 +20,7 @@ use crate::config::Config;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
-use crate::media::plane::Plane;
-use crate::media::worker::Worker;
+use crate::media::worker::{Counters, Worker};
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -68,12 +67,11 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 pub struct Daemon {
     directory: Directory,
     connections: Connections,
-    plane: Plane,
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
     workers: Vec<Worker>,
-    counters: Vec<Arc<crate::media::worker::Counters>>,
+    counters: Vec<Arc<Counters>>,
     _state: StateFolder,
 }
 
@@ -89,7 +87,7 @@ impl Daemon {
         let media = media::start(config).await?;
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
-            media.plane.clone(),
+            media.plane,
             Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
         );
         let connections = Connections::new(directory.clone());
@@ -101,7 +99,6 @@ impl Daemon {
         Ok(Self {
             directory,
             connections,
-            plane: media.plane,
             addresses,
             proxy_stop,
             proxy: tasks,
@@ -122,13 +119,18 @@ impl Daemon {
     }
 
     /// What each media worker counts.
-    pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
+    pub fn counters(&self) -> &[Arc<Counters>] {
         &self.counters
     }
 
     /// How many transports the media workers hold.
     pub fn transports(&self) -> u64 {
-        self.plane.load()
+        let held = |counters: &Arc<Counters>| {
+            counters
+                .transports
+                .load(std::sync::atomic::Ordering::Relaxed)
+        };
+        self.counters.iter().map(held).sum()
     }
 
     /// How many WebSockets are open.

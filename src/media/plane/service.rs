@@ -71,12 +71,6 @@ impl Plane {
         }
     }
 
-    /// Transports on all workers, as they last reported them.
-    pub fn load(&self) -> u64 {
-        let loads = self.workers.iter().map(|worker| &worker.load);
-        loads.map(|load| load.load(Ordering::Relaxed)).sum()
-    }
-
     /// Opens a room on the worker with the least load.
     ///
     /// # Errors

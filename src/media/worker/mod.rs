@@ -53,6 +53,8 @@ pub struct Parts {
 /// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Transports that it holds now.
+    pub transports: AtomicU64,
     /// Datagrams received.
     pub received: AtomicU64,
     /// Datagrams sent.

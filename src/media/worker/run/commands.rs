@@ -216,7 +216,11 @@ impl Loop {
 
     /// Rooms count too, so that sessions that begin at the same time are spread before anybody publishes.
     fn report_load(&self) {
-        let load = self.rooms.len() + self.peers.len();
-        self.load.store(load as u64, Ordering::Relaxed);
+        let transports = self.peers.len() as u64;
+        let load = transports + self.rooms.len() as u64;
+        self.load.store(load, Ordering::Relaxed);
+        self.counters
+            .transports
+            .store(transports, Ordering::Relaxed);
     }
 }
