@@ -11,6 +11,7 @@ mod state;
 mod web;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
-use crate::media::worker::{Counters, Worker};
+use crate::media::worker::Worker;
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -125,12 +126,14 @@ impl Daemon {
 
     /// How many transports the media workers hold.
     pub fn transports(&self) -> u64 {
-        let held = |counters: &Arc<Counters>| {
-            counters
-                .transports
-                .load(std::sync::atomic::Ordering::Relaxed)
-        };
-        self.counters.iter().map(held).sum()
+        let held = self.counters.iter().map(|counters| &counters.transports);
+        held.map(|held| held.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many rooms the media workers hold.
+    pub fn rooms(&self) -> u64 {
+        let held = self.counters.iter().map(|counters| &counters.rooms);
+        held.map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
     /// How many WebSockets are open.

@@ -7,7 +7,7 @@ use hanok::media::stun::{Class, Message, Method, TransactionId, Writer};
 use hanok::testing::client::{LOOPBACK, Negotiation, PATIENCE, publish_params, remote};
 use tokio::net::UdpSocket;
 
-use crate::house::House;
+use crate::house::{House, eventually};
 
 /// Two of the addresses of every loopback interface.
 const ASKED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
@@ -79,6 +79,17 @@ async fn media_goes_on_from_and_to_a_new_port_after_the_next_check() {
     let report = receiving.report();
     assert_eq!((report.video.duplicates, report.video.shifts), (0, 0));
     assert_eq!((report.unexpected, report.unauthentic), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_dropped_gives_its_ports_back() {
+    let house = House::open().await;
+    let port = house.config.turn.port;
+    drop(house);
+    eventually("the port is free", async || {
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

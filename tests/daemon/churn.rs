@@ -1,10 +1,12 @@
 //! Many clients that do as they please, for a while: whatever they do, nothing stays behind.
 
+use std::time::Duration;
+
 use hanok::testing::client::{Client, Error, PeerConnection};
 use hanok::units::Random;
 use serde_json::json;
 
-use crate::house::{House, Witness};
+use crate::house::{House, Witness, new_token, rest, try_http};
 
 const CLIENTS: u64 = 8;
 const STEPS: usize = 40;
@@ -24,11 +26,11 @@ impl Life {
 
     /// Streams of others, as far as it has heard of them.
     async fn step(&mut self, house: &House, session: &str) -> Result<(), Error> {
-        match self.below(8) {
+        match self.below(10) {
             0 | 1 if self.publishing.is_none() => {
                 let (_, publishing) = self.client.publish().await?;
                 if self.below(2) == 0 {
-                    publishing.connected().await?;
+                    soon_connected(&publishing).await;
                 }
                 self.publishing = Some(publishing);
             }
@@ -55,11 +57,7 @@ impl Life {
                     self.client.subscribe_as_offered(stream).await?
                 };
                 if self.below(2) == 0 {
-                    let _ = tokio::time::timeout(
-                        std::time::Duration::from_millis(300),
-                        receiving.connected(),
-                    )
-                    .await;
+                    soon_connected(&receiving).await;
                 }
                 self.receiving.push(receiving);
             }
@@ -75,21 +73,40 @@ impl Life {
                     receiving.close().await;
                 }
             }
-            _ => {
-                // Another one takes its place: politely, by hanging up, or by losing the network.
-                let next = house.join(session).await;
-                let former = std::mem::replace(&mut self.client, next);
-                self.publishing = None;
-                self.receiving.clear();
-                match self.below(3) {
-                    0 => former.leave().await?,
-                    1 => drop(former.close(4102).await),
-                    _ => drop(former),
+            7 => {
+                // The application removes somebody.
+                let streams = streams(house, session, &self.client.connection).await;
+                if let Some((_, connection)) = streams.first().and_then(|it| it.split_once("_con_"))
+                {
+                    let path =
+                        format!("/openvidu/api/sessions/{session}/connection/con_{connection}");
+                    let (status, _) = rest(house.plain(), "DELETE", &path, None).await;
+                    assert!([204, 404].contains(&status), "{status}");
                 }
             }
+            _ => self.replace(house, session).await,
         }
         Ok(())
     }
+
+    /// Another one takes its place: it leaves politely, hangs up, or loses the network.
+    async fn replace(&mut self, house: &House, session: &str) {
+        let next = house.join(session).await;
+        let former = std::mem::replace(&mut self.client, next);
+        self.publishing = None;
+        self.receiving.clear();
+        match self.below(3) {
+            // It may have been removed already.
+            0 => drop(former.leave().await),
+            1 => drop(former.close(4102).await),
+            _ => drop(former),
+        }
+    }
+}
+
+/// Waits a little: somebody may have ended it before it could connect.
+async fn soon_connected(peer_connection: &PeerConnection) {
+    let _ = tokio::time::timeout(Duration::from_millis(300), peer_connection.connected()).await;
 }
 
 async fn streams(house: &House, session: &str, own: &str) -> Vec<String> {
@@ -109,7 +126,7 @@ async fn streams(house: &House, session: &str, own: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_wild_time_nothing_is_left() {
     let house = House::with(|config| {
-        config.sessions.reconnect_grace = std::time::Duration::from_millis(50);
+        config.sessions.reconnect_grace = Duration::from_millis(50);
     })
     .await;
     let witness = Witness::begin(&house).await;
@@ -128,8 +145,12 @@ async fn after_a_wild_time_nothing_is_left() {
             for step in 0..STEPS {
                 match life.step(house, session).await {
                     Ok(()) => {}
-                    // Somebody else was faster: the stream, or the publisher, has just gone; or it published nothing.
-                    Err(error) if matches!(error.code(), Some(102 | 105 | 303)) => {}
+                    // Somebody else was faster: the stream or the publisher has just gone; or it published nothing.
+                    Err(error) if matches!(error.code(), Some(105 | 303)) => {}
+                    // Or it was removed itself.
+                    Err(Error::Refused { code: 102, .. } | Error::Closed) => {
+                        life.replace(house, session).await;
+                    }
                     Err(error) => panic!("client {seed}, step {step}: {error}"),
                 }
             }
@@ -138,6 +159,55 @@ async fn after_a_wild_time_nothing_is_left() {
     futures_util::future::join_all(lives).await;
     witness.has_lost_nothing().await;
     keeper.leave().await.unwrap();
+    drop(witness);
+    house.is_empty().await;
+    assert_eq!(house.daemon.directory().panics(), 0);
+    assert_eq!(house.counted(|counters| &counters.panics), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_closed_while_people_come_end_for_all_of_them() {
+    let house = House::with(|config| config.sessions.reconnect_grace = Duration::ZERO).await;
+    let server = house.plain();
+    let witness = Witness::begin(&house).await;
+    let path = "/openvidu/api/sessions/room";
+    let mut joined = 0;
+    for _ in 0..25 {
+        let body = json!({"customSessionId": "room"});
+        let (status, _) = rest(server, "POST", "/openvidu/api/sessions", Some(body)).await;
+        assert_eq!(status, 200, "the name is free again");
+        let mut tokens = Vec::new();
+        for _ in 0..4 {
+            tokens.push(new_token(server, "room", "PUBLISHER").await);
+        }
+        let coming = tokens.iter().map(|token| async move {
+            let mut client = Client::open(server).await.unwrap();
+            match client.join(token).await {
+                Ok(_) => {
+                    let _ = client.publish().await;
+                    let told = client.notification("participantEvicted", |_| true).await;
+                    assert_eq!(told.unwrap()["reason"], "sessionClosedByServer");
+                    true
+                }
+                Err(error) => {
+                    assert!(matches!(error.code(), Some(202 | 203)), "{error}");
+                    false
+                }
+            }
+        });
+        let closing = async {
+            // Somewhere among them.
+            for _ in 0..3 {
+                let _ = try_http(server, "GET", path, None).await;
+            }
+            rest(server, "DELETE", path, None).await.0
+        };
+        let (came, closed) = tokio::join!(futures_util::future::join_all(coming), closing);
+        assert_eq!(closed, 204);
+        joined += came.into_iter().filter(|&joined| joined).count();
+    }
+    assert!(joined > 0, "some came before it was closed");
+    witness.has_lost_nothing().await;
     drop(witness);
     house.is_empty().await;
     assert_eq!(house.daemon.directory().panics(), 0);

@@ -1,6 +1,8 @@
 //! A bug of ours ends what it strikes and nothing else (`robustness` R18).
 
+use std::io;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use hanok::control::session::Fault;
 use hanok::testing::client::State;
@@ -9,8 +11,45 @@ use serde_json::json;
 use crate::house::{House, Witness, eventually};
 
 async fn strike(house: &House, session: &str, fault: Fault) {
+    log();
     let handle = house.daemon.directory().find(session).unwrap();
     handle.panic(fault).await;
+}
+
+/// Waits for an error in the log of this process.
+async fn logged(text: &str) {
+    eventually("the bug is logged", async || {
+        let log = log().0.lock().unwrap();
+        String::from_utf8_lossy(&log).contains(text)
+    })
+    .await;
+}
+
+/// What all daemons of this process have logged as errors.
+#[derive(Default)]
+struct Log(Mutex<Vec<u8>>);
+
+fn log() -> &'static Arc<Log> {
+    static LOG: OnceLock<Arc<Log>> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Arc::new(Log::default());
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::ERROR)
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .init();
+        log
+    })
+}
+
+impl io::Write for &Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn panics(house: &House) -> (u64, u64) {
@@ -48,6 +87,7 @@ async fn a_panic_in_a_session_ends_that_session() {
     .await;
     assert_eq!(house.sessions().await[0]["id"], witness.session.as_str());
     assert_eq!(panics(&house), (1, 0));
+    logged("a bug has ended this session").await;
     witness.has_lost_nothing().await;
 }
 
@@ -111,6 +151,7 @@ async fn a_panic_over_one_transport_ends_that_transport() {
         .map(|connection| connection["publishers"].as_array().unwrap().len());
     assert_eq!(publishers.sum::<usize>(), 1);
     assert_eq!(panics(&house), (0, 1));
+    logged("a transport ended by a bug of ours").await;
 
     // It may publish again.
     drop(sending);
@@ -154,6 +195,7 @@ async fn a_panic_while_a_room_is_routed_ends_that_room_and_its_session_goes_on_i
             .unwrap();
     }
     assert_eq!(panics(&house), (0, 1));
+    logged("a room ended by a bug of ours").await;
     assert_eq!(house.daemon.transports(), 2);
     assert_eq!(house.sessions().await.len(), 2);
 

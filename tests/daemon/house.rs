@@ -116,10 +116,12 @@ impl House {
         body["content"].as_array().unwrap().clone()
     }
 
-    /// Waits until no session and no transport is left.
+    /// Waits until no session, no room and no transport is left.
     pub(crate) async fn is_empty(&self) {
         eventually("everything is freed", async || {
-            self.daemon.directory().list(true).await.is_empty() && self.daemon.transports() == 0
+            self.daemon.directory().list(true).await.is_empty()
+                && self.daemon.transports() == 0
+                && self.daemon.rooms() == 0
         })
         .await;
     }

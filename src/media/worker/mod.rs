@@ -53,7 +53,9 @@ pub struct Parts {
 /// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Transports that it holds now.
+    /// Rooms that it holds.
+    pub rooms: AtomicU64,
+    /// Transports that it holds.
     pub transports: AtomicU64,
     /// Datagrams received.
     pub received: AtomicU64,

@@ -326,3 +326,122 @@ impl Remote {
         self.sections.iter().find(|section| section.kind == kind)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::media::sdp::{
+        Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, accept_answer,
+        answer_publisher, answer_subscriber, offer_subscriber,
+    };
+    use crate::units::{Codec, Random};
+
+    fn local() -> Local {
+        Local {
+            ufrag: "browser".to_owned(),
+            pwd: "passwordpasswordpasswordpa".to_owned(),
+            fingerprint: (0..32).collect(),
+        }
+    }
+
+    fn server() -> LocalTransport {
+        LocalTransport {
+            ice: IceCredentials {
+                ufrag: "server".into(),
+                pwd: "serverserverserverserver".into(),
+            },
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                digest: vec![0xab; 32],
+            },
+            candidates: Arc::new([Candidate {
+                addr: ([192, 0, 2, 1], 40_000).into(),
+                tcp: false,
+                rank: 0,
+            }]),
+        }
+    }
+
+    const SOURCES: Sources = Sources {
+        audio: 11,
+        video: 22,
+        rtx: 33,
+    };
+
+    #[test]
+    fn offers_and_answers_are_understood_in_both_directions() {
+        let offer = publisher_offer(&local(), SOURCES);
+        let publishing = answer_publisher(&offer, &CodecPolicy::default(), &server()).unwrap();
+        assert_eq!(publishing.remote.ice.ufrag, "browser");
+        assert_eq!(
+            publishing.remote.fingerprints[0].digest,
+            local().fingerprint
+        );
+        let sources: Vec<_> = publishing
+            .tracks
+            .iter()
+            .map(|track| {
+                (
+                    track.codec,
+                    track.ssrc.map(|it| it.0),
+                    track.rtx_ssrc.map(|it| it.0),
+                )
+            })
+            .collect();
+        assert_eq!(
+            sources,
+            [
+                (Codec::Opus, Some(11), None),
+                (Codec::Vp8, Some(22), Some(33))
+            ]
+        );
+
+        let answer = Remote::parse(&publishing.answer).unwrap();
+        assert_eq!(
+            (answer.ufrag.as_str(), answer.setup.as_str()),
+            ("server", "passive")
+        );
+        assert_eq!(answer.fingerprint, [0xab; 32]);
+        assert_eq!(answer.candidates, [([192, 0, 2, 1], 40_000).into()]);
+        let video = answer.section(MediaKind::Video).unwrap();
+        assert_eq!((video.payload_type, video.rtx_payload_type), (96, Some(97)));
+        assert_eq!(video.extensions.get(Extension::Mid), Some(4));
+
+        let mut random = Random::seeded(1);
+        let tracks = &publishing.tracks;
+        let asked = answer_subscriber(
+            &subscriber_offer(&local()),
+            tracks,
+            "cname",
+            &mut random,
+            &server(),
+        );
+        let asked = asked.unwrap();
+        let answer = Remote::parse(&asked.answer).unwrap();
+        for (section, track) in answer.sections.iter().zip(&asked.tracks) {
+            assert_eq!(section.ssrc, track.ssrc.map(|it| it.0));
+            assert_eq!(section.rtx_ssrc, track.rtx_ssrc.map(|it| it.0));
+        }
+
+        let offered = offer_subscriber(tracks, "cname", &mut random, &server());
+        let remote = Remote::parse(&offered.offer).unwrap();
+        let answer = subscriber_answer(&local(), &remote);
+        let (remote, accepted) = accept_answer(&answer, &offered.tracks).unwrap();
+        assert_eq!(remote.ice.ufrag, "browser");
+        assert_eq!(accepted.len(), 2);
+    }
+
+    #[test]
+    fn what_no_browser_could_use_is_not_read() {
+        let offer = publisher_offer(&local(), SOURCES);
+        assert!(Remote::parse(&offer).is_none(), "no candidate");
+        let candidate = "a=candidate:1 1 udp 1 192.0.2.1 40000 typ host\r\n";
+        assert!(Remote::parse(&(offer.clone() + candidate)).is_some());
+        assert!(Remote::parse(&(offer.replace("m=", "x=") + candidate)).is_none());
+        for bad in ["", "v=0", "v=0\r\nm=audio", "v=0\r\nm=audio 9 X y\r\n"] {
+            assert!(Remote::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -377,3 +377,123 @@ fn running_number(payload: &[u8]) -> Option<u32> {
 fn starts_key_frame(kind: MediaKind, payload: &[u8]) -> bool {
     kind == MediaKind::Video && descriptor::starts_key_frame(Codec::Vp8, payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::client::description::{Local, Remote, Sources, publisher_offer};
+
+    /// A section as both ends of one track would have it.
+    fn section(kind: MediaKind) -> Section {
+        let local = Local {
+            ufrag: "ufrag".to_owned(),
+            pwd: "password".to_owned(),
+            fingerprint: vec![1; 32],
+        };
+        let sources = Sources {
+            audio: 1,
+            video: 2,
+            rtx: 3,
+        };
+        let offer =
+            publisher_offer(&local, sources) + "a=candidate:1 1 udp 1 127.0.0.1 40000 typ host\r\n";
+        let remote = Remote::parse(&offer).unwrap();
+        remote.section(kind).unwrap().clone()
+    }
+
+    /// Forty frames; the first and the twentieth are key frames.
+    fn packets() -> (Outgoing, Vec<Vec<u8>>) {
+        let mut outgoing = Outgoing::new(&section(MediaKind::Video), 2, 3, 65_530);
+        let mut transport_wide = 0;
+        let frames = (0..40).flat_map(|frame| outgoing.frame(frame % 20 == 0, &mut transport_wide));
+        let packets = frames.map(|packet| packet.bytes).collect();
+        (outgoing, packets)
+    }
+
+    fn receive<'a>(packets: impl IntoIterator<Item = &'a Vec<u8>>) -> (Incoming, TrackReport) {
+        let mut incoming = Incoming::new(&section(MediaKind::Video));
+        let mut report = TrackReport::default();
+        for packet in packets {
+            let packet = RtpPacket::parse(packet).unwrap();
+            assert!(incoming.take(&packet, &mut report));
+        }
+        (incoming, report)
+    }
+
+    #[test]
+    fn what_arrives_in_order_is_flawless_over_the_end_of_the_cycle() {
+        let (_, packets) = packets();
+        let (_, report) = receive(&packets);
+        assert!(report.is_flawless());
+        assert_eq!((report.received, report.key_frames), (84, 2));
+        assert!(report.began_with_key_frame);
+        assert_eq!((report.first, report.newest), (Some(0), Some(83)));
+        assert!(report.has_all_up_to(83) && !report.has_all_up_to(84));
+    }
+
+    #[test]
+    fn every_flaw_is_seen() {
+        let (_, packets) = packets();
+        let mut lossy = packets.clone();
+        lossy.remove(10);
+        let (incoming, report) = receive(&lossy);
+        assert_eq!(report.missing, 1);
+        assert_eq!(incoming.missing().collect::<Vec<_>>(), [SeqNo(4)]);
+
+        let mut repeated = packets.clone();
+        repeated.insert(11, packets[10].clone());
+        assert_eq!(receive(&repeated).1.duplicates, 1);
+
+        let mut swapped = packets.clone();
+        swapped.swap(10, 11);
+        let (_, report) = receive(&swapped);
+        assert!(report.is_complete() && !report.is_flawless());
+        assert_eq!(report.late, 1);
+
+        // A packet that was left out, with the numbers closed up behind it.
+        let mut closed_up = packets.clone();
+        closed_up.remove(10);
+        for packet in &mut closed_up[10..] {
+            let seq = u16::from_be_bytes([packet[2], packet[3]]).wrapping_sub(1);
+            packet[2..4].copy_from_slice(&seq.to_be_bytes());
+        }
+        assert_eq!(receive(&closed_up).1.shifts, 1);
+        assert!(!receive(&packets[2..]).1.began_with_key_frame);
+    }
+
+    #[test]
+    fn a_retransmission_mends_what_was_missing_and_nothing_else() {
+        let (mut outgoing, packets) = packets();
+        let mut lossy = packets.clone();
+        lossy.remove(10);
+        let (mut incoming, mut report) = receive(&lossy);
+        for (seq, recovered) in [(SeqNo(4), 1), (SeqNo(4), 1), (SeqNo(5), 1)] {
+            let again = outgoing.again(seq, &mut 0).unwrap();
+            let packet = RtpPacket::parse(&again).unwrap();
+            assert!(incoming.take(&packet, &mut report));
+            assert_eq!(report.recovered, recovered);
+        }
+        assert!(report.is_complete());
+        assert_eq!(report.received, 84);
+        assert!(outgoing.again(SeqNo(60_000), &mut 0).is_none());
+    }
+
+    #[test]
+    fn packets_of_other_sources_formats_and_sections_are_not_ours() {
+        let (_, packets) = packets();
+        for (at, what) in [(1, "payload type"), (11, "source")] {
+            let mut packet = packets[0].clone();
+            packet[at] ^= 0x40;
+            let mut incoming = Incoming::new(&section(MediaKind::Video));
+            let packet = RtpPacket::parse(&packet).unwrap();
+            assert!(
+                !incoming.take(&packet, &mut TrackReport::default()),
+                "{what}"
+            );
+        }
+        let mut incoming = Incoming::new(&section(MediaKind::Video));
+        incoming.section.mid = "7".to_owned();
+        let packet = RtpPacket::parse(&packets[0]).unwrap();
+        assert!(!incoming.take(&packet, &mut TrackReport::default()), "mid");
+    }
+}

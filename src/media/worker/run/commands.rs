@@ -216,9 +216,9 @@ impl Loop {
 
     /// Rooms count too, so that sessions that begin at the same time are spread before anybody publishes.
     fn report_load(&self) {
-        let transports = self.peers.len() as u64;
-        let load = transports + self.rooms.len() as u64;
-        self.load.store(load, Ordering::Relaxed);
+        let (rooms, transports) = (self.rooms.len() as u64, self.peers.len() as u64);
+        self.load.store(rooms + transports, Ordering::Relaxed);
+        self.counters.rooms.store(rooms, Ordering::Relaxed);
         self.counters
             .transports
             .store(transports, Ordering::Relaxed);
