@@ -72,7 +72,7 @@ pub struct Daemon {
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
     workers: Vec<Worker>,
-    counters: Vec<Arc<Counters>>,
+    counters: Vec<Arc<crate::media::worker::Counters>>,
     _state: StateFolder,
 }
 
@@ -120,7 +120,7 @@ impl Daemon {
     }
 
     /// What each media worker counts.
-    pub fn counters(&self) -> &[Arc<Counters>] {
+    pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
         &self.counters
     }
 
