@@ -59,6 +59,8 @@ pub(crate) struct Producer {
     missing: MissingPackets,
     pub(crate) history: History,
     key_frames: KeyFrameRequests,
+    /// The timestamp of the last picture that began a key frame.
+    key_frame: Option<u32>,
     fir_sequence_number: u8,
     /// The source's last sender report and when it came.
     sender_report: Option<(SenderInfo, Instant)>,
@@ -84,6 +86,7 @@ impl Producer {
             missing: MissingPackets::new(),
             history: History::new(track.kind),
             key_frames: KeyFrameRequests::default(),
+            key_frame: None,
             fir_sequence_number: 0,
             sender_report: None,
             stats: ProducerStats::default(),
@@ -191,6 +194,7 @@ impl Producer {
                 self.request_key_frame(now);
                 self.epoch += 1;
                 self.missing.clear();
+                self.key_frame = None;
                 seq
             }
         };
@@ -234,14 +238,20 @@ impl Producer {
         };
         self.history.insert(now, seq, info, payload);
         let is_padding = payload.is_empty();
-        let starts_key_frame = !is_padding && descriptor::starts_key_frame(self.codec, payload);
+        let mut starts_key_frame = !is_padding && descriptor::starts_key_frame(self.codec, payload);
         if !is_padding {
             self.stats.packets += 1;
             self.stats.bytes += payload.len() as u64;
         }
         if starts_key_frame && self.kind == MediaKind::Video {
-            self.stats.key_frames += 1;
-            self.key_frames.satisfied();
+            // H.264 looks like a beginning more than once: parameter set, then every slice of the picture.
+            let timestamp = Some(info.timestamp);
+            starts_key_frame = self.key_frame != timestamp;
+            self.key_frame = timestamp;
+            if starts_key_frame {
+                self.stats.key_frames += 1;
+                self.key_frames.satisfied();
+            }
         }
         Arrival {
             producer: self.index,

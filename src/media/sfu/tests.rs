@@ -889,6 +889,47 @@ fn a_retransmission_that_nobody_needs_is_not_forwarded() {
 }
 
 #[test]
+fn the_slices_of_one_h264_picture_are_one_key_frame() {
+    let h264 = |track| Track {
+        codec: Codec::H264,
+        ..track
+    };
+    let unit = |seq: u16, unit: u8| {
+        let mut packet = Rtp::frame(seq);
+        packet.header.timestamp = 9000;
+        packet.payload = vec![unit, 1, 2];
+        packet
+    };
+    let mut room = Room::published(&[h264(video())]);
+    room.subscribe(SUBSCRIBER, &[h264(video_out())]);
+    room.publish(&unit(1, 0x67));
+    room.publish(&unit(2, 0x65));
+    assert_eq!(room.received(SUBSCRIBER).len(), 2);
+    // Lost on the way: what is left of the same picture does not help.
+    room.rtcp_from(SUBSCRIBER, |writer| {
+        writer.picture_loss_indication(Ssrc(1), OUT_VIDEO);
+    });
+    let late = TransportKey(3);
+    room.subscribe(late, &[h264(video_out())]);
+    assert_eq!(room.key_frame_requests(), 1, "for the first, at once");
+    room.publish(&unit(3, 0x65));
+    room.publish(&unit(4, 0x65));
+    assert_eq!(room.received(late).len(), 0, "no beginning in the middle");
+    room.advance(ms(400));
+    assert_eq!(room.key_frame_requests(), 1, "for the second, in its turn");
+    let mut next = unit(5, 0x67);
+    next.header.timestamp += 3000;
+    room.publish(&next);
+    assert_eq!(room.received(late).len(), 1);
+    let frames: Vec<u64> = room
+        .router
+        .producers()
+        .map(|(_, stats)| stats.key_frames)
+        .collect();
+    assert_eq!(frames, [2]);
+}
+
+#[test]
 fn a_packet_that_never_comes_is_given_up_for_a_key_frame() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(3));

@@ -62,6 +62,9 @@ const ADDRESS_GRACE: Duration = Duration::from_secs(5);
 /// How soon events that found their session's mailbox full are offered again.
 const EVENT_RETRY: Duration = Duration::from_millis(10);
 
+/// What an error of a socket costs, such as the kernel's being out of memory.
+const FAILED_SOCKET_PAUSE: Duration = Duration::from_millis(10);
+
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -210,8 +213,7 @@ impl Loop {
     fn receive_media(&mut self, now: Instant, port: usize) {
         for _ in 0..RECEIVES_PER_TURN {
             if let Err(error) = self.ports[port].socket.receive(&mut self.buffers) {
-                tracing::error!(%error, port, "a media socket failed");
-                return;
+                return pause(&self.ports[port].socket, &error);
             }
             if self.buffers.is_empty() {
                 return;
@@ -407,8 +409,7 @@ impl Loop {
     fn answer_stun(&mut self, now: Instant, port: usize) {
         let Port { socket, outbox } = &mut self.stun[port];
         if let Err(error) = socket.receive(&mut self.buffers) {
-            tracing::error!(%error, "the STUN socket failed");
-            return;
+            return pause(socket, &error);
         }
         let mut answer = [0; turn::MAX_ANSWER_LEN];
         for message in 0..self.buffers.len() {
@@ -744,6 +745,12 @@ fn strike(fault: &mut Option<u32>, here: u32) {
         *fault = None;
         panic!("injected");
     }
+}
+
+/// A socket that fails goes on calling: without a pause that would be a loop at full speed.
+fn pause(socket: &BatchSocket, error: &std::io::Error) {
+    tracing::error!(%error, socket = %socket.local_addr(), "a UDP socket failed");
+    std::thread::sleep(FAILED_SOCKET_PAUSE);
 }
 
 /// Our user name fragment in a check: what stands before the colon (RFC 8445 section 7.2.2).

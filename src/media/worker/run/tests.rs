@@ -2,6 +2,8 @@
 
 use std::net::UdpSocket;
 
+use proptest::prelude::*;
+
 use super::commands::COMMANDS_PER_TURN;
 use super::*;
 use crate::media::plane::{Command, Event, SubscriberSpec};
@@ -518,4 +520,135 @@ fn the_stun_server_answers_beside_the_rooms() {
     let len = client.recv(&mut answer).unwrap();
     let answer = Message::parse(&answer[..len]).unwrap();
     assert_eq!(answer.xor_mapped_address(), client.local_addr().ok());
+}
+
+/// Something that happens to a worker; rooms, transports and sockets by number.
+#[derive(Debug, Clone)]
+enum Happening {
+    OpenRoom(u64),
+    CloseRoom(u64),
+    LeaveRoom(u64),
+    Open(u64, u64),
+    Close(u64, u64),
+    Check(usize, u64),
+    Handshake(usize),
+    Media(usize),
+    Pass(u64),
+    Panic(u64, Option<u64>),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let (room, transport, socket) = (0..3_u64, 0..6_u64, 0..4_usize);
+    prop::collection::vec(
+        prop_oneof![
+            3 => room.clone().prop_map(Happening::OpenRoom),
+            1 => room.clone().prop_map(Happening::CloseRoom),
+            1 => room.clone().prop_map(Happening::LeaveRoom),
+            6 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Open(room, it)),
+            2 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Close(room, it)),
+            9 => (socket.clone(), transport.clone()).prop_map(|(socket, it)| Happening::Check(socket, it)),
+            2 => socket.clone().prop_map(Happening::Handshake),
+            2 => socket.prop_map(Happening::Media),
+            3 => (0..8_000_u64).prop_map(Happening::Pass),
+            1 => (room, prop::option::of(transport)).prop_map(|(room, it)| Happening::Panic(room, it)),
+        ],
+        1..80,
+    )
+}
+
+impl Bench {
+    /// Transports have numbers of their own, as the plane gives them.
+    fn happen(
+        &mut self,
+        happening: &Happening,
+        sockets: &[UdpSocket],
+        receivers: &mut BTreeMap<u64, mpsc::Receiver<Event>>,
+    ) {
+        let slot = |worker: &Loop, room| worker.rooms_by_id.get(&RoomId(room)).copied();
+        match *happening {
+            Happening::OpenRoom(room) => {
+                if slot(&self.worker, room).is_none() {
+                    receivers.insert(room, self.open_room(room, 1));
+                }
+            }
+            Happening::CloseRoom(room) => self.command(room, Command::CloseRoom),
+            Happening::LeaveRoom(room) => {
+                receivers.remove(&room);
+            }
+            Happening::Open(room, transport) => {
+                let worker = &mut self.worker;
+                let is_there = (0..3).any(|room| {
+                    slot(worker, room)
+                        .is_some_and(|slot| worker.peer_of(slot, TransportId(transport)).is_some())
+                });
+                if !is_there {
+                    self.open(room, transport);
+                }
+            }
+            Happening::Close(room, transport) => self.close(room, transport),
+            Happening::Check(socket, transport) => {
+                self.check(&sockets[socket], transport);
+            }
+            Happening::Handshake(socket) => self.send(&sockets[socket], &[22; 60]),
+            Happening::Media(socket) => self.send(&sockets[socket], &[128; 60]),
+            Happening::Pass(millis) => self.pass(Duration::from_millis(millis)),
+            Happening::Panic(room, transport) => {
+                let Some(slot) = slot(&self.worker, room) else {
+                    return;
+                };
+                let peer = transport.and_then(|it| self.worker.peer_of(slot, TransportId(it)));
+                self.worker
+                    .contained(self.now, slot, peer, |_| panic!("injected"));
+            }
+        }
+    }
+
+    /// What is known twice agrees.
+    fn agrees(&mut self) -> Result<(), TestCaseError> {
+        let worker = &mut self.worker;
+        let mut peers = 0;
+        for (id, &slot) in &worker.rooms_by_id {
+            let room = worker.rooms.get_mut(slot).unwrap();
+            prop_assert_eq!(room.id, *id);
+            for (id, &index) in &room.peers {
+                let peer = worker.peers.get_mut(index).unwrap();
+                prop_assert_eq!((peer.id, peer.room), (*id, slot));
+                prop_assert_eq!(worker.peers_by_ufrag.get(&peer.ufrag), Some(&index));
+                peers += 1;
+            }
+        }
+        prop_assert_eq!(worker.rooms.len(), worker.rooms_by_id.len());
+        prop_assert_eq!(worker.peers.len(), peers);
+        prop_assert_eq!(worker.peers_by_ufrag.len(), peers);
+        for (addr, &index) in &worker.peers_by_addr {
+            let peer = worker.peers.get_mut(index).unwrap();
+            prop_assert!(peer.addrs.contains(addr));
+        }
+        for &room in &worker.undelivered {
+            prop_assert!(worker.rooms.get_mut(room).is_some());
+        }
+        let load = worker.load.load(Ordering::Relaxed);
+        prop_assert_eq!(load, (peers + worker.rooms.len()) as u64);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_happens_the_tables_agree_and_nothing_stays(happenings in happenings()) {
+        let mut bench = Bench::new();
+        let sockets: Vec<UdpSocket> = (0..4).map(|_| socket()).collect();
+        let mut receivers = BTreeMap::new();
+        for happening in &happenings {
+            bench.happen(happening, &sockets, &mut receivers);
+            bench.agrees()?;
+        }
+        receivers.clear();
+        bench.pass(SWEEP);
+        prop_assert!(bench.is_empty() && bench.worker.rooms.len() == 0);
+        bench.pass(Duration::from_secs(60));
+        prop_assert_eq!(bench.worker.idle_for(bench.now), None);
+    }
 }
