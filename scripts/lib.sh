@@ -53,12 +53,23 @@ setup_rust() {
     if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
       need rustup rustup
     else
-      say "installing rustup"
-      curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-        sh -s -- -y --no-modify-path --profile minimal --default-toolchain none
+      install_rustup
     fi
   fi
   rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
+}
+
+# Into the caller's home, as rustup's own instructions do, with the check sum beside it.
+install_rustup() {
+  local folder from
+  from="https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu"
+  say "installing rustup"
+  folder=$(mktemp -d)
+  curl --proto '=https' --tlsv1.2 -sSf -o "$folder/rustup-init" "$from/rustup-init" -o "$folder/sum" "$from/rustup-init.sha256"
+  printf '%s  %s\n' "$(cut -d' ' -f1 "$folder/sum")" "$folder/rustup-init" | sha256sum --check --quiet
+  chmod +x "$folder/rustup-init"
+  "$folder/rustup-init" -y --no-modify-path --profile minimal --default-toolchain none
+  rm -r "$folder"
 }
 
 # Debian's Node is used where it is new enough; else Node and npm come as plain npm packages into a

@@ -15,7 +15,7 @@ use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedCodec, Front, Host, Listen, MediaNode,
     RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
-use crate::units::{Bitrate, IceServer, PortRange, Secret};
+use crate::units::{IceServer, PortRange, Secret};
 
 /// The sample address of the stock `.env`.
 const SAMPLE_EMAIL: &str = "user@example.com";
@@ -219,32 +219,6 @@ pub struct Streams {
     pub forced_codec: ForcedCodec,
     /// Whether a client without it may take part.
     pub allow_transcoding: bool,
-}
-
-impl Streams {
-    /// The most video a client may send; `None` is unlimited.
-    pub fn max_receive(&self) -> Option<Bitrate> {
-        limit(self.max_recv_kbps)
-    }
-
-    /// The least video a client should send; `None` is no lower bound.
-    pub fn min_receive(&self) -> Option<Bitrate> {
-        limit(self.min_recv_kbps)
-    }
-
-    /// The most video the server sends; `None` is unlimited.
-    pub fn max_send(&self) -> Option<Bitrate> {
-        limit(self.max_send_kbps)
-    }
-
-    /// The least video the server should send; `None` is no lower bound.
-    pub fn min_send(&self) -> Option<Bitrate> {
-        limit(self.min_send_kbps)
-    }
-}
-
-fn limit(kbps: u32) -> Option<Bitrate> {
-    (kbps > 0).then(|| Bitrate::from_kbps(u64::from(kbps)))
 }
 
 /// How sessions behave.

@@ -11,6 +11,7 @@ pub mod remote_addr;
 pub mod rtp;
 pub mod secret;
 pub mod track;
+pub mod turn_credential;
 
 pub use bitrate::Bitrate;
 pub use ice_server::{IceCredentials, IceServer, IceServerError};

@@ -35,9 +35,10 @@ impl ConnectionId {
         (!word.is_empty()).then(|| Self(format!("con_{word}").into()))
     }
 
-    /// The same id with a random ending, for a custom id that is taken.
+    /// The same id with a random ending, for a custom id that is taken. No `_` comes between: behind a word that ends
+    /// in `con` it would make a second `con_`, and stream ids name their owner by the last one.
     pub(super) fn with_suffix(&self, random: &mut Random) -> Self {
-        Self(format!("{self}_{}", random.identifier(4)).into())
+        Self(format!("{self}{}", random.identifier(4)).into())
     }
 
     /// The text.
@@ -136,6 +137,9 @@ mod tests {
         let audio = StreamId::random(None, &connection, &mut random);
         assert!(audio.as_str().starts_with("str_MIC_"), "{audio}");
         assert_eq!(audio.as_str().len(), "str_MIC_".len() + 4 + 1 + 14);
+        let twin = ConnectionId::from("con_falcon").with_suffix(&mut random);
+        let stream = StreamId::random(None, &twin, &mut random);
+        assert_eq!(owner_in(stream.as_str()), twin.as_str());
         assert_eq!(owner_in("con_A"), "con_A");
         assert_eq!(owner_in("whatever"), "whatever");
     }

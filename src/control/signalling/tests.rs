@@ -529,7 +529,7 @@ async fn requests_that_make_no_sense_are_answered_and_harm_nobody() {
     for (message, code) in [
         ("nonsense", 600),
         ("[]", 600),
-        (r#"{"to":[],"data":5}"#, 600),
+        (r#"{"to":[],"data":{}}"#, 600),
         (r#"{"to":"con_A"}"#, 601),
         (r#"{"to":[5]}"#, 601),
         (r#"{"to":["con_X"],"data":""}"#, 601),

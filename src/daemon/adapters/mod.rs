@@ -3,11 +3,7 @@
 use std::sync::Mutex;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
-use crate::media::turn::credentials;
-use crate::units::{Random, Secret, clock};
-
-/// How long minted credentials are valid, in seconds (`openvidu-signalling` section 3.2).
-const TURN_LIFETIME_S: u64 = 86_400;
+use crate::units::{Random, Secret, clock, turn_credential};
 
 /// Time-limited TURN credentials of our own STUN/TURN server.
 pub struct MintedTurnCredentials {
@@ -27,9 +23,9 @@ impl MintedTurnCredentials {
 
 impl TurnCredentials for MintedTurnCredentials {
     fn mint(&self) -> Option<TurnCredential> {
-        let expiry = clock::wall_ms() / 1000 + TURN_LIFETIME_S;
+        let expiry = clock::wall_ms() / 1000 + turn_credential::LIFETIME_SECS;
         let mut random = self.random.lock().ok()?;
-        let (username, credential) = credentials::mint(&self.secret, expiry, &mut random);
+        let (username, credential) = turn_credential::mint(&self.secret, expiry, &mut random);
         Some(TurnCredential {
             username,
             credential,
@@ -49,23 +45,23 @@ mod tests {
         let secret = Secret::new("turn secret of the test");
         let minted = MintedTurnCredentials::new(secret.clone()).mint().unwrap();
         let now = clock::wall_ms() / 1000;
-        assert!(credentials::is_valid(
+        assert!(turn_credential::is_valid(
             &secret,
             &minted.username,
             &minted.credential,
             now
         ));
-        assert!(credentials::is_valid(
+        assert!(turn_credential::is_valid(
             &secret,
             &minted.username,
             &minted.credential,
-            now + TURN_LIFETIME_S - 10
+            now + turn_credential::LIFETIME_SECS - 10
         ));
-        assert!(!credentials::is_valid(
+        assert!(!turn_credential::is_valid(
             &secret,
             &minted.username,
             &minted.credential,
-            now + TURN_LIFETIME_S + 10
+            now + turn_credential::LIFETIME_SECS + 10
         ));
     }
 }

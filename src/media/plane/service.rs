@@ -82,6 +82,8 @@ impl Plane {
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
             .expect("a media plane has at least one worker")
             .clone();
+        // Until the worker reports again, so that sessions that begin at once do not all choose the same one.
+        worker.load.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let id = RoomId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let room = Room {
@@ -140,5 +142,54 @@ impl Room {
             .map_err(|_| Stopped)?;
         (self.worker.wake)();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door() -> (WorkerDoor, mpsc::Receiver<RoomCommand>) {
+        let (commands, mailbox) = mpsc::channel(8);
+        let door = WorkerDoor {
+            candidates: Arc::new([]),
+            commands,
+            wake: Arc::new(|| {}),
+            load: Arc::default(),
+        };
+        (door, mailbox)
+    }
+
+    fn plane(doors: &[WorkerDoor]) -> Plane {
+        let fingerprint = Fingerprint {
+            hash: "sha-256".to_owned(),
+            digest: vec![0; 32],
+        };
+        Plane::new(doors.to_vec(), fingerprint)
+    }
+
+    #[tokio::test]
+    async fn rooms_that_open_at_once_are_spread_over_the_workers() {
+        let (doors, mut mailboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| door()).unzip();
+        let plane = plane(&doors);
+        for _ in 0..6 {
+            plane.open_room().await.unwrap();
+        }
+        for mailbox in &mut mailboxes {
+            assert_eq!(mailbox.len(), 3);
+        }
+        doors[0].load.store(100, Ordering::Relaxed);
+        plane.open_room().await.unwrap();
+        assert_eq!((mailboxes[0].len(), mailboxes[1].len()), (3, 4));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_stopped_is_an_error_and_no_hang() {
+        let (door, mailbox) = door();
+        let plane = plane(&[door]);
+        let (room, _events) = plane.open_room().await.unwrap();
+        drop(mailbox);
+        assert_eq!(room.send(Command::CloseRoom).await, Err(Stopped));
+        assert!(plane.open_room().await.is_err());
     }
 }

@@ -31,6 +31,9 @@ pub const COMMAND_QUEUE: usize = 1024;
 /// Transports that one worker owns at most.
 pub const MAX_TRANSPORTS: usize = 20_000;
 
+/// Sockets of one worker at most.
+const MAX_SOCKETS: usize = 32;
+
 /// What a worker is made of.
 pub struct Parts {
     /// Its number, for the thread's name and for logs.
@@ -81,8 +84,14 @@ impl Worker {
     /// Starts the thread and returns it with the door through which it is commanded.
     ///
     /// # Errors
-    /// The process is out of threads or file descriptors.
+    /// There are more sockets than a worker can wait for, or the process is out of threads or file descriptors.
     pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
+        if parts.media.len() + parts.stun.len() > MAX_SOCKETS {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("media and STUN together are bound on more than {MAX_SOCKETS} addresses"),
+            ));
+        }
         let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);
         let wake = Wake::new()?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -2,7 +2,7 @@
 //!
 //! The order of a turn:
 //!
-//! 1. commands, at most [`COMMANDS_PER_TURN`];
+//! 1. [`commands`], at most [`commands::COMMANDS_PER_TURN`];
 //! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket: media is opened in place and collected, checks
 //!    and RTCP are handled at once, handshake datagrams are set aside;
 //! 3. forwarding: the opened packets of one publisher go through its room's router as one run;
@@ -10,6 +10,8 @@
 //! 5. timers that are due;
 //! 6. everything written so far leaves, run by run;
 //! 7. sleep until a socket, the mailbox or the next deadline calls.
+
+mod commands;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,24 +29,16 @@ use super::room::Room;
 use super::slots::Slots;
 use super::timers::{Owner, Timers};
 use super::wake::Wake;
-use super::{Counters, MAX_TRANSPORTS, Parts};
+use super::{Counters, MAX_SOCKETS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
 use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
-#[cfg(any(test, feature = "testing"))]
-use crate::media::plane::Fault;
 use crate::media::plane::service::RoomCommand;
-use crate::media::plane::{
-    Command, EventKind, FailureReason, PublisherSpec, RoomId, SubscriberSpec, TransportId,
-};
-use crate::media::sdp::{IceCredentials, RemoteTransport};
-use crate::media::sfu::{self, Router, Sink, TransportKey};
+use crate::media::plane::{EventKind, FailureReason, RoomId, TransportId};
+use crate::media::sfu::{self, Sink, TransportKey};
 use crate::media::transport::srtp::{MAX_OVERHEAD, Profile};
-use crate::media::transport::{self, Identity, Input, Link, MAX_DTLS_DATAGRAM, Path, Transport};
+use crate::media::transport::{self, Identity, Input, Link, MAX_DTLS_DATAGRAM, Path};
 use crate::media::{stun, turn};
 use crate::units::{Random, clock};
-
-/// Commands carried out in one turn.
-const COMMANDS_PER_TURN: usize = 64;
 
 /// Receive calls for each socket in one turn.
 const RECEIVES_PER_TURN: usize = 4;
@@ -70,9 +64,6 @@ const EVENT_RETRY: Duration = Duration::from_millis(10);
 
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// Sockets and mailbox of one worker at most.
-pub(super) const MAX_POLLED: usize = 33;
 
 /// The largest RTCP packet that we write.
 const MAX_RTCP: usize = 1_400;
@@ -214,212 +205,6 @@ impl Loop {
         self.flush();
     }
 
-    // ---- 1. commands ------------------------------------------------------------------------------------------
-
-    fn carry_out_commands(&mut self, now: Instant) {
-        for _ in 0..COMMANDS_PER_TURN {
-            let Ok(command) = self.mailbox.try_recv() else {
-                return;
-            };
-            match command {
-                RoomCommand::Open { room, events } => {
-                    let router = Router::new(now, Random::system());
-                    let slot = self
-                        .rooms
-                        .insert(|_, generation| Room::new(room, generation, router, events));
-                    self.rooms_by_id.insert(room, slot);
-                    self.report_load();
-                }
-                RoomCommand::Room { room, command } => {
-                    let Some(&slot) = self.rooms_by_id.get(&room) else {
-                        continue;
-                    };
-                    self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
-                }
-            }
-        }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
-    }
-
-    fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
-        match command {
-            Command::OpenPublisher(PublisherSpec {
-                transport,
-                local,
-                remote,
-                tracks,
-                max_receive,
-                min_receive,
-            }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room) {
-                    room.router.add_publisher(
-                        now,
-                        TransportKey(peer),
-                        &tracks,
-                        max_receive,
-                        min_receive,
-                    );
-                }
-            }
-            Command::OpenSubscriber(SubscriberSpec {
-                transport,
-                source,
-                local,
-                remote,
-                tracks,
-            }) => {
-                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room)
-                    && let Some(&source) = room.peers.get(&source)
-                {
-                    room.router.add_subscriber(
-                        now,
-                        TransportKey(peer),
-                        TransportKey(source),
-                        &tracks,
-                    );
-                }
-            }
-            Command::AcceptAnswer {
-                transport,
-                remote,
-                tracks,
-            } => {
-                let Some(index) = self.peer_of(room, transport) else {
-                    return;
-                };
-                let Some(peer) = self.peers.get_mut(index) else {
-                    return;
-                };
-                // Once keys may be in use, a track that came back would begin its numbers, and so its nonces, anew.
-                if !peer.transport.set_remote(now, remote) {
-                    return;
-                }
-                if let Some(room) = self.rooms.get_mut(room) {
-                    room.router
-                        .set_subscriber_tracks(now, TransportKey(index), &tracks);
-                }
-                self.drain_peer(now, index);
-            }
-            Command::CloseTransport(transport) => {
-                if let Some(peer) = self.peer_of(room, transport) {
-                    self.close_peer(now, peer);
-                }
-            }
-            Command::CloseRoom => self.close_room(now, room),
-            #[cfg(any(test, feature = "testing"))]
-            Command::Panic(fault) => match fault {
-                Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
-                Fault::Room => self.faulty_room = Some(room),
-            },
-        }
-        self.drain_room(room);
-    }
-
-    fn peer_of(&mut self, room: u32, transport: TransportId) -> Option<u32> {
-        self.rooms.get_mut(room)?.peers.get(&transport).copied()
-    }
-
-    fn open_peer(
-        &mut self,
-        now: Instant,
-        room: u32,
-        id: TransportId,
-        local: IceCredentials,
-        remote: Option<RemoteTransport>,
-    ) -> Option<u32> {
-        if self.peers.len() >= MAX_TRANSPORTS {
-            self.tell(room, Some(id), EventKind::Failed(FailureReason::Exhausted));
-            return None;
-        }
-        let ufrag = local.ufrag.clone();
-        let transport = Transport::new(now, local, remote, &self.identity);
-        let peer = self.peers.insert(|_, generation| Peer {
-            id,
-            generation,
-            room,
-            ufrag: ufrag.clone(),
-            transport,
-            addrs: Vec::new(),
-            handshakes: 0,
-            registered: None,
-        });
-        self.peers_by_ufrag.insert(ufrag, peer);
-        self.rooms.get_mut(room)?.peers.insert(id, peer);
-        self.report_load();
-        self.drain_peer(now, peer);
-        Some(peer)
-    }
-
-    fn close_peer(&mut self, now: Instant, peer: u32) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.transport.close(now);
-        }
-        self.transmit(peer);
-        self.forget_peer(peer);
-    }
-
-    fn forget_peer(&mut self, index: u32) {
-        let Some(peer) = self.peers.remove(index) else {
-            return;
-        };
-        if self.peers_by_ufrag.get(&peer.ufrag) == Some(&index) {
-            self.peers_by_ufrag.remove(&peer.ufrag);
-        }
-        for addr in &peer.addrs {
-            if self.peers_by_addr.get(addr) == Some(&index) {
-                self.peers_by_addr.remove(addr);
-            }
-        }
-        if let Some(room) = self.rooms.get_mut(peer.room) {
-            room.peers.remove(&peer.id);
-            room.router.remove(TransportKey(index));
-        }
-        self.report_load();
-    }
-
-    fn close_room(&mut self, now: Instant, room: u32) {
-        let Some(peers) = self
-            .rooms
-            .get_mut(room)
-            .map(|room| room.peers.values().copied().collect::<Vec<_>>())
-        else {
-            return;
-        };
-        for peer in peers {
-            self.close_peer(now, peer);
-        }
-        self.forget_room(room);
-    }
-
-    fn forget_room(&mut self, index: u32) {
-        if let Some(room) = self.rooms.remove(index) {
-            self.rooms_by_id.remove(&room.id);
-            // There are none left, unless a bug kept the room from being closed in order.
-            for peer in room.peers.into_values() {
-                self.forget_peer(peer);
-            }
-        }
-        self.undelivered.remove(&index);
-        self.report_load();
-    }
-
-    /// Rooms count too, so that sessions that begin at the same time are spread before anybody publishes.
-    fn report_load(&self) {
-        let (rooms, transports) = (self.rooms.len() as u64, self.peers.len() as u64);
-        self.load.store(rooms + transports, Ordering::Relaxed);
-        self.counters.rooms.store(rooms, Ordering::Relaxed);
-        self.counters
-            .transports
-            .store(transports, Ordering::Relaxed);
-    }
-
     // ---- 2. datagrams -----------------------------------------------------------------------------------------
 
     fn receive_media(&mut self, now: Instant, port: usize) {
@@ -454,15 +239,11 @@ impl Loop {
                 .received
                 .fetch_add(datagrams, Ordering::Relaxed);
             self.forward(now);
-            if self.buffers.len() < RECEIVE_BATCH {
+            let is_called = !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER;
+            if self.buffers.len() < RECEIVE_BATCH || is_called {
                 return;
             }
-            if !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER {
-                break;
-            }
         }
-        // More may wait: come back without sleeping.
-        self.wake.wake();
     }
 
     fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
@@ -482,9 +263,7 @@ impl Loop {
         let peer = peer.filter(|_| path.remote.port() != 0);
         let Some((index, peer)) = peer.and_then(|index| Some((index, self.peers.get_mut(index)?)))
         else {
-            self.counters
-                .receive_dropped
-                .fetch_add(1, Ordering::Relaxed);
+            self.count_dropped();
             return;
         };
         if kind == Protocol::Dtls {
@@ -500,9 +279,7 @@ impl Loop {
                     datagram: datagram.to_vec(),
                 });
             } else {
-                self.counters
-                    .receive_dropped
-                    .fetch_add(1, Ordering::Relaxed);
+                self.count_dropped();
             }
             return;
         }
@@ -538,12 +315,16 @@ impl Loop {
                     this.drain_peer(now, index);
                 }
                 Input::Dropped(_) => {
-                    this.counters
-                        .receive_dropped
-                        .fetch_add(1, Ordering::Relaxed);
+                    this.count_dropped();
                 }
             }
         });
+    }
+
+    fn count_dropped(&self) {
+        self.counters
+            .receive_dropped
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// From here on, datagrams from `path` belong to this peer, if a check has proved it and nobody else is heard there.
@@ -644,9 +425,6 @@ impl Loop {
                 }
             }
         }
-        if self.buffers.len() == RECEIVE_BATCH {
-            self.wake.wake();
-        }
     }
 
     // ---- 4. handshakes ----------------------------------------------------------------------------------------
@@ -671,9 +449,7 @@ impl Loop {
                 return;
             };
             if let Input::Dropped(_) = peer.transport.handle_input(now, path, &mut datagram) {
-                this.counters
-                    .receive_dropped
-                    .fetch_add(1, Ordering::Relaxed);
+                this.count_dropped();
             }
             this.drain_peer(now, index);
         });
@@ -882,7 +658,8 @@ impl Loop {
 
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
-        if !self.handshakes.is_empty() {
+        // Sockets call for themselves as long as something waits in them.
+        if !self.handshakes.is_empty() || !self.mailbox.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut until = self
@@ -905,8 +682,8 @@ impl Loop {
             tv_nsec: until.subsec_nanos().into(),
         });
         let mut sockets = self.ports.iter().chain(&self.stun);
-        let used = (1 + self.ports.len() + self.stun.len()).min(MAX_POLLED);
-        let mut fds: [PollFd<'_>; MAX_POLLED] = std::array::from_fn(|i| {
+        let used = 1 + self.ports.len() + self.stun.len();
+        let mut fds: [PollFd<'_>; 1 + MAX_SOCKETS] = std::array::from_fn(|i| {
             let port = if i == 0 { None } else { sockets.next() };
             port.map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),

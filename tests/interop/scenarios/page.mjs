@@ -63,6 +63,32 @@ async function twoWindows(stage, first, second) {
   }
 }
 
+async function wrongSecretAndOtherRoom(stage) {
+  const daemon = await Daemon.start(stage.world, { dev: true });
+  try {
+    const ann = await stage.tab();
+    await enter(ann, `${daemon.url}/`, "Ann", "hall", daemon.secret);
+    await tiles(ann, 1);
+    const eve = await stage.tab();
+    await eve.goto(`${daemon.url}/?secret=guessed`, { waitUntil: "load", timeout: 15_000 });
+    assert.equal(eve.url(), `${daemon.url}/`, "a secret does not stay in the address");
+    await eve.type("#name", "Eve");
+    await eve.click("#join");
+    await until("Eve is told", () => eve.$eval("#lobby-message", (box) => !box.hidden && box.textContent === "The secret is not right."));
+    await enter(eve, `${daemon.url}/`, "Eve", "kitchen", daemon.secret);
+    await tiles(eve, 1);
+    await says(ann, "in the hall");
+    await hears(ann, "You", "in the hall");
+    assert.deepEqual(await eve.$$eval("#messages li", (items) => items.map((item) => item.textContent)), []);
+    assert.deepEqual((await daemon.sessions()).map(({ sessionId }) => sessionId).sort(), ["hall", "kitchen"]);
+    await Promise.all([ann.click("#leave"), eve.click("#leave")]);
+    await until("both rooms are closed", async () => (await daemon.sessions()).length === 0);
+  } finally {
+    daemon.kill();
+    await daemon.remove();
+  }
+}
+
 export const page = [
   {
     name: "the page on /: a call with chat in two windows of Chromium on 127.0.0.1",
@@ -75,6 +101,12 @@ export const page = [
     needs: "host",
     browsers: ["chromium", "firefox"],
     run: (stage) => twoWindows(stage, "chromium", "firefox"),
+  },
+  {
+    name: "the page on /: a wrong secret is refused, and another room hears nothing",
+    needs: "host",
+    browsers: ["chromium"],
+    run: wrongSecretAndOtherRoom,
   },
   {
     name: "the page on /: two windows of Firefox on another machine",

@@ -94,7 +94,7 @@ async function join(): Promise<void> {
     call = joining;
     await joining.connect(token, name);
   } catch (error) {
-    joining.leave();
+    if (call === joining) joining.leave();
     exit();
     tell("lobby-message", describe(error));
     return;

@@ -6,7 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::units::{Random, Secret};
+use super::{Random, Secret};
+
+/// How long OpenVidu's credentials are good, in seconds (`openvidu-signalling` section 3.2).
+pub const LIFETIME_SECS: u64 = 86_400;
 
 /// Characters after the colon of a user name.
 const NAME_LEN: usize = 8;

@@ -1,0 +1,226 @@
+//! Step 1 of a turn: what the control plane wants, and the beginning and end of rooms and transports.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::super::MAX_TRANSPORTS;
+use super::super::peer::Peer;
+use super::super::room::Room;
+use super::Loop;
+#[cfg(any(test, feature = "testing"))]
+use crate::media::plane::Fault;
+use crate::media::plane::service::RoomCommand;
+use crate::media::plane::{
+    Command, EventKind, FailureReason, PublisherSpec, SubscriberSpec, TransportId,
+};
+use crate::media::sdp::{IceCredentials, RemoteTransport};
+use crate::media::sfu::{Router, TransportKey};
+use crate::media::transport::Transport;
+use crate::units::Random;
+
+/// Commands carried out in one turn.
+pub(super) const COMMANDS_PER_TURN: usize = 64;
+
+impl Loop {
+    pub(super) fn carry_out_commands(&mut self, now: Instant) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.mailbox.try_recv() else {
+                return;
+            };
+            match command {
+                RoomCommand::Open { room, events } => {
+                    let router = Router::new(now, Random::system());
+                    let slot = self
+                        .rooms
+                        .insert(|_, generation| Room::new(room, generation, router, events));
+                    self.rooms_by_id.insert(room, slot);
+                    self.report_load();
+                }
+                RoomCommand::Room { room, command } => {
+                    let Some(&slot) = self.rooms_by_id.get(&room) else {
+                        continue;
+                    };
+                    self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
+        match command {
+            Command::OpenPublisher(PublisherSpec {
+                transport,
+                local,
+                remote,
+                tracks,
+                max_receive,
+                min_receive,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
+                    return;
+                };
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.router.add_publisher(
+                        now,
+                        TransportKey(peer),
+                        &tracks,
+                        max_receive,
+                        min_receive,
+                    );
+                }
+            }
+            Command::OpenSubscriber(SubscriberSpec {
+                transport,
+                source,
+                local,
+                remote,
+                tracks,
+            }) => {
+                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
+                    return;
+                };
+                if let Some(room) = self.rooms.get_mut(room)
+                    && let Some(&source) = room.peers.get(&source)
+                {
+                    room.router.add_subscriber(
+                        now,
+                        TransportKey(peer),
+                        TransportKey(source),
+                        &tracks,
+                    );
+                }
+            }
+            Command::AcceptAnswer {
+                transport,
+                remote,
+                tracks,
+            } => {
+                let Some(index) = self.peer_of(room, transport) else {
+                    return;
+                };
+                let Some(peer) = self.peers.get_mut(index) else {
+                    return;
+                };
+                // Once keys may be in use, a track that came back would begin its numbers, and so its nonces, anew.
+                if !peer.transport.set_remote(now, remote) {
+                    return;
+                }
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.router
+                        .set_subscriber_tracks(now, TransportKey(index), &tracks);
+                }
+                self.drain_peer(now, index);
+            }
+            Command::CloseTransport(transport) => {
+                if let Some(peer) = self.peer_of(room, transport) {
+                    self.close_peer(now, peer);
+                }
+            }
+            Command::CloseRoom => self.close_room(now, room),
+            #[cfg(any(test, feature = "testing"))]
+            Command::Panic(fault) => match fault {
+                Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
+                Fault::Room => self.faulty_room = Some(room),
+            },
+        }
+        self.drain_room(room);
+    }
+
+    pub(super) fn peer_of(&mut self, room: u32, transport: TransportId) -> Option<u32> {
+        self.rooms.get_mut(room)?.peers.get(&transport).copied()
+    }
+
+    fn open_peer(
+        &mut self,
+        now: Instant,
+        room: u32,
+        id: TransportId,
+        local: IceCredentials,
+        remote: Option<RemoteTransport>,
+    ) -> Option<u32> {
+        if self.peers.len() >= MAX_TRANSPORTS {
+            self.tell(room, Some(id), EventKind::Failed(FailureReason::Exhausted));
+            return None;
+        }
+        let ufrag = local.ufrag.clone();
+        let transport = Transport::new(now, local, remote, &self.identity);
+        let peer = self.peers.insert(|_, generation| Peer {
+            id,
+            generation,
+            room,
+            ufrag: ufrag.clone(),
+            transport,
+            addrs: Vec::new(),
+            handshakes: 0,
+            registered: None,
+        });
+        self.peers_by_ufrag.insert(ufrag, peer);
+        self.rooms.get_mut(room)?.peers.insert(id, peer);
+        self.report_load();
+        self.drain_peer(now, peer);
+        Some(peer)
+    }
+
+    fn close_peer(&mut self, now: Instant, peer: u32) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.transport.close(now);
+        }
+        self.transmit(peer);
+        self.forget_peer(peer);
+    }
+
+    pub(super) fn forget_peer(&mut self, index: u32) {
+        let Some(peer) = self.peers.remove(index) else {
+            return;
+        };
+        if self.peers_by_ufrag.get(&peer.ufrag) == Some(&index) {
+            self.peers_by_ufrag.remove(&peer.ufrag);
+        }
+        for addr in &peer.addrs {
+            if self.peers_by_addr.get(addr) == Some(&index) {
+                self.peers_by_addr.remove(addr);
+            }
+        }
+        if let Some(room) = self.rooms.get_mut(peer.room) {
+            room.peers.remove(&peer.id);
+            room.router.remove(TransportKey(index));
+        }
+        self.report_load();
+    }
+
+    pub(super) fn close_room(&mut self, now: Instant, room: u32) {
+        let Some(peers) = self
+            .rooms
+            .get_mut(room)
+            .map(|room| room.peers.values().copied().collect::<Vec<_>>())
+        else {
+            return;
+        };
+        for peer in peers {
+            self.close_peer(now, peer);
+        }
+        self.forget_room(room);
+    }
+
+    pub(super) fn forget_room(&mut self, index: u32) {
+        if let Some(room) = self.rooms.remove(index) {
+            self.rooms_by_id.remove(&room.id);
+            // There are none left, unless a bug kept the room from being closed in order.
+            for peer in room.peers.into_values() {
+                self.forget_peer(peer);
+            }
+        }
+        self.undelivered.remove(&index);
+        self.report_load();
+    }
+
+    /// Rooms count too, so that sessions that begin at the same time are spread before anybody publishes.
+    fn report_load(&self) {
+        let (rooms, transports) = (self.rooms.len() as u64, self.peers.len() as u64);
+        self.load.store(rooms + transports, Ordering::Relaxed);
+        self.counters.rooms.store(rooms, Ordering::Relaxed);
+        self.counters
+            .transports
+            .store(transports, Ordering::Relaxed);
+    }
+}
