@@ -396,7 +396,8 @@ async fn a_subscriber_publishes_nothing_and_strangers_and_other_sessions_reach_n
     let witness = Witness::begin(&house).await;
     let (ours, other) = (house.session().await, house.session().await);
     let mut publisher = house.join(&other).await;
-    let (stream, _sending) = publisher.publish().await.unwrap();
+    let (stream, sending) = publisher.publish().await.unwrap();
+    sending.connected().await.unwrap();
     let mut subscriber = Client::open(house.plain()).await.unwrap();
     let token = house.token(&ours, "SUBSCRIBER").await;
     subscriber.join(&token).await.unwrap();

@@ -21,6 +21,11 @@ const DELTA_FRAME_PACKETS: u32 = 2;
 const VIDEO_PAYLOAD: usize = 700;
 const AUDIO_PAYLOAD: usize = 80;
 
+/// Voice at -30 dBov (RFC 6464).
+const AUDIO_LEVEL: [u8; 1] = [0x80 | 30];
+/// From 0 to 100 ms.
+const PLAYOUT_DELAY: [u8; 3] = [0, 0, 10];
+
 /// Video packets that can be sent again.
 const HISTORY: usize = 512;
 
@@ -157,8 +162,8 @@ impl Outgoing {
                 Extension::Mid => writer.push(id, self.section.mid.as_bytes()),
                 Extension::AbsSendTime => writer.push(id, &[1, 2, 3]),
                 Extension::TransportCc => writer.push(id, &transport_wide.to_be_bytes()),
-                Extension::AudioLevel => writer.push(id, &[0x80 | 30]),
-                Extension::PlayoutDelay => writer.push(id, &[0, 0, 0]),
+                Extension::AudioLevel => writer.push(id, &AUDIO_LEVEL),
+                Extension::PlayoutDelay => writer.push(id, &PLAYOUT_DELAY),
                 Extension::Rid | Extension::RepairedRid | Extension::VideoOrientation => {}
             }
         }
@@ -285,10 +290,9 @@ impl Incoming {
     pub(super) fn take(&mut self, packet: &RtpPacket<'_>, report: &mut TrackReport) -> bool {
         let ssrc = Some(packet.header.ssrc.0);
         let payload_type = packet.header.payload_type.get();
-        if ssrc == self.section.ssrc && payload_type == self.section.payload_type {
-            if !self.has_our_mid(packet) {
-                return false;
-            }
+        if !self.has_our_extensions(packet) {
+            false
+        } else if ssrc == self.section.ssrc && payload_type == self.section.payload_type {
             self.take_media(packet, report);
             true
         } else if ssrc == self.section.rtx_ssrc
@@ -301,13 +305,36 @@ impl Incoming {
         }
     }
 
-    fn has_our_mid(&self, packet: &RtpPacket<'_>) -> bool {
-        let id = self.section.extensions.get(Extension::Mid);
-        id.is_none_or(|id| {
-            packet
-                .extensions()
-                .any(|(at, data)| at == id && data == self.section.mid.as_bytes())
-        })
+    /// Every extension was negotiated, those that are always sent are there, the mid is this section's, and what is
+    /// passed through is what was sent.
+    fn has_our_extensions(&self, packet: &RtpPacket<'_>) -> bool {
+        let expected = [
+            Extension::Mid,
+            Extension::AudioLevel,
+            Extension::PlayoutDelay,
+        ];
+        let mut expected = expected
+            .into_iter()
+            .filter_map(|extension| self.section.extensions.get(extension));
+        if !expected.all(|expected| packet.extensions().any(|(id, _)| id == expected)) {
+            return false;
+        }
+        for (id, data) in packet.extensions() {
+            let is_right = match self.section.extensions.extension(id) {
+                Some(Extension::Mid) => data == self.section.mid.as_bytes(),
+                Some(Extension::AudioLevel) => data == AUDIO_LEVEL,
+                Some(Extension::PlayoutDelay) => data == PLAYOUT_DELAY,
+                Some(Extension::AbsSendTime) => data.len() == 3,
+                Some(Extension::TransportCc) => data.len() == 2,
+                // The publisher sends none of these.
+                Some(Extension::Rid | Extension::RepairedRid | Extension::VideoOrientation)
+                | None => false,
+            };
+            if !is_right {
+                return false;
+            }
+        }
+        true
     }
 
     fn take_media(&mut self, packet: &RtpPacket<'_>, report: &mut TrackReport) {
