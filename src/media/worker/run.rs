@@ -75,6 +75,8 @@ const MAX_RTCP: usize = 1_400;
 struct Port {
     socket: BatchSocket,
     outbox: Outbox,
+    /// The last sleep was ended by this socket, or there was none yet.
+    may_have_input: bool,
 }
 
 /// An opened RTP packet in the receive buffers.
@@ -142,6 +144,7 @@ impl Loop {
         let port = |socket| Port {
             socket,
             outbox: Outbox::default(),
+            may_have_input: true,
         };
         Self {
             ports: parts.media.into_iter().map(port).collect(),
@@ -189,10 +192,14 @@ impl Loop {
     fn turn(&mut self, now: Instant) {
         self.carry_out_commands(now);
         for port in 0..self.ports.len() {
-            self.receive_media(now, port);
+            if self.ports[port].may_have_input {
+                self.receive_media(now, port);
+            }
         }
         for port in 0..self.stun.len() {
-            self.answer_stun(now, port);
+            if self.stun[port].may_have_input {
+                self.answer_stun(now, port);
+            }
         }
         self.advance_one_handshake(now);
         self.handle_due_timers(now);
@@ -407,7 +414,7 @@ impl Loop {
     }
 
     fn answer_stun(&mut self, now: Instant, port: usize) {
-        let Port { socket, outbox } = &mut self.stun[port];
+        let Port { socket, outbox, .. } = &mut self.stun[port];
         if let Err(error) = socket.receive(&mut self.buffers) {
             return pause(socket, &error);
         }
@@ -530,7 +537,8 @@ impl Loop {
         loop {
             match peer.transport.poll_output()? {
                 transport::Output::Transmit { path, datagram } => {
-                    if let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize)
+                    if let Some(Port { socket, outbox, .. }) =
+                        self.ports.get_mut(path.link.0 as usize)
                     {
                         outbox.push(socket, path.remote, path.local, &datagram);
                     }
@@ -604,7 +612,7 @@ impl Loop {
             let Some(path) = peer.transport.path() else {
                 continue;
             };
-            let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+            let Some(Port { socket, outbox, .. }) = self.ports.get_mut(path.link.0 as usize) else {
                 continue;
             };
             let len = packet.len();
@@ -633,7 +641,7 @@ impl Loop {
     // ---- 6. and 7. flush, sleep -------------------------------------------------------------------------------
 
     fn flush(&mut self) {
-        for Port { socket, outbox } in self.ports.iter_mut().chain(&mut self.stun) {
+        for Port { socket, outbox, .. } in self.ports.iter_mut().chain(&mut self.stun) {
             outbox.flush(socket);
             let sent = std::mem::take(&mut outbox.sent);
             self.counters
@@ -693,8 +701,13 @@ impl Loop {
         });
         // An interrupted sleep is a short sleep.
         let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
-        if fds[0].revents().contains(PollFlags::IN) {
+        let called: [bool; 1 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
+        if called[0] {
             self.wake.clear();
+        }
+        let ports = self.ports.iter_mut().chain(&mut self.stun);
+        for (port, called) in ports.zip(&called[1..]) {
+            port.may_have_input = *called;
         }
     }
 
@@ -777,7 +790,7 @@ impl Sink for Fanout<'_> {
         let Some(path) = peer.transport.path() else {
             return false;
         };
-        let Some(Port { socket, outbox }) = self.ports.get_mut(path.link.0 as usize) else {
+        let Some(Port { socket, outbox, .. }) = self.ports.get_mut(path.link.0 as usize) else {
             return false;
         };
         let Some(space) = outbox.space(socket, max_len + MAX_OVERHEAD) else {
