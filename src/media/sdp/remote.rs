@@ -7,6 +7,7 @@ use std::io::Cursor;
 use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 use rtc_sdp::description::session::SessionDescription;
+use rtc_shared::error::Error;
 
 use super::bounds;
 use super::format::{Format, Parameters};
@@ -134,7 +135,12 @@ impl RemoteDescription {
         // range and no recursion; what it allocates is proportional to the text.
         let description =
             SessionDescription::unmarshal(&mut Cursor::new(text)).map_err(|error| {
-                let mut error = error.to_string();
+                // The crate names what stands before the equals sign, and nothing else.
+                let mut error = if let Error::SdpInvalidSyntax(key) = &error {
+                    format!("a line begins with {key:?} where another was expected")
+                } else {
+                    error.to_string()
+                };
                 if let Some((cut, _)) = error.char_indices().nth(200) {
                     error.truncate(cut);
                 }
