@@ -123,4 +123,31 @@ const kinds = BROWSERS.flatMap((browser) => [
   },
 ]);
 
-export const calls = [...twoParties, ...groups, ...kinds];
+// What `forcedVideoCodec` of the session makes of a call.
+const FORCED = [
+  { forced: "MEDIA_SERVER_PREFERRED", offer: "client", codec: "video/VP8", viewers: ["chromium", "firefox"] },
+  { forced: "NONE", offer: "client", codec: "video/VP8", viewers: ["chromium", "firefox"] },
+  { forced: "VP9", offer: "client", codec: "video/VP9", viewers: ["chromium", "firefox"] },
+  { forced: "VP9", offer: "server", codec: "video/VP9", viewers: ["chromium", "firefox"] },
+  { forced: "H264", offer: "client", codec: "video/H264", viewers: ["chromium"] },
+  { forced: "H264", offer: "server", codec: "video/H264", viewers: ["chromium"] },
+];
+
+const codecs = FORCED.map(({ forced, offer, codec, viewers }) => ({
+  name: `a session that forces ${forced} carries ${codec}, ${offer} offers`,
+  browsers: ["chromium", ...viewers],
+  offer,
+  async run(stage) {
+    const room = await stage.room({ forcedVideoCodec: forced });
+    const ann = await stage.join(room, "ann", { browser: "chromium" });
+    await ann.publish();
+    for (const browser of viewers) {
+      const viewer = await stage.join(room, `viewer-${browser}`, { browser, role: "SUBSCRIBER" });
+      const { received } = await viewer.receives(ann);
+      assert.equal(received.video.codec, codec);
+      assert.equal(received.audio.codec, "audio/opus");
+    }
+  },
+}));
+
+export const calls = [...twoParties, ...groups, ...kinds, ...codecs];
