@@ -1,7 +1,7 @@
 // Who sees and hears whom.
 
 import { BROWSERS } from "../browsers.mjs";
-import { assert } from "../expect.mjs";
+import { assert, until } from "../expect.mjs";
 import { VERSIONS } from "../pages.mjs";
 
 const OFFERS = ["client", "server"];
@@ -150,4 +150,22 @@ const codecs = FORCED.map(({ forced, offer, codec, viewers }) => ({
   },
 }));
 
-export const calls = [...twoParties, ...groups, ...kinds, ...codecs];
+const withoutCodec = {
+  name: "a viewer without the forced codec is told so with 800, and the others see on",
+  browsers: ["chromium", "firefox"],
+  async run(stage) {
+    const room = await stage.room({ forcedVideoCodec: "H264" });
+    const ann = await stage.join(room, "ann", { browser: "chromium" });
+    const bob = await stage.join(room, "bob", { browser: "chromium", role: "SUBSCRIBER" });
+    // Debian's Firefox has no H264. A damage that changes nothing keeps the answer.
+    const cy = await stage.join(room, "cy", { browser: "firefox", role: "SUBSCRIBER" });
+    await cy.setDamage({ method: "receiveVideoFrom", pattern: "nothing of this", replacement: "" });
+    await ann.publish();
+    const answer = await until("the answer to cy", () => cy.damagedAnswer());
+    assert.equal(answer.error?.code, 800);
+    assert.match(answer.error.message, /^Error forcing codec: 'H264', for PARTICIPANT: .*Is Subscriber: 'true'[^]*\. Code: 800$/);
+    await bob.receives(ann);
+  },
+};
+
+export const calls = [...twoParties, ...groups, ...kinds, ...codecs, withoutCodec];
