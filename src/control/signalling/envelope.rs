@@ -51,8 +51,10 @@ impl Envelope {
             return Err(invalid(&Value::Null, "an object is expected"));
         };
         let id = match frame.remove("id") {
-            Some(id @ (Value::Number(_) | Value::String(_))) => id,
-            _ => return Err(invalid(&Value::Null, "id must be a number")),
+            Some(id @ Value::String(_)) => id,
+            // A fraction, or a number of more than 64 bits, would not come back as it was sent.
+            Some(id) if id.is_i64() || id.is_u64() => id,
+            _ => return Err(invalid(&Value::Null, "id must be an integer")),
         };
         let Some(Value::String(method)) = frame.remove("method") else {
             return Err(invalid(&id, "method must be a string"));
@@ -131,7 +133,10 @@ mod tests {
         for text in ["[]", "1", "null", "{}", r#"[{"id":1,"method":"ping"}]"#] {
             assert_eq!(code(text), (-32600, Value::Null), "{text}");
         }
-        assert_eq!(code(r#"{"id":[1],"method":"ping"}"#), (-32600, Value::Null));
+        for id in ["[1]", "1.5", "4e77", "44444444444444444444444444444441"] {
+            let text = format!(r#"{{"id":{id},"method":"ping"}}"#);
+            assert_eq!(code(&text), (-32600, Value::Null), "{id}");
+        }
         assert_eq!(code(r#"{"id":1,"method":5}"#), (-32600, json!(1)));
         assert_eq!(
             code(r#"{"id":1,"method":"x","params":[]}"#),
