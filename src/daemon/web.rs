@@ -56,7 +56,8 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
     session::Settings {
         websocket_url: config.public.websocket_url(),
         subscribe_offer: config.sessions.subscribe_offer,
-        simulcast: config.sessions.simulcast,
+        // Answers take one layer, the lowest that a client sends: layers would only shrink the picture until they are chosen.
+        simulcast: false,
         coturn_ip: turn_host.to_owned(),
         coturn_port: config.turn.port,
         turn_urls: vec![turn_url(turn_host, config.turn.port)],

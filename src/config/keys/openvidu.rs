@@ -728,6 +728,7 @@ pub(crate) static OPENVIDU_WEBRTC_SIMULCAST: Key<bool> = Key {
         empty: Empty::Default,
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
+        effect: Effect::Later("simulcast layers"),
         ..About::RESTART
     },
 };
