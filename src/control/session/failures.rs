@@ -15,7 +15,14 @@ impl Session {
     pub fn handle_media_event(&mut self, at: Moment, event: Event) {
         match (event.kind, event.transport) {
             (EventKind::RoomFailed, _) => self.lose_room(),
-            (EventKind::Connected, _) | (EventKind::Failed(_), None) => {}
+            (
+                EventKind::Connected
+                | EventKind::WentQuiet
+                | EventKind::HeardAgain
+                | EventKind::Quality(_),
+                _,
+            )
+            | (EventKind::Failed(_), None) => {}
             (EventKind::Failed(why), Some(transport)) => self.lose_transport(at, transport, why),
         }
     }

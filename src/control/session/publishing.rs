@@ -91,14 +91,16 @@ impl Session {
             transport,
             TransportOwner::Publication(caller.connection.clone()),
         );
-        self.command(plane::Command::OpenPublisher(PublisherSpec {
+        self.command(plane::Command::OpenPublisher(Box::new(PublisherSpec {
             transport,
             local: local.ice,
             remote: negotiated.remote,
             tracks: negotiated.tracks,
             max_receive,
             min_receive,
-        }));
+            replaces: None,
+            loopback: Vec::new(),
+        })));
         self.reply(
             caller,
             Reply::Published {

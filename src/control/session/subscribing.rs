@@ -226,13 +226,15 @@ impl Session {
                 publisher: source.publisher,
             },
         );
-        self.command(plane::Command::OpenSubscriber(SubscriberSpec {
+        self.command(plane::Command::OpenSubscriber(Box::new(SubscriberSpec {
             transport: opening.transport,
             source: source.transport,
             local: opening.local,
             remote: opening.remote,
             tracks: opening.tracks,
-        }));
+            max_send: None,
+            replaces: None,
+        })));
         self.happened(Happening::Subscribed(
             caller.connection.clone(),
             source.stream,

@@ -15,9 +15,9 @@ pub struct TransportId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Opens a transport on which a browser sends media.
-    OpenPublisher(PublisherSpec),
+    OpenPublisher(Box<PublisherSpec>),
     /// Opens a transport on which a browser receives the media of one publisher.
-    OpenSubscriber(SubscriberSpec),
+    OpenSubscriber(Box<SubscriberSpec>),
     /// Completes a subscriber that we offered to: its answer has arrived.
     AcceptAnswer {
         /// The subscriber's transport.
@@ -61,6 +61,11 @@ pub struct PublisherSpec {
     pub max_receive: Option<Bitrate>,
     /// The least video it should send while the network allows.
     pub min_receive: Option<Bitrate>,
+    /// The publisher's former transport: its subscribers go on with this one, in their own numbering, and it ends
+    /// (`reconnectStream`).
+    pub replaces: Option<TransportId>,
+    /// What it gets back of its own media, with the SSRCs that we declared (`doLoopback`); empty for nothing.
+    pub loopback: Vec<Track>,
 }
 
 /// A transport on which a browser receives.
@@ -76,4 +81,9 @@ pub struct SubscriberSpec {
     pub remote: Option<RemoteTransport>,
     /// What we send, with the SSRCs that we declared.
     pub tracks: Vec<Track>,
+    /// The most video that may be sent to it; `None` is unlimited.
+    pub max_send: Option<Bitrate>,
+    /// The subscriber's former transport for the same source: this one goes on in its numbering, and it ends
+    /// (`reconnectStream`).
+    pub replaces: Option<TransportId>,
 }

@@ -18,6 +18,12 @@ pub enum EventKind {
     Connected,
     /// The transport is gone; the worker has already forgotten it.
     Failed(FailureReason),
+    /// Nothing authentic has arrived on the transport for eight seconds: browsers check at least every six.
+    WentQuiet,
+    /// Something authentic has arrived on a transport that went quiet.
+    HeardAgain,
+    /// How well a publisher's media gets here, 5 (excellent) to 0 (lost); sent when it changes.
+    Quality(u8),
     /// A bug ended the whole room; the worker has already forgotten it (`design` section 2, containment).
     RoomFailed,
 }

@@ -48,14 +48,17 @@ impl Loop {
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
         match command {
-            Command::OpenPublisher(PublisherSpec {
-                transport,
-                local,
-                remote,
-                tracks,
-                max_receive,
-                min_receive,
-            }) => {
+            Command::OpenPublisher(spec) => {
+                let PublisherSpec {
+                    transport,
+                    local,
+                    remote,
+                    tracks,
+                    max_receive,
+                    min_receive,
+                    replaces: _,
+                    loopback: _,
+                } = *spec;
                 let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
                     return;
                 };
@@ -69,13 +72,16 @@ impl Loop {
                     );
                 }
             }
-            Command::OpenSubscriber(SubscriberSpec {
-                transport,
-                source,
-                local,
-                remote,
-                tracks,
-            }) => {
+            Command::OpenSubscriber(spec) => {
+                let SubscriberSpec {
+                    transport,
+                    source,
+                    local,
+                    remote,
+                    tracks,
+                    max_send: _,
+                    replaces: _,
+                } = *spec;
                 let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
                     return;
                 };

@@ -83,13 +83,15 @@ impl Bench {
     fn open(&mut self, room: u64, transport: u64) {
         self.command(
             room,
-            Command::OpenSubscriber(SubscriberSpec {
+            Command::OpenSubscriber(Box::new(SubscriberSpec {
                 transport: TransportId(transport),
                 source: TransportId(u64::MAX),
                 local: credentials(&ufrag(transport)),
                 remote: None,
                 tracks: Vec::new(),
-            }),
+                max_send: None,
+                replaces: None,
+            })),
         );
     }
 
