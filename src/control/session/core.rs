@@ -427,6 +427,14 @@ impl Session {
         }
     }
 
+    /// Ends a publication's transport, even if it has failed: the worker keeps it for one that replaces it.
+    pub(super) fn close_publisher(&mut self, transport: TransportId) {
+        self.forget_transport(transport);
+        if self.home.is_some() {
+            self.command(plane::Command::CloseTransport(transport));
+        }
+    }
+
     /// The transport is gone, or will be by a command of its own; returns whether it was there.
     pub(super) fn forget_transport(&mut self, transport: TransportId) -> bool {
         self.heard.remove(&transport);
