@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::candidates::CANDIDATES_MAX;
-use super::command::{
-    PropertyChange, PublishVideo, Request, Signal, StreamProperty, UnservedMethod,
-};
+use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProperty};
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
@@ -296,10 +294,11 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     for name in ['A', 'B', 'C'] {
         stage.join(name);
     }
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
     assert_eq!(
         stage.transcript(),
@@ -315,7 +314,7 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     assert!(
         !stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
 }
 
@@ -416,10 +415,11 @@ fn unused_tokens_of_one_session_are_bounded() {
     assert_eq!(stage.join_with('A', &first), ["A <= joined"]);
     assert!(create(&mut stage), "a used token makes room");
     assert!(!create(&mut stage));
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_B", "forceDisconnectByServer")
+            .delete_connection(at, "con_B", "forceDisconnectByServer")
     );
     assert!(create(&mut stage), "a deleted one too");
 }
@@ -617,34 +617,6 @@ fn filters_are_refused_for_want_of_permission_before_want_of_support() {
     );
     stage.ask('M', filtered());
     assert_eq!(refusal(&stage), &Refusal::FiltersUnsupported);
-}
-
-#[test]
-fn methods_that_are_not_served_are_refused_by_role_first() {
-    let mut stage = Stage::new();
-    stage.join_as('S', Role::Subscriber);
-    stage.join_as('P', Role::Publisher);
-    stage.join_as('M', Role::Moderator);
-    let codes = |stage: &mut Stage, method| {
-        ['S', 'P', 'M'].map(|name| {
-            stage.ask(name, Request::Unserved(method));
-            refusal(stage).code()
-        })
-    };
-    use UnservedMethod as M;
-    for (method, expected) in [
-        (M::ForceDisconnect, [401, 401, 999]),
-        (M::ForceUnpublish, [401, 401, 999]),
-        (M::ReconnectStream, [999, 999, 999]),
-        (M::ApplyFilter, [401, 401, 406]),
-        (M::RemoveFilter, [401, 401, 406]),
-        (M::ExecFilterMethod, [401, 401, 406]),
-        (M::AddFilterEventListener, [401, 401, 406]),
-        (M::RemoveFilterEventListener, [401, 401, 406]),
-        (M::SpeechToText, [997, 997, 997]),
-    ] {
-        assert_eq!(codes(&mut stage, method), expected, "{method:?}");
-    }
 }
 
 #[test]
