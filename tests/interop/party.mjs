@@ -59,6 +59,7 @@ export class Party {
   signal(signal) { return this.#call("signal", signal); }
   disconnect() { return this.#call("disconnect"); }
   subscribed(streamId) { return this.page.evaluate((id) => window.party.subscribed(id), streamId); }
+  showsRemote() { return this.page.evaluate(() => window.party.showsRemote()); }
   published() { return this.page.evaluate(() => window.party.published()); }
 
   events(type) {

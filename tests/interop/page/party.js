@@ -147,6 +147,7 @@ window.party = {
     video.muted = true;
     document.body.append(video);
     publisher.addVideoElement(video);
+    if (options.loopback) publisher.subscribeToRemote();
     await session.publish(publisher);
     return publisher.stream.streamId;
   }),
@@ -182,6 +183,13 @@ window.party = {
     const entry = subscribers.get(streamId);
     if (!entry?.subscriber.stream.getWebRtcPeer()) return null;
     return readStats(entry.subscriber.stream);
+  },
+  // Whether the publisher's own element plays what its peer connection receives.
+  showsRemote: () => {
+    const video = publisher.videos[0].video;
+    const tracks = video.srcObject.getTracks();
+    const received = publisher.stream.getRTCPeerConnection().getReceivers().map(({ track }) => track);
+    return video.currentTime > 0.5 && tracks.every((track) => received.includes(track));
   },
   published: async () => (publisher ? readStats(publisher.stream) : null),
 };

@@ -5,6 +5,7 @@
 import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
+import { loopback } from "./loopback.mjs";
 import { network } from "./network.mjs";
 import { page } from "./page.mjs";
 import { quality } from "./quality.mjs";
@@ -13,4 +14,4 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...page, ...shutdown];
+export const scenarios = [...calls, ...loopback, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...page, ...shutdown];
