@@ -127,6 +127,11 @@ export class TownWorld {
     await ip(router, "link", "set", "wire0", "up");
     await ip(clients, "link", "set", "wire0", "up");
     await ip(clients, "route", "add", any, "via", this.#net(CLIENTS, 1));
+    // Firefox takes itself for offline where there is no IPv4 at all; this one leads nowhere.
+    if (bits === 64) {
+      await ip(clients, "address", "add", "192.0.2.2/24", "dev", "wire0");
+      await ip(clients, "route", "add", "default", "dev", "wire0");
+    }
     const forwarding = bits === 64 ? "net.ipv6.conf.all.forwarding=1" : "net.ipv4.ip_forward=1";
     await run("ip", ["netns", "exec", router, "sysctl", "-qw", forwarding]);
     await this.#apply();

@@ -110,7 +110,7 @@ export const paths = [
     },
   },
   {
-    name: "network: nothing but IPv6",
+    name: "network: the server has nothing but IPv6",
     town: "six",
     browsers: ["chromium", "firefox"],
     async run(stage) {
