@@ -81,7 +81,7 @@ export class TownWorld {
   #client = 2;
   #zone = 1;
   #nat = "none";
-  #drops = [];
+  #cuts = [];
   #relay = null;
 
   /** @param town what JSON has kept of a Town */
@@ -178,24 +178,15 @@ export class TownWorld {
     return this.#apply();
   }
 
-  /** The router drops what matches `rules` (nft) from now on, without a word. Returns what ends it. */
+  /**
+   * The router drops what `rules` (nft) match, without a word, unless a rule says `reject`. Returns what ends it.
+   */
   async cut(...rules) {
-    this.#drops.push(...rules);
+    this.#cuts.push(...rules);
     await this.#apply();
     return () => {
-      this.#drops = this.#drops.filter((rule) => !rules.includes(rule));
+      this.#cuts = this.#cuts.filter((rule) => !rules.includes(rule));
       return this.#apply();
-    };
-  }
-
-  /** Breaks the TCP connections that match, from both sides, once: the next packet of each is answered by a reset. */
-  async resetTcp(match) {
-    const rule = `${match} reject with tcp reset`;
-    this.#drops.push(rule);
-    await this.#apply();
-    return async () => {
-      this.#drops = this.#drops.filter((other) => other !== rule);
-      await this.#apply();
     };
   }
 
@@ -229,8 +220,7 @@ export class TownWorld {
   /** The whole of the router's rules, at once. */
   async #apply() {
     const ports = { "port-restricted": "", symmetric: " random,fully-random" }[this.#nat];
-    const v4 = this.#family.bits === 24;
-    const table = v4 ? "ip" : "ip6";
+    const table = this.#table;
     const rules = `
       table ${table} town {}
       delete table ${table} town
@@ -241,7 +231,7 @@ export class TownWorld {
         }
         chain inward {
           type nat hook prerouting priority dstnat
-          ${v4 ? `ip daddr ${PUBLIC_ADDRESS} dnat to ${this.address}` : ""}
+          ${table === "ip" ? `ip daddr ${PUBLIC_ADDRESS} dnat to ${this.address}` : ""}
         }
         chain outward {
           type nat hook postrouting priority srcnat
@@ -249,7 +239,12 @@ export class TownWorld {
         }
         chain filter {
           type filter hook forward priority filter
-          ${this.#drops.map((rule) => (/ reject | drop$/.test(rule) ? rule : `${rule} drop`)).join("\n          ")}
+          ${this.#cuts.map((rule) => (rule.includes(" reject ") ? rule : `${rule} drop`)).join("\n          ")}
+        }
+        counter unclaimed {}
+        chain own {
+          type filter hook input priority filter
+          meta l4proto udp counter name unclaimed
         }
       }`;
     const loading = run("ip", ["netns", "exec", this.names.router, "nft", "-f", "-"]);
@@ -257,11 +252,21 @@ export class TownWorld {
     await loading;
   }
 
+  /** How many datagrams have come to the router that belong to nobody, since its rules last changed. */
+  async unclaimed() {
+    const { stdout } = await run("ip", ["netns", "exec", this.names.router, "nft", "list", "table", this.#table, "town"]);
+    return Number(/packets (\d+)/.exec(stdout)[1]);
+  }
+
+  get #table() {
+    return this.#family.bits === 24 ? "ip" : "ip6";
+  }
+
   async restore() {
     this.#relay?.kill();
     this.#relay = null;
     this.#nat = "none";
-    this.#drops = [];
+    this.#cuts = [];
     await this.#apply();
     await this.line("clear");
   }

@@ -7,6 +7,7 @@ import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
 import { network } from "./network.mjs";
+import { cuts } from "./network-cuts.mjs";
 import { paths } from "./network-paths.mjs";
 import { page } from "./page.mjs";
 import { quality } from "./quality.mjs";
@@ -15,4 +16,4 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...paths, ...page, ...shutdown];
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...paths, ...cuts, ...page, ...shutdown];

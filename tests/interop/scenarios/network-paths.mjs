@@ -25,7 +25,7 @@ async function callOfTwo(stage, first, second, daemon) {
 }
 
 /** A daemon of its own for one scenario. */
-async function withDaemon(stage, environment, action) {
+export async function withDaemon(stage, environment, action) {
   const daemon = await Daemon.start(stage.world, { environment });
   try {
     await action(daemon);
@@ -135,6 +135,16 @@ export const paths = [
         parties.push(await party.connect(await room.token()));
       }
       for (const { local } of await call(room, ...parties)) assert.equal(local?.candidateType ?? "relay", "relay");
+    },
+  },
+  {
+    name: "network: UDP is blocked and media takes TCP",
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      await stage.world.cut('iifname "wire0" meta l4proto udp', 'oifname "wire0" meta l4proto udp');
+      const found = await callOfTwo(stage, CHROMIUM, FIREFOX);
+      for (const { local } of found) assert.equal(local?.protocol ?? "tcp", "tcp");
     },
   },
 ];
