@@ -96,8 +96,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::session::SocketEnd;
     use crate::control::session::command::{Hidden, Request};
-    use crate::control::session::membership::SocketEnd;
     use crate::control::session::properties::Role;
     use crate::control::session::scene::{Stage, socket, stream_of};
 
@@ -270,7 +270,7 @@ mod tests {
         let at = stage.moment();
         stage
             .core
-            .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+            .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
         let change = role(Role::Moderator);
         let shown = stage.core.update_connection("con_A", change).unwrap();
         assert_eq!(shown.role, Some("MODERATOR"));

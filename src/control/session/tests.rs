@@ -13,9 +13,9 @@ use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProper
 use super::core::TransportOwner;
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
-use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::properties::{KurentoOptions, Role};
+use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
@@ -715,7 +715,7 @@ fn a_lost_socket_has_a_grace_and_then_its_participant_is_evicted() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.core.poll_timeout(),
@@ -746,7 +746,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(
         stage.transcript(),
         [
@@ -756,7 +756,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     );
     stage
         .core
-        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), ["media: close room", "ended"]);
 }
 
@@ -767,12 +767,12 @@ fn the_close_of_a_socket_that_nobody_uses_changes_nothing() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     stage.ask('A', Request::Leave);
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
 }
 
@@ -1078,7 +1078,7 @@ impl Invariants {
                     assert!(self.released.insert(*socket), "released once");
                 }
                 Effect::Media(command) => self.check_media(command),
-                Effect::Happened(_) => {}
+                Effect::Happened(_) | Effect::Forget(_) => {}
                 Effect::Ended => self.ended = true,
             }
         }
@@ -1162,7 +1162,9 @@ fn run_schedule(seed: u64) -> usize {
             12 => {
                 let end = [SocketEnd::Lost, SocketEnd::ByClient][random.u32() as usize % 2];
                 let at = stage.moment();
-                stage.core.handle_socket_closed(at, socket(who), end);
+                stage
+                    .core
+                    .handle_socket_closed(at, socket(who), end, Some(Vec::new()));
                 stage.transcript();
                 replies = 0;
             }
