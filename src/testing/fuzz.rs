@@ -15,7 +15,8 @@ use crate::media::rtp::rtcp::{Compound, Packet};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket, descriptor, retransmission};
 use crate::media::sdp::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Rejection,
-    RemoteTransport, Track, accept_answer, answer_publisher, answer_subscriber, offer_subscriber,
+    RemoteTransport, Track, accept_answer, answer_publisher, answer_publisher_with_loopback,
+    answer_subscriber, offer_subscriber,
 };
 use crate::media::stun::{self, AttributeType, IntegrityKey, Message};
 use crate::media::transport::srtp::{
@@ -371,7 +372,22 @@ pub fn sdp_answer_publisher(bytes: &[u8]) {
         well_formed(&publishing.answer, &text);
         sound(&publishing.remote, &publishing.tracks);
         assert!(!publishing.tracks.is_empty());
+        assert!(publishing.loopback.is_empty());
         let mut random = Random::seeded(1);
+        let looped = answer_publisher_with_loopback(
+            &text,
+            &policy,
+            "cname",
+            &mut random,
+            &local_transport(),
+        );
+        let looped = looped.expect("loopback refuses nothing");
+        well_formed(&looped.answer, &text);
+        assert_eq!(looped.tracks, publishing.tracks);
+        sound(&looped.remote, &looped.loopback);
+        for sent in &looped.loopback {
+            assert!(looped.tracks.iter().any(|track| track.mid == sent.mid));
+        }
         let offering =
             offer_subscriber(&publishing.tracks, "cname", &mut random, &local_transport());
         well_formed(&offering.offer, &text);
