@@ -1,8 +1,10 @@
 //! What clients ask of a session, decoded and typed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::identifiers::SocketId;
+use super::rpc_session::RpcSession;
 
 /// The id of a JSON-RPC request, carried through unread.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +15,8 @@ pub struct RequestId(pub serde_json::Value);
 pub struct Joiner {
     /// The socket.
     pub socket: SocketId,
+    /// What outlives the socket.
+    pub rpc_session: Arc<RpcSession>,
     /// `finalUserId`: sixteen random characters for each handshake.
     pub final_user_id: String,
     /// The client's address.

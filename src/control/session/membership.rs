@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::FORCED_CLOSE_DELAY;
 use super::command::{JoinRoom, Joiner, RequestId};
 use super::core::{Caller, Moment, Session};
 use super::effect::Happening;
@@ -16,15 +17,6 @@ use super::reply::{Joined, Reply};
 use super::token::{PresentedToken, Token};
 use crate::units::SubscribeOffer;
 use crate::views::openvidu::IceServer;
-
-/// How a socket ended, as far as it matters to its participant (section 5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketEnd {
-    /// The client said that it will not come back (close codes 4101 and 4102).
-    ByClient,
-    /// Anything else, a closed tab included: the client may come back within the grace.
-    Lost,
-}
 
 impl Session {
     /// Returns whether this request would join, but the session has no room yet.
@@ -72,6 +64,7 @@ impl Session {
         let credential = self.turn.mint();
         let participant = Participant {
             link: Link::Open(joiner.socket),
+            rpc_session: joiner.rpc_session.key(),
             active_at: at.wall_ms,
             client_data: join.metadata,
             platform: join.platform,
@@ -164,7 +157,7 @@ impl Session {
     pub(super) fn leave(&mut self, caller: &Caller) {
         self.depart(&caller.connection, &reason::DISCONNECT.into());
         self.done(caller);
-        self.release(caller.socket);
+        self.release(caller.socket, FORCED_CLOSE_DELAY);
         self.end_if_empty();
     }
 
@@ -179,7 +172,7 @@ impl Session {
         };
         if let Some(socket) = participant.socket() {
             self.notify(socket, Arc::new(evicted.clone()));
-            self.release(socket);
+            self.release(socket, FORCED_CLOSE_DELAY);
         }
         self.notify_all(evicted);
         self.end_if_empty();
@@ -208,36 +201,7 @@ impl Session {
                 reason: reason.clone(),
             };
             self.notify(socket, Arc::new(evicted));
-            self.release(socket);
-        }
-    }
-
-    /// A socket is gone. Only the socket that a participant uses matters: one that was replaced may close late.
-    pub fn handle_socket_closed(&mut self, at: Moment, socket: SocketId, end: SocketEnd) {
-        let member = self
-            .members
-            .iter_mut()
-            .find(|member| member.socket() == Some(socket));
-        let Some(member) = member else {
-            return;
-        };
-        let until = at.now.checked_add(match end {
-            SocketEnd::ByClient => std::time::Duration::ZERO,
-            SocketEnd::Lost => self.settings.reconnect_grace,
-        });
-        member.link = Link::Grace(until.unwrap_or(at.now));
-        self.evict_expired(at);
-    }
-
-    /// Evicts those whose grace is over.
-    pub(super) fn evict_expired(&mut self, at: Moment) {
-        let is_due = |member: &Participant| match member.link {
-            Link::Open(_) => false,
-            Link::Grace(until) => until <= at.now,
-        };
-        while let Some(member) = self.members.iter().find(|member| is_due(member)) {
-            let connection = member.connection().clone();
-            self.evict(&connection, &reason::NETWORK_DISCONNECT.into());
+            self.release(socket, FORCED_CLOSE_DELAY);
         }
     }
 
@@ -261,6 +225,7 @@ impl Session {
     /// what it sends (`openvidu-rest` section 12).
     fn tear_down(&mut self, participant: &Participant, reason: &Arc<str>) {
         let connection = participant.connection();
+        self.forget_rpc_session(participant.rpc_session);
         self.end_subscriptions_to(connection, reason);
         for subscription in participant.subscriptions.values() {
             self.close_transport(subscription.transport);
@@ -271,7 +236,7 @@ impl Session {
             ));
         }
         if let Some(publication) = &participant.publication {
-            self.close_transport(publication.transport);
+            self.close_publisher(publication.transport);
             self.happened(Happening::Unpublished(
                 publication.descriptor.id.clone(),
                 reason.clone(),

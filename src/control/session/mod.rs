@@ -19,8 +19,10 @@ pub mod ports;
 pub mod properties;
 mod publishing;
 pub mod reason;
+mod reconnection;
 pub mod refusal;
 pub mod reply;
+pub mod rpc_session;
 #[cfg(test)]
 pub(crate) mod scene;
 pub mod service;
@@ -34,12 +36,13 @@ mod token;
 pub use command::{JoinRoom, Joiner, Request, RequestId};
 pub use directory::{ConnectError, CreateError, Directory, LookupError};
 pub use identifiers::{ConnectionId, SocketId, StreamId};
-pub use membership::SocketEnd;
 pub use notification::Notification;
 pub use ports::{Client, NoTurn, TurnCredential, TurnCredentials};
 pub use properties::{ConnectionProperties, KurentoOptions, Role, SessionProperties};
+pub use reconnection::{SocketEnd, Unheard};
 pub use refusal::Refusal;
 pub use reply::Reply;
+pub use rpc_session::{RpcKey, RpcSession};
 #[cfg(any(test, feature = "testing"))]
 pub use service::Fault;
 pub use service::Handle;

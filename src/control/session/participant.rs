@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use super::identifiers::{ConnectionId, SocketId, StreamId};
 use super::notification::{Member, StreamDescriptor};
+use super::reconnection::Grace;
+use super::rpc_session::RpcKey;
 use super::token::Token;
 use crate::media::plane::{Track, TransportId};
 use crate::views::openvidu as view;
@@ -17,6 +19,8 @@ pub(super) struct Participant {
     pub(super) token: Token,
     /// Its way to us.
     pub(super) link: Link,
+    /// By which it comes back.
+    pub(super) rpc_session: RpcKey,
     /// The moment of the join, milliseconds.
     pub(super) active_at: u64,
     /// What the client passed to `connect()`.
@@ -34,12 +38,12 @@ pub(super) struct Participant {
 }
 
 /// Whether a participant's socket is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Link {
     /// Open.
     Open(SocketId),
-    /// Closed without `leaveRoom`; at this moment the participant is evicted.
-    Grace(Instant),
+    /// Closed without `leaveRoom`.
+    Grace(Grace),
 }
 
 impl Participant {
@@ -49,10 +53,19 @@ impl Participant {
 
     /// The socket, while it is open.
     pub(super) fn socket(&self) -> Option<SocketId> {
-        match self.link {
-            Link::Open(socket) => Some(socket),
+        match &self.link {
+            Link::Open(socket) => Some(*socket),
             Link::Grace(_) => None,
         }
+    }
+
+    /// The transports on which its browser sends and receives.
+    pub(super) fn transports(&self) -> impl Iterator<Item = TransportId> {
+        let subscriptions = self.subscriptions.values();
+        let publication = self.publication.iter();
+        publication
+            .map(|publication| publication.transport)
+            .chain(subscriptions.map(|subscription| subscription.transport))
     }
 
     /// `metadata`: the client's data and the server's, joined (section 7.2).

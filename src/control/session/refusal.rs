@@ -148,6 +148,9 @@ pub enum Refusal {
     /// `sendMessage`: someone in `to` is not here, so nobody is told.
     #[error("Signal \"to\" field invalid format: some connectionId does not exist in this session")]
     SignalRecipientUnknown,
+    /// `connect`: the RPC session is unknown or has expired.
+    #[error("reconnection error")]
+    Reconnection,
     /// A method that this version does not serve.
     #[error("Method '{0}' is not available in this server version")]
     Unavailable(&'static str),
@@ -177,6 +180,7 @@ impl Refusal {
             Self::CodecMissing { .. } => 800,
             Self::SpeechToText => 997,
             Self::Unavailable(_) => 999,
+            Self::Reconnection => 40007,
         }
     }
 }

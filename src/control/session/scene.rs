@@ -16,6 +16,7 @@ use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
 use super::reply::Reply;
+use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
@@ -199,6 +200,7 @@ impl Stage {
         };
         let joiner = Joiner {
             socket: socket(name),
+            rpc_session: rpc_session(socket(name)),
             final_user_id: "0123456789ABCDEF".to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
         };
@@ -256,6 +258,11 @@ impl Stage {
     }
 }
 
+/// The RPC session that began on this socket.
+pub(crate) fn rpc_session(socket: SocketId) -> Arc<RpcSession> {
+    Arc::new(RpcSession::new(&mut Random::seeded(socket.0)))
+}
+
 pub(crate) fn socket(name: char) -> SocketId {
     SocketId(u64::from(u32::from(name)))
 }
@@ -292,6 +299,7 @@ fn line(effect: &Effect) -> Option<String> {
                 Ok(Reply::Published { .. }) => "published".to_owned(),
                 Ok(Reply::Offer(_)) => "offer".to_owned(),
                 Ok(Reply::Answer(_)) => "answer".to_owned(),
+                Ok(Reply::Reconnected) => "reconnected".to_owned(),
                 Ok(Reply::Done) => "done".to_owned(),
                 Err(refusal) => format!("error {}", refusal.code()),
             };
@@ -328,7 +336,7 @@ fn line(effect: &Effect) -> Option<String> {
             format!("{} <- {text}", name(*socket))
         }
         Effect::Release { socket, .. } => format!("{} released", name(*socket)),
-        Effect::Happened(_) => return None,
+        Effect::Happened(_) | Effect::Forget(_) => return None,
         Effect::Ended => "ended".to_owned(),
     })
 }

@@ -12,11 +12,12 @@ use super::candidates::CANDIDATES_MAX;
 use super::command::{
     PropertyChange, PublishVideo, Request, Signal, StreamProperty, UnservedMethod,
 };
+use super::core::TransportOwner;
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
-use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::properties::{KurentoOptions, Role};
+use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
@@ -742,7 +743,7 @@ fn a_lost_socket_has_a_grace_and_then_its_participant_is_evicted() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.core.poll_timeout(),
@@ -773,7 +774,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(
         stage.transcript(),
         [
@@ -783,7 +784,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     );
     stage
         .core
-        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), ["media: close room", "ended"]);
 }
 
@@ -794,12 +795,12 @@ fn the_close_of_a_socket_that_nobody_uses_changes_nothing() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     stage.ask('A', Request::Leave);
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
 }
 
@@ -837,6 +838,7 @@ fn a_publication_that_fails_ends_for_everyone_its_publisher_included() {
         stage.transcript(),
         [
             "media: close 2",
+            "media: close 1",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect",
             "C <- unpublished con_A, networkDisconnect"
@@ -893,7 +895,11 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.ask('A', Request::Unpublish),
-        ["B <- unpublished con_A, unpublish", "A <= done"]
+        [
+            "media: close 1",
+            "B <- unpublished con_A, unpublish",
+            "A <= done"
+        ]
     );
 
     stage.publish('A');
@@ -903,6 +909,7 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(
         stage.advance(Duration::from_secs(10)),
         [
+            "media: close 2",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect"
         ]
@@ -1099,7 +1106,7 @@ impl Invariants {
                     assert!(self.released.insert(*socket), "released once");
                 }
                 Effect::Media(command) => self.check_media(command),
-                Effect::Happened(_) => {}
+                Effect::Happened(_) | Effect::Forget(_) => {}
                 Effect::Ended => self.ended = true,
             }
         }
@@ -1183,7 +1190,9 @@ fn run_schedule(seed: u64) -> usize {
             12 => {
                 let end = [SocketEnd::Lost, SocketEnd::ByClient][random.u32() as usize % 2];
                 let at = stage.moment();
-                stage.core.handle_socket_closed(at, socket(who), end);
+                stage
+                    .core
+                    .handle_socket_closed(at, socket(who), end, Some(Vec::new()));
                 stage.transcript();
                 replies = 0;
             }
@@ -1193,7 +1202,10 @@ fn run_schedule(seed: u64) -> usize {
                 if invariants.transports.get(&transport) == Some(&true)
                     && dead_transports.insert(transport)
                 {
-                    invariants.transports.insert(transport, false);
+                    // A failed publisher is kept for the one that may replace it, until it is closed.
+                    let owner = stage.core.transports.get(&transport);
+                    let is_kept = matches!(owner, Some(TransportOwner::Publication(_)));
+                    invariants.transports.insert(transport, is_kept);
                     let reasons = [FailureReason::IceTimeout, FailureReason::ClosedByPeer];
                     let at = stage.moment();
                     let reason = reasons[random.u32() as usize % 2];

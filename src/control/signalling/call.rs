@@ -11,6 +11,8 @@ use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 pub(super) enum Call {
     /// `joinRoom`
     Join(JoinRoom),
+    /// `connect`, with the id of the RPC session that is to go on.
+    Connect(Option<String>),
     /// Anything else that a session decides.
     Member(Request),
 }
@@ -42,9 +44,6 @@ pub(super) enum CallError {
     /// No such method.
     #[error("Method not found: {0}")]
     UnknownMethod(String),
-    /// `connect`: the RPC session is unknown or has expired.
-    #[error("reconnection error")]
-    Reconnection,
     /// Nothing has been joined; the ending tells a first request from one after a failed `joinRoom`.
     #[error(
         "No {what} found for participant with privateId {rpc_session}. Method 'Session.connect()' must be the first \
@@ -66,10 +65,7 @@ impl CallError {
     pub(super) fn method(&self) -> Option<&'static str> {
         match self {
             Self::Missing { method, .. } | Self::Invalid { method, .. } => Some(method),
-            Self::UnknownMethod(_)
-            | Self::Reconnection
-            | Self::NotJoined { .. }
-            | Self::Refused(_) => None,
+            Self::UnknownMethod(_) | Self::NotJoined { .. } | Self::Refused(_) => None,
         }
     }
 
@@ -80,8 +76,11 @@ impl CallError {
             Self::Missing { .. } => envelope::error(id, -1, &text),
             Self::Invalid { .. } => envelope::error(id, -32602, &text),
             Self::UnknownMethod(_) => envelope::error(id, -32601, &text),
-            Self::Reconnection => envelope::error(id, 40007, &text),
             Self::NotJoined { .. } => envelope::openvidu_error(id, 803, &text),
+            // Of the RPC layer: its text has no ending.
+            Self::Refused(refusal @ Refusal::Reconnection) => {
+                envelope::error(id, refusal.code(), &text)
+            }
             Self::Refused(refusal) => envelope::openvidu_error(id, refusal.code(), &text),
         }
     }
@@ -98,18 +97,29 @@ pub(super) fn answer(id: &RequestId, reply: &Reply, rpc_session: &str) -> String
         } => publishing::published(answer, stream, *created_at),
         Reply::Offer(offer) => subscribing::offered(offer),
         Reply::Answer(answer) => subscribing::answered(answer),
+        Reply::Reconnected => return connected(id, "reconnection successful", rpc_session),
         Reply::Done => Map::new(),
     };
     envelope::result(id, result, rpc_session)
 }
 
-/// The table of methods that need a session. `ping` and `connect` are the connection's own.
+/// The success response of `connect` (section 5.2).
+pub(super) fn connected(id: &RequestId, value: &str, rpc_session: &str) -> String {
+    let result = Map::from_iter([("value".to_owned(), value.into())]);
+    envelope::result(id, result, rpc_session)
+}
+
+/// The table of methods that may have to wait for each other. `ping` is the connection's own.
 pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, CallError> {
     type Decode = fn(super::params::Params) -> Result<Request, CallError>;
     let (name, decode): (&'static str, Decode) = match method {
         "joinRoom" => {
             let params = super::params::Params::new("joinRoom", params);
             return membership::join_room(params).map(Call::Join);
+        }
+        "connect" => {
+            let params = super::params::Params::new("connect", params);
+            return membership::connect(params).map(Call::Connect);
         }
         "leaveRoom" => ("leaveRoom", membership::leave_room),
         "publishVideo" => ("publishVideo", publishing::publish_video),

@@ -1,4 +1,4 @@
-//! `joinRoom` and `leaveRoom` (`openvidu-signalling` sections 3, 8.1, 8.2).
+//! `joinRoom`, `connect` and `leaveRoom` (`openvidu-signalling` sections 3, 5, 8.1, 8.2).
 
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,11 @@ pub(super) fn join_room(mut params: Params) -> Result<JoinRoom, CallError> {
         metadata: params.bounded_text("metadata", METADATA_MAX)?,
         platform: platform.chars().take(PLATFORM_MAX).collect(),
     })
+}
+
+/// `connect`, with the id of the RPC session that is to go on; `reconnect` says the same a second time.
+pub(super) fn connect(mut params: Params) -> Result<Option<String>, CallError> {
+    params.optional_text("sessionId")
 }
 
 pub(super) fn leave_room(_: Params) -> Result<Request, CallError> {
