@@ -74,6 +74,7 @@ export class Party {
     return this.streamId;
   }
 
+  configure(advanced) { return this.#call("configure", advanced); }
   unpublish() { return this.#call("unpublish"); }
   publishAudio(...how) { return this.#call("publishAudio", ...how); }
   publishVideo(...how) { return this.#call("publishVideo", ...how); }

@@ -10,6 +10,7 @@ import { within } from "./expect.mjs";
 import { leftovers } from "./scenarios/leftovers.mjs";
 import { scenarios } from "./scenarios/index.mjs";
 import { Stage } from "./stage.mjs";
+import { Town, TownWorld } from "./town.mjs";
 import { hostWorld, Namespaces, vethWorld } from "./world.mjs";
 
 const DEFAULT_TIMEOUT = 60_000;
@@ -20,9 +21,11 @@ const MARK = "INTEROP_RUN";
 // one another; rows run side by side, each in a world of its own.
 const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 10 }, moves: { width: 1 } };
 const ROWS = [["calls", "matrix"], ["waits"], ["moves"]];
+// Towns follow the rows. Two cores play no more of them than this without being late.
+const TOWNS_AT_ONCE = 3;
 
-// Set for the run that happens inside the browsers' namespace: the name of the daemon's one, and the row.
-const { INTEROP_SERVER_NAMESPACE: SERVER_NAMESPACE, INTEROP_ROW: ROW } = process.env;
+// Set for the run that happens inside the browsers' namespace: the name of the daemon's one and the row, or the town.
+const { INTEROP_SERVER_NAMESPACE: SERVER_NAMESPACE, INTEROP_ROW: ROW, INTEROP_TOWN: TOWN } = process.env;
 
 const { values: options } = parseArgs({
   options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, list: { type: "boolean" } },
@@ -31,11 +34,16 @@ const { values: options } = parseArgs({
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 if (options.list) {
-  for (const { name, needs, full, lane = "calls" } of scenarios) {
-    if (isChosen({ name, full })) console.log(`${lane}: ${name}${needs ? ` [${needs}]` : ""}`);
+  for (const { name, needs, full, town, lane = "calls" } of scenarios) {
+    if (isChosen({ name, full })) console.log(`${town ?? lane}: ${name}${needs ? ` [${needs}]` : ""}`);
   }
 } else if (SERVER_NAMESPACE) {
   await inWorld(vethWorld(SERVER_NAMESPACE), ofRow(ROWS[ROW]));
+  process.send(counts);
+  process.disconnect();
+} else if (TOWN) {
+  const world = new TownWorld(JSON.parse(TOWN));
+  await inWorld(world, ofTown(world.kind));
   process.send(counts);
   process.disconnect();
 } else {
@@ -43,7 +51,8 @@ if (options.list) {
   // The children are known by this mark in their environment, whoever their parent has become.
   process.env[MARK] = `${process.pid}`;
   const rows = Namespaces.possible() ? [...ROWS.keys()].filter((row) => ofRow(ROWS[row]).length > 0) : [];
-  await Promise.all(rows.map(inNamespaces));
+  await Promise.all(rows.map(inRow));
+  if (Namespaces.possible()) await inTowns();
   await inWorld(hostWorld(), chosen().filter(({ needs }) => needs === "host" || !Namespaces.possible()));
   nobodyIsLeft();
   console.log(`in ${seconds(started)} s`);
@@ -61,16 +70,36 @@ function chosen() {
 }
 
 function ofRow(lanes) {
-  return chosen().filter(({ needs, lane = "calls" }) => needs !== "host" && lanes.includes(lane));
+  return chosen().filter(({ needs, town, lane = "calls" }) => needs !== "host" && !town && lanes.includes(lane));
+}
+
+function ofTown(name) {
+  return chosen().filter(({ town }) => town === name);
 }
 
 function seconds(since) {
   return ((Date.now() - since) / 1000).toFixed(1);
 }
 
-// The same program once more, inside the browsers' namespace.
-async function inNamespaces(row) {
+function inRow(row) {
   const namespaces = new Namespaces(row);
+  return inNamespaces(namespaces, `the row ${ROWS[row]}`, { INTEROP_SERVER_NAMESPACE: namespaces.server, INTEROP_ROW: row });
+}
+
+// While one town waits, others play.
+async function inTowns() {
+  const names = [...new Set(chosen().map(({ town }) => town).filter(Boolean))];
+  const next = async () => {
+    while (names.length > 0) {
+      const town = new Town(names.shift());
+      await inNamespaces(town, `the town ${town.name}`, { INTEROP_TOWN: JSON.stringify(town) });
+    }
+  };
+  await Promise.all(Array.from({ length: TOWNS_AT_ONCE }, next));
+}
+
+// The same program once more, inside the browsers' namespace.
+async function inNamespaces(namespaces, where, environment) {
   const signals = ["SIGINT", "SIGTERM"];
   let child;
   const forward = () => child?.kill("SIGTERM");
@@ -79,11 +108,11 @@ async function inNamespaces(row) {
     namespaces.create();
     child = spawn("ip", ["netns", "exec", namespaces.clients, process.execPath, ...process.execArgv, ...process.argv.slice(1)], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
-      env: { ...process.env, INTEROP_SERVER_NAMESPACE: namespaces.server, INTEROP_ROW: row },
+      env: { ...process.env, ...environment },
     });
     const results = new Promise((resolve) => child.once("message", resolve));
     const ended = new Promise((resolve) => child.once("exit", (...how) => resolve(how)));
-    const [code, signal] = await within(options.full ? LIMIT.full : LIMIT.short, `the row ${ROWS[row]}`, ended);
+    const [code, signal] = await within(options.full ? LIMIT.full : LIMIT.short, where, ended);
     if (code !== 0) throw new Error(`the run in the namespaces ended with ${signal ?? code}`);
     const inside = await within(1000, "the results", results);
     for (const key of Object.keys(counts)) counts[key] += inside[key];
@@ -106,6 +135,7 @@ async function inWorld(world, list) {
   };
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
   try {
+    await world.open?.();
     await stage.open();
     console.log(`-- ${world.kind}: ${(await stage.versions()).join(", ")}, daemon on ${world.address}`);
     for (const [name, { width }] of Object.entries(LANES)) {
@@ -122,11 +152,13 @@ async function inWorld(world, list) {
   } finally {
     for (const signal of ["SIGINT", "SIGTERM"]) process.off(signal, stop);
     await stage.close();
+    world.close?.();
   }
 }
 
-async function play(stage, { name, needs, run, timeout = DEFAULT_TIMEOUT, ...settings }) {
-  if ((needs === "veth" && stage.world.kind !== "veth") || (settings.browsers?.includes("firefox") && !stage.world.hasInterface)) {
+async function play(stage, { name, needs, town, run, timeout = DEFAULT_TIMEOUT, ...settings }) {
+  const elsewhere = (needs === "veth" && stage.world.kind !== "veth") || (town && stage.world.kind !== town);
+  if (elsewhere || (settings.browsers?.includes("firefox") && !stage.world.hasInterface)) {
     counts.skipped += 1;
     console.log(`skip       ${name}`);
     return;
@@ -134,7 +166,11 @@ async function play(stage, { name, needs, run, timeout = DEFAULT_TIMEOUT, ...set
   const started = Date.now();
   const scene = stage.scene(settings);
   try {
-    await within(timeout, "the scenario", run(scene));
+    try {
+      await within(timeout, "the scenario", run(scene));
+    } finally {
+      await stage.world.restore?.();
+    }
     await within(30_000, "leaving", scene.leave());
     counts.passed += 1;
     console.log(`ok   ${seconds(started).padStart(5)} ${name}`);
@@ -163,7 +199,7 @@ function nobodyIsLeft() {
       // It ended meanwhile, or is somebody else's.
     }
   }
-  left.push(...Namespaces.left());
+  left.push(...Namespaces.left(), ...Town.left());
   if (left.length === 0) return;
   counts.failed += 1;
   console.log(`FAIL left behind: ${left.join(", ")}`);

@@ -146,6 +146,7 @@ async function readStats(stream) {
     protocol: remote?.protocol,
     ports: report.filter((entry) => entry.type === "local-candidate").map((entry) => entry.port).filter((port) => port > 9),
     local: local?.port,
+    localType: local?.candidateType,
   };
 }
 
@@ -219,6 +220,7 @@ function party() {
 
   return {
     events: () => events,
+    configure: told((advanced) => openVidu.setAdvancedConfiguration(advanced)),
     connect: told(async (token, data) => {
       await session.connect(token, data);
       return session.connection.connectionId;
