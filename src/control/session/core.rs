@@ -431,6 +431,14 @@ impl Session {
         }
     }
 
+    /// Ends a publication's transport, even if it has failed: the worker keeps it for one that replaces it.
+    pub(super) fn close_publisher(&mut self, transport: TransportId) {
+        self.transports.remove(&transport);
+        if self.home.is_some() {
+            self.command(plane::Command::CloseTransport(transport));
+        }
+    }
+
     pub(super) fn release(&mut self, socket: SocketId, after: Duration) {
         self.effects.push_back(Effect::Release { socket, after });
     }

@@ -332,7 +332,7 @@ impl Session {
             ));
         }
         if let Some(publication) = &participant.publication {
-            self.close_transport(publication.transport);
+            self.close_publisher(publication.transport);
             self.happened(Happening::Unpublished(
                 publication.descriptor.id.clone(),
                 reason.clone(),

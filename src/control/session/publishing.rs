@@ -203,7 +203,7 @@ impl Session {
             return false;
         };
         self.end_subscriptions_to(publisher, reason);
-        self.close_transport(publication.transport);
+        self.close_publisher(publication.transport);
         self.happened(Happening::Unpublished(
             publication.descriptor.id,
             reason.clone(),

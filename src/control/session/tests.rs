@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::candidates::CANDIDATES_MAX;
 use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProperty};
+use super::core::TransportOwner;
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
 use super::membership::SocketEnd;
@@ -795,6 +796,7 @@ fn a_publication_that_fails_ends_for_everyone_its_publisher_included() {
         stage.transcript(),
         [
             "media: close 2",
+            "media: close 1",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect",
             "C <- unpublished con_A, networkDisconnect"
@@ -851,7 +853,11 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.ask('A', Request::Unpublish),
-        ["B <- unpublished con_A, unpublish", "A <= done"]
+        [
+            "media: close 1",
+            "B <- unpublished con_A, unpublish",
+            "A <= done"
+        ]
     );
 
     stage.publish('A');
@@ -861,6 +867,7 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(
         stage.advance(Duration::from_secs(10)),
         [
+            "media: close 2",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect"
         ]
@@ -1151,7 +1158,10 @@ fn run_schedule(seed: u64) -> usize {
                 if invariants.transports.get(&transport) == Some(&true)
                     && dead_transports.insert(transport)
                 {
-                    invariants.transports.insert(transport, false);
+                    // A failed publisher is kept for the one that may replace it, until it is closed.
+                    let owner = stage.core.transports.get(&transport);
+                    let is_kept = matches!(owner, Some(TransportOwner::Publication(_)));
+                    invariants.transports.insert(transport, is_kept);
                     let reasons = [FailureReason::IceTimeout, FailureReason::ClosedByPeer];
                     let at = stage.moment();
                     let reason = reasons[random.u32() as usize % 2];
