@@ -15,8 +15,12 @@ use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
+<<<<<<< HEAD
 use super::reply::Reply;
 use super::rpc_session::RpcSession;
+=======
+use super::reply::{Joined, Reply};
+>>>>>>> signalling
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
@@ -275,6 +279,21 @@ impl Stage {
         self.next_request += 1;
         RequestId(json!(self.next_request))
     }
+}
+
+/// What the last one to join was told.
+pub(crate) fn joined(stage: &Stage) -> &Joined {
+    let mut joins = stage.effects.iter().filter_map(|effect| {
+        let Effect::Reply {
+            outcome: Ok(Reply::Joined(joined)),
+            ..
+        } = effect
+        else {
+            return None;
+        };
+        Some(&**joined)
+    });
+    joins.next().expect("it has joined")
 }
 
 /// The stream that this participant publishes.

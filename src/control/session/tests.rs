@@ -18,7 +18,7 @@ use super::properties::{KurentoOptions, Role};
 use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
+use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, joined, socket};
 use super::settings::{Limits, Settings};
 use crate::media::plane::{Command, Event, EventKind, FailureReason, TransportId};
 use crate::units::{Bitrate, ForcedVideoCodec, Random, SubscribeOffer};
@@ -33,20 +33,6 @@ fn refusal(stage: &Stage) -> &Refusal {
         }) => refusal,
         other => panic!("no refusal but {other:?}"),
     }
-}
-
-fn joined(stage: &Stage) -> &super::reply::Joined {
-    stage
-        .effects
-        .iter()
-        .find_map(|effect| match effect {
-            Effect::Reply {
-                outcome: Ok(Reply::Joined(joined)),
-                ..
-            } => Some(&**joined),
-            _ => None,
-        })
-        .unwrap()
 }
 
 fn failed(transport: u64, reason: FailureReason) -> Event {
