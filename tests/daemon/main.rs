@@ -10,4 +10,5 @@ mod hostile_media;
 mod hostile_signalling;
 mod house;
 mod process;
+mod tcp;
 mod web;
