@@ -181,6 +181,7 @@ impl Loop {
             ufrag: ufrag.clone(),
             transport,
             addrs: Vec::new(),
+            streams: Vec::new(),
             handshakes: 0,
             registered: None,
         });
@@ -210,6 +211,9 @@ impl Loop {
             if self.peers_by_addr.get(addr) == Some(&index) {
                 self.peers_by_addr.remove(addr);
             }
+        }
+        for stream in peer.streams {
+            self.exits.streams.end(stream);
         }
         if let Some(room) = self.rooms.get_mut(peer.room) {
             room.peers.remove(&peer.id);
