@@ -57,8 +57,8 @@ export class Stage {
   }
 
   /** Opens a tab, creates a token and connects with it. */
-  async join(room, name, { browser, version, role } = {}) {
-    const [party, token] = await Promise.all([this.party(name, { browser, version }), room.token({ role })]);
+  async join(room, name, { browser, version, role, kurentoOptions } = {}) {
+    const [party, token] = await Promise.all([this.party(name, { browser, version }), room.token({ role, kurentoOptions })]);
     return party.connect(token);
   }
 
@@ -160,8 +160,8 @@ class Room {
     this.path = `/openvidu/api/sessions/${id}`;
   }
 
-  async token({ role, data } = {}) {
-    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data });
+  async token({ role, data, kurentoOptions } = {}) {
+    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data, kurentoOptions });
     assert.equal(status, 200, "a connection can be created");
     return json.token;
   }

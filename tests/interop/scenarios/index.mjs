@@ -2,6 +2,7 @@
 //   offer: who offers when somebody subscribes (HANOK_SUBSCRIBE_OFFER)   browsers: which it uses
 //   needs: "veth" or "host", where only one world will do                full: only in the long lane
 
+import { bandwidth } from "./bandwidth.mjs";
 import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
@@ -13,4 +14,4 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...page, ...shutdown];
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...bandwidth, ...network, ...page, ...shutdown];

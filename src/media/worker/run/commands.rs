@@ -79,7 +79,7 @@ impl Loop {
                     local,
                     remote,
                     tracks,
-                    max_send: _,
+                    max_send,
                     replaces: _,
                 } = *spec;
                 let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
@@ -93,6 +93,7 @@ impl Loop {
                         TransportKey(peer),
                         TransportKey(source),
                         &tracks,
+                        max_send,
                     );
                 }
             }
