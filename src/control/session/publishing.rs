@@ -41,13 +41,9 @@ impl Session {
         if let Some(filter) = &publish.filter {
             return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let options = publisher.token.properties.kurento_options.clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+        let properties = &publisher.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
 
         let (transport, local) = self.new_transport()?;
         let negotiated = self.answer_publisher(

@@ -15,12 +15,8 @@ use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
-<<<<<<< HEAD
-use super::reply::Reply;
-use super::rpc_session::RpcSession;
-=======
 use super::reply::{Joined, Reply};
->>>>>>> signalling
+use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};

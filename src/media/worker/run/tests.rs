@@ -1,13 +1,9 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
-<<<<<<< HEAD
 mod replacing;
 
-use std::net::UdpSocket;
-=======
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
->>>>>>> tcp
 
 use proptest::prelude::*;
 
