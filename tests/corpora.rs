@@ -75,7 +75,16 @@ fn the_seeds_get_past_the_door() {
         // Two subscribers get a key frame and more.
         assert!(forwarded(&read("router", &name)) >= 4, "{name}");
     }
-    for name in ["join_room", "publish_video", "send_message"] {
+    for name in [
+        "join_room",
+        "join_room_by_secret",
+        "publish_video",
+        "send_message",
+        "force_unpublish",
+        "force_disconnect",
+        "apply_filter",
+        "exec_filter_method",
+    ] {
         let frame = String::from_utf8(read("json_rpc", name)).expect("text");
         assert_eq!(refusal_of(&frame), None);
     }

@@ -11,4 +11,5 @@ mod hostile_signalling;
 mod house;
 mod loopback;
 mod process;
+mod tcp;
 mod web;

@@ -159,18 +159,12 @@ impl Session {
     ) {
         let stream =
             self.end_subscription(subscriber, publisher, &reason::NETWORK_DISCONNECT.into());
-        let member = self.member(subscriber.as_str());
-        let socket = member.and_then(super::participant::Participant::socket);
         // Who closed its own end knows.
-        if let (Some(stream), Some(socket)) = (stream, socket)
+        if let Some(stream) = stream
             && why != FailureReason::ClosedByPeer
         {
-            self.notify(
-                socket,
-                Arc::new(Notification::MediaError {
-                    text: format!("The subscription to stream {stream} has failed: {why:?}"),
-                }),
-            );
+            let text = format!("The subscription to stream {stream} has failed: {why:?}");
+            self.notify_one(subscriber, Notification::MediaError { text });
         }
     }
 
@@ -199,7 +193,10 @@ impl Session {
         opening: Opening,
     ) -> Result<(), Refusal> {
         let limit = self.settings.limits.subscriptions;
-        let subscriptions = &self.caller(caller)?.subscriptions;
+        let subscriber = self.caller(caller)?;
+        let properties = &subscriber.token.properties;
+        let max_send = properties.limit(|own| own.video_max_send, self.settings.video_max_send);
+        let subscriptions = &subscriber.subscriptions;
         if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
             return Err(Refusal::TooManySubscriptions(caller.connection.clone()));
         }
@@ -232,7 +229,7 @@ impl Session {
             local: opening.local,
             remote: opening.remote,
             tracks: opening.tracks,
-            max_send: None,
+            max_send,
             replaces: None,
         })));
         self.happened(Happening::Subscribed(

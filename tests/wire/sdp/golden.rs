@@ -335,11 +335,11 @@ fn recorded_answers_to_our_offers_are_understood() {
 fn the_bandwidth_limit_is_written_for_video_that_we_receive() {
     let offer = read("chromium/publisher_audio_video.sdp");
     let limited = answer_publisher(&offer, &policy(None), &local()).unwrap();
-    assert_eq!(limited.answer.matches("b=AS:1000\r\n").count(), 1);
-    assert_eq!(limited.answer.matches("b=TIAS:1000000\r\n").count(), 1);
+    assert_eq!(limited.answer.matches("\nb=").count(), 2);
     let (audio, video) = limited.answer.split_once("m=video").unwrap();
     assert!(!audio.contains("b="));
-    assert!(video.contains("b=AS:1000\r\nb=TIAS:1000000\r\n"));
+    // Chromium goes by the last line, for audio too.
+    assert!(video.contains("b=TIAS:1000000\r\nb=AS:1110\r\n"));
 
     let unlimited = answer_publisher(&offer, &Default::default(), &local()).unwrap();
     assert!(!unlimited.answer.contains("\nb="));
