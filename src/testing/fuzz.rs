@@ -151,7 +151,9 @@ pub fn handshake_begins(bytes: &[u8]) -> bool {
                     assert_eq!(to, path);
                     answered = true;
                 }
-                Output::Connected { .. } => panic!("connected to nobody"),
+                Output::Connected { .. } | Output::WentQuiet | Output::HeardAgain => {
+                    panic!("connected to nobody")
+                }
                 Output::Failed(_) => {}
             }
         }

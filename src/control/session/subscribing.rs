@@ -159,18 +159,12 @@ impl Session {
     ) {
         let stream =
             self.end_subscription(subscriber, publisher, &reason::NETWORK_DISCONNECT.into());
-        let member = self.member(subscriber.as_str());
-        let socket = member.and_then(super::participant::Participant::socket);
         // Who closed its own end knows.
-        if let (Some(stream), Some(socket)) = (stream, socket)
+        if let Some(stream) = stream
             && why != FailureReason::ClosedByPeer
         {
-            self.notify(
-                socket,
-                Arc::new(Notification::MediaError {
-                    text: format!("The subscription to stream {stream} has failed: {why:?}"),
-                }),
-            );
+            let text = format!("The subscription to stream {stream} has failed: {why:?}");
+            self.notify_one(subscriber, Notification::MediaError { text });
         }
     }
 

@@ -9,14 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::candidates::CANDIDATES_MAX;
-use super::command::{
-    PropertyChange, PublishVideo, Request, Signal, StreamProperty, UnservedMethod,
-};
+use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProperty};
+use super::core::TransportOwner;
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
-use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::properties::{KurentoOptions, Role};
+use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
@@ -296,10 +295,11 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     for name in ['A', 'B', 'C'] {
         stage.join(name);
     }
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
     assert_eq!(
         stage.transcript(),
@@ -315,7 +315,7 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     assert!(
         !stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
 }
 
@@ -416,10 +416,11 @@ fn unused_tokens_of_one_session_are_bounded() {
     assert_eq!(stage.join_with('A', &first), ["A <= joined"]);
     assert!(create(&mut stage), "a used token makes room");
     assert!(!create(&mut stage));
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_B", "forceDisconnectByServer")
+            .delete_connection(at, "con_B", "forceDisconnectByServer")
     );
     assert!(create(&mut stage), "a deleted one too");
 }
@@ -620,34 +621,6 @@ fn filters_are_refused_for_want_of_permission_before_want_of_support() {
 }
 
 #[test]
-fn methods_that_are_not_served_are_refused_by_role_first() {
-    let mut stage = Stage::new();
-    stage.join_as('S', Role::Subscriber);
-    stage.join_as('P', Role::Publisher);
-    stage.join_as('M', Role::Moderator);
-    let codes = |stage: &mut Stage, method| {
-        ['S', 'P', 'M'].map(|name| {
-            stage.ask(name, Request::Unserved(method));
-            refusal(stage).code()
-        })
-    };
-    use UnservedMethod as M;
-    for (method, expected) in [
-        (M::ForceDisconnect, [401, 401, 999]),
-        (M::ForceUnpublish, [401, 401, 999]),
-        (M::ReconnectStream, [999, 999, 999]),
-        (M::ApplyFilter, [401, 401, 406]),
-        (M::RemoveFilter, [401, 401, 406]),
-        (M::ExecFilterMethod, [401, 401, 406]),
-        (M::AddFilterEventListener, [401, 401, 406]),
-        (M::RemoveFilterEventListener, [401, 401, 406]),
-        (M::SpeechToText, [997, 997, 997]),
-    ] {
-        assert_eq!(codes(&mut stage, method), expected, "{method:?}");
-    }
-}
-
-#[test]
 fn a_broadcast_reaches_its_sender_too_and_before_the_answer() {
     let mut stage = Stage::new();
     for name in ['A', 'B', 'C'] {
@@ -742,7 +715,7 @@ fn a_lost_socket_has_a_grace_and_then_its_participant_is_evicted() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.core.poll_timeout(),
@@ -773,7 +746,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('A'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(
         stage.transcript(),
         [
@@ -783,7 +756,7 @@ fn a_client_that_says_goodbye_has_no_grace() {
     );
     stage
         .core
-        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('B'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), ["media: close room", "ended"]);
 }
 
@@ -794,12 +767,12 @@ fn the_close_of_a_socket_that_nobody_uses_changes_nothing() {
     let at = stage.moment();
     stage
         .core
-        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient);
+        .handle_socket_closed(at, socket('X'), SocketEnd::ByClient, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
     stage.ask('A', Request::Leave);
     stage
         .core
-        .handle_socket_closed(at, socket('A'), SocketEnd::Lost);
+        .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
     assert_eq!(stage.transcript(), NOTHING);
 }
 
@@ -837,6 +810,7 @@ fn a_publication_that_fails_ends_for_everyone_its_publisher_included() {
         stage.transcript(),
         [
             "media: close 2",
+            "media: close 1",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect",
             "C <- unpublished con_A, networkDisconnect"
@@ -893,7 +867,11 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(stage.transcript(), NOTHING);
     assert_eq!(
         stage.ask('A', Request::Unpublish),
-        ["B <- unpublished con_A, unpublish", "A <= done"]
+        [
+            "media: close 1",
+            "B <- unpublished con_A, unpublish",
+            "A <= done"
+        ]
     );
 
     stage.publish('A');
@@ -903,6 +881,7 @@ fn a_browser_that_closes_its_end_may_still_say_why() {
     assert_eq!(
         stage.advance(Duration::from_secs(10)),
         [
+            "media: close 2",
             "A <- unpublished con_A, networkDisconnect",
             "B <- unpublished con_A, networkDisconnect"
         ]
@@ -1099,7 +1078,7 @@ impl Invariants {
                     assert!(self.released.insert(*socket), "released once");
                 }
                 Effect::Media(command) => self.check_media(command),
-                Effect::Happened(_) => {}
+                Effect::Happened(_) | Effect::Forget(_) => {}
                 Effect::Ended => self.ended = true,
             }
         }
@@ -1183,7 +1162,9 @@ fn run_schedule(seed: u64) -> usize {
             12 => {
                 let end = [SocketEnd::Lost, SocketEnd::ByClient][random.u32() as usize % 2];
                 let at = stage.moment();
-                stage.core.handle_socket_closed(at, socket(who), end);
+                stage
+                    .core
+                    .handle_socket_closed(at, socket(who), end, Some(Vec::new()));
                 stage.transcript();
                 replies = 0;
             }
@@ -1193,7 +1174,10 @@ fn run_schedule(seed: u64) -> usize {
                 if invariants.transports.get(&transport) == Some(&true)
                     && dead_transports.insert(transport)
                 {
-                    invariants.transports.insert(transport, false);
+                    // A failed publisher is kept for the one that may replace it, until it is closed.
+                    let owner = stage.core.transports.get(&transport);
+                    let is_kept = matches!(owner, Some(TransportOwner::Publication(_)));
+                    invariants.transports.insert(transport, is_kept);
                     let reasons = [FailureReason::IceTimeout, FailureReason::ClosedByPeer];
                     let at = stage.moment();
                     let reason = reasons[random.u32() as usize % 2];

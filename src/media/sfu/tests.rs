@@ -1,6 +1,7 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
 mod loss;
+mod replacing;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -283,10 +284,14 @@ impl Room {
     }
 
     fn publish_run(&mut self, run: &[Rtp]) {
+        self.publish_run_from(PUBLISHER, run);
+    }
+
+    fn publish_run_from(&mut self, publisher: TransportKey, run: &[Rtp]) {
         let bytes: Vec<_> = run.iter().map(Rtp::bytes).collect();
         let slices: Vec<_> = bytes.iter().map(Vec::as_slice).collect();
         self.router
-            .handle_rtp(self.now, PUBLISHER, &slices, &mut self.sink);
+            .handle_rtp(self.now, publisher, &slices, &mut self.sink);
         self.drain();
     }
 
@@ -563,8 +568,26 @@ fn a_request_that_was_lost_is_repeated_while_frames_come() {
         room.advance(ms(33));
         room.publish(&Rtp::frame(seq));
     }
-    assert_eq!(room.key_frame_requests(), 1);
+    assert_eq!(room.key_frame_requests(), 2, "after 500 and 1,500 ms");
     assert_eq!(room.received(TransportKey(9)), []);
+}
+
+/// A canvas that changes once in ten seconds, or a picture that stands still.
+#[test]
+fn a_request_that_was_lost_is_repeated_while_nothing_comes() {
+    let mut room = Room::flowing_call(1);
+    room.advance(ms(400));
+    room.subscribe(TransportKey(9), &[video_out()]);
+    assert_eq!(room.key_frame_requests(), 1);
+    room.advance(ms(499));
+    assert_eq!(room.key_frame_requests(), 0);
+    room.advance(ms(9_501));
+    assert_eq!(room.key_frame_requests(), 4);
+    room.publish(&Rtp::key_frame(2));
+    assert_eq!(room.received(TransportKey(9)).len(), 1);
+    room.advance(ms(60_000));
+    assert_eq!(room.key_frame_requests(), 0);
+    assert_eq!(room.router.poll_timeout(), None);
 }
 
 #[test]
@@ -604,6 +627,7 @@ fn the_request_that_waits_is_sent_when_the_throttle_opens() {
     assert_eq!(room.key_frame_requests(), 0);
     room.advance(ms(1));
     assert_eq!(room.key_frame_requests(), 1);
+    room.publish(&Rtp::key_frame(2));
     room.advance(ms(5000));
     assert_eq!(room.key_frame_requests(), 0);
 }

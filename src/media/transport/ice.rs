@@ -12,6 +12,9 @@ use crate::media::stun::{
 /// Without an authenticated check for so long the peer is gone (RFC 7675 section 5.1 has the same figure).
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
+/// Without anything authentic for so long a connected peer has gone quiet: Chromium checks every 2.5 s, Firefox every 5 s.
+pub(super) const QUIET: Duration = Duration::from_secs(8);
+
 /// Validated paths kept per transport; the least recently checked one gives way.
 const MAX_PATHS: usize = 8;
 
@@ -78,6 +81,8 @@ pub(super) struct Agent {
     /// The peer has chosen before, so that a path which is there no more may be replaced without its word.
     has_chosen: bool,
     alive_since: Instant,
+    /// The last valid check or authentic media, on whichever path.
+    heard_at: Instant,
 }
 
 impl Agent {
@@ -89,6 +94,7 @@ impl Agent {
             chosen: None,
             has_chosen: false,
             alive_since: now,
+            heard_at: now,
         }
     }
 
@@ -100,6 +106,11 @@ impl Agent {
     /// When the peer counts as gone.
     pub(super) fn deadline(&self) -> Instant {
         self.alive_since + SILENCE
+    }
+
+    /// When the peer counts as quiet.
+    pub(super) fn quiet_at(&self) -> Instant {
+        self.heard_at + QUIET
     }
 
     /// Whether a valid check has come from there.
@@ -126,6 +137,7 @@ impl Agent {
 
     /// Authentic media has arrived from a validated path.
     pub(super) fn hear(&mut self, now: Instant, path: &Path) {
+        self.heard_at = now;
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == *path) {
             known.heard_at = now;
         }
@@ -167,6 +179,7 @@ impl Agent {
         if message.fingerprint() != Fingerprint::Valid || !message.is_authentic(&self.key) {
             return Verdict::Silence(DropReason::UnauthenticStun);
         }
+        self.heard_at = now;
         if message.has(AttributeType::ICE_CONTROLLED) {
             return Verdict::RoleConflict(self.refuse(&message, 487));
         }

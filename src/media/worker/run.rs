@@ -95,6 +95,8 @@ struct Handshake {
 /// What a transport says beside its datagrams.
 enum Said {
     Connected(Profile),
+    WentQuiet,
+    HeardAgain,
     Failed(FailureReason),
 }
 
@@ -390,7 +392,10 @@ impl Loop {
             #[cfg(any(test, feature = "testing"))]
             strike(&mut this.faulty_peer, index);
             let datagram = &mut this.buffers.bytes_mut()[start..start + len];
-            match peer.transport.handle_input(now, path, datagram) {
+            let input = peer.transport.handle_input(now, path, datagram);
+            // Media makes the transport speak only when it ends a silence.
+            let speaks = input == Input::Handled || peer.transport.has_output();
+            match input {
                 Input::Rtp { len } => this.opened.push(Opened {
                     peer: index,
                     start,
@@ -409,13 +414,13 @@ impl Loop {
                         .handle_rtcp(now, TransportKey(index), packet, &mut sink);
                     this.drain_room_of(index);
                 }
-                Input::Handled => {
-                    this.learn_address(now, index, path);
-                    this.drain_peer(now, index);
-                }
+                Input::Handled => this.learn_address(now, index, path),
                 Input::Dropped(_) => {
                     this.count_dropped();
                 }
+            }
+            if speaks {
+                this.drain_peer(now, index);
             }
         });
     }
@@ -663,6 +668,8 @@ impl Loop {
                     self.exits.push(&path, &datagram);
                 }
                 transport::Output::Connected { profile } => return Some(Said::Connected(profile)),
+                transport::Output::WentQuiet => return Some(Said::WentQuiet),
+                transport::Output::HeardAgain => return Some(Said::HeardAgain),
                 transport::Output::Failed(reason) => return Some(Said::Failed(failure(reason))),
             }
         }
@@ -683,6 +690,8 @@ impl Loop {
                     self.tell(room_slot, Some(id), EventKind::Connected);
                     self.drain_room(room_slot);
                 }
+                Said::WentQuiet => self.tell(room_slot, Some(id), EventKind::WentQuiet),
+                Said::HeardAgain => self.tell(room_slot, Some(id), EventKind::HeardAgain),
                 Said::Failed(reason) => {
                     tracing::debug!(transport = id.0, ?reason, "failed");
                     self.fail_peer(index, reason);
@@ -710,6 +719,9 @@ impl Loop {
         let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
             return;
         };
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.send_away(id);
+        }
         self.forget_peer(index);
         self.tell(room, Some(id), EventKind::Failed(reason));
     }

@@ -102,6 +102,7 @@ async function readStats(stream) {
     dtlsState: transport?.dtlsState,
     available: pair?.availableOutgoingBitrate,
     remote: pair && byId.get(pair.remoteCandidateId)?.address,
+    local: pair && (({ candidateType, relayProtocol, protocol }) => ({ candidateType, relayProtocol, protocol }))(byId.get(pair.localCandidateId) ?? {}),
   };
 }
 
@@ -129,6 +130,7 @@ const told = (action) => async (...args) => {
 
 window.party = {
   events: () => events,
+  configure: (advanced) => openVidu.setAdvancedConfiguration(advanced),
   connect: told(async (token, data) => {
     await session.connect(token, data);
     return session.connection.connectionId;

@@ -1,5 +1,7 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
+mod replacing;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 
@@ -394,6 +396,41 @@ fn events_wait_for_a_full_mailbox_in_order() {
     }
     assert!(bench.worker.undelivered.is_empty());
     assert!(events.try_recv().is_err());
+}
+
+#[test]
+fn a_full_mailbox_is_not_filled_further_by_states_that_come_and_go() {
+    let mut bench = Bench::new();
+    let mut events = bench.open_room(1, 1);
+    let slot = bench.worker.rooms_by_id[&RoomId(1)];
+    bench
+        .worker
+        .tell(slot, Some(TransportId(9)), EventKind::Connected);
+    for level in 0..5 {
+        for kind in [
+            EventKind::WentQuiet,
+            EventKind::Quality(level),
+            EventKind::HeardAgain,
+        ] {
+            bench.worker.tell(slot, Some(TransportId(10)), kind);
+            bench.worker.tell(slot, Some(TransportId(11)), kind);
+        }
+    }
+    let mut told = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        told.push(event);
+        bench.turn();
+    }
+    assert_eq!(
+        told,
+        [
+            event(9, EventKind::Connected),
+            event(10, EventKind::Quality(4)),
+            event(11, EventKind::Quality(4)),
+            event(10, EventKind::HeardAgain),
+            event(11, EventKind::HeardAgain),
+        ]
+    );
 }
 
 #[test]
