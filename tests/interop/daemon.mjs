@@ -23,13 +23,14 @@ export class Daemon {
   static async start(world, { dev = false, offer = "client", environment = {} } = {}) {
     const folder = await mkdtemp(join(tmpdir(), "hanok-daemon-"));
     const ports = await freePorts(4);
+    const host = hostOf(world.address);
     // Below the ports that the system gives to anybody who asks for one.
     const media = 20_000 + 200 * Math.floor(Math.random() * 50);
     const keys = {
       DOMAIN_OR_PUBLIC_IP: world.address,
       HTTPS_PORT: ports[0],
       COTURN_PORT: ports[2],
-      HANOK_PLAIN_LISTEN: `${world.address}:${ports[3]}`,
+      HANOK_PLAIN_LISTEN: `${host}:${ports[3]}`,
       HANOK_MEDIA_MIN_PORT: media,
       HANOK_MEDIA_MAX_PORT: media + 199,
       HANOK_SUBSCRIBE_OFFER: offer,
@@ -65,7 +66,8 @@ export class Daemon {
     this.folder = folder;
     this.keys = keys;
     this.secret = secret;
-    this.url = `https://${world.address}:${keys.HTTPS_PORT}`;
+    // A world may keep a way of its own for those who only look.
+    this.url = `https://${hostOf(world.secondAddress ?? world.address)}:${keys.HTTPS_PORT}`;
     this.plainUrl = `http://${keys.HANOK_PLAIN_LISTEN}`;
   }
 
@@ -177,12 +179,21 @@ export class Daemon {
   }
 }
 
+/** An address as it stands in a URL. */
+export function hostOf(address) {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+// Of this whole run: a daemon in another namespace does not show here that it has one.
+const taken = new Set();
+
 // Held together until all are known, so that no two are the same.
 async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
+  const servers = await Promise.all(Array.from({ length: count + taken.size }, () => new Promise((resolve, reject) => {
     const server = createServer().once("error", reject).listen(0, () => resolve(server));
   })));
-  const ports = servers.map((server) => server.address().port);
+  const ports = servers.map((server) => server.address().port).filter((port) => !taken.has(port)).slice(0, count);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  for (const port of ports) taken.add(port);
   return ports;
 }

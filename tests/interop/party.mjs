@@ -48,6 +48,7 @@ export class Party {
     return this.streamId;
   }
 
+  configure(advanced) { return this.page.evaluate((value) => window.party.configure(value), advanced); }
   unpublish() { return this.#call("unpublish"); }
   publishAudio(on) { return this.#call("publishAudio", on); }
   publishVideo(on) { return this.#call("publishVideo", on); }

@@ -9,11 +9,16 @@ import { within } from "./expect.mjs";
 import { leftovers } from "./scenarios/leftovers.mjs";
 import { scenarios } from "./scenarios/index.mjs";
 import { Stage } from "./stage.mjs";
+import { Town, TownWorld } from "./town.mjs";
 import { hostWorld, Namespaces, vethWorld } from "./world.mjs";
 
 const DEFAULT_TIMEOUT = 60_000;
 // Set for the run that happens inside the browsers' namespace: the name of the daemon's one.
 const SERVER_NAMESPACE = process.env.INTEROP_SERVER_NAMESPACE;
+// The same for a town, as JSON.
+const TOWN = process.env.INTEROP_TOWN && JSON.parse(process.env.INTEROP_TOWN);
+// Two cores play no more than this without being late.
+const TOWNS_AT_ONCE = 3;
 
 const { values: options } = parseArgs({
   options: { only: { type: "string" }, full: { type: "boolean" }, list: { type: "boolean" } },
@@ -24,13 +29,29 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 if (options.list) {
   for (const { name, needs, full } of scenarios) console.log([name, needs && `[${needs}]`, full && "[full]"].filter(Boolean).join(" "));
 } else if (SERVER_NAMESPACE) {
-  await inWorld(vethWorld(SERVER_NAMESPACE), chosen().filter(({ needs }) => needs !== "host"));
+  await inWorld(vethWorld(SERVER_NAMESPACE), chosen().filter(({ needs, town }) => needs !== "host" && !town));
+  process.send(counts);
+  process.disconnect();
+} else if (TOWN) {
+  const world = new TownWorld(TOWN);
+  try {
+    await world.open();
+    await inWorld(world, chosen().filter(({ town }) => town === TOWN.name));
+  } finally {
+    world.close();
+  }
   process.send(counts);
   process.disconnect();
 } else {
   const started = Date.now();
   const onHost = chosen().filter(({ needs }) => needs === "host" || !Namespaces.possible());
-  if (Namespaces.possible() && chosen().length > onHost.length) await inNamespaces();
+  if (Namespaces.possible()) {
+    if (chosen().some(({ needs, town }) => needs !== "host" && !town)) {
+      const namespaces = new Namespaces();
+      await inNamespaces(namespaces, { INTEROP_SERVER_NAMESPACE: namespaces.server });
+    }
+    await inTowns();
+  }
   await inWorld(hostWorld(), onHost);
   console.log(`in ${seconds(started)} s`);
   const { passed, failed, skipped } = counts;
@@ -46,9 +67,21 @@ function seconds(since) {
   return ((Date.now() - since) / 1000).toFixed(1);
 }
 
+// Towns are independent of each other: while one waits, others play.
+async function inTowns() {
+  const names = [...new Set(chosen().map(({ town }) => town).filter(Boolean))];
+  const next = async () => {
+    while (names.length > 0) {
+      const name = names.shift();
+      const town = new Town(name, name === "six" ? 6 : 4);
+      await inNamespaces(town, { INTEROP_TOWN: JSON.stringify(town) });
+    }
+  };
+  await Promise.all(Array.from({ length: TOWNS_AT_ONCE }, next));
+}
+
 // The same program once more, inside the browsers' namespace.
-async function inNamespaces() {
-  const namespaces = new Namespaces();
+async function inNamespaces(namespaces, environment) {
   const signals = ["SIGINT", "SIGTERM"];
   let child;
   const forward = () => child?.kill("SIGTERM");
@@ -57,7 +90,7 @@ async function inNamespaces() {
     namespaces.create();
     child = spawn("ip", ["netns", "exec", namespaces.clients, process.execPath, ...process.execArgv, ...process.argv.slice(1)], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
-      env: { ...process.env, INTEROP_SERVER_NAMESPACE: namespaces.server },
+      env: { ...process.env, ...environment },
     });
     const results = new Promise((resolve) => child.once("message", resolve));
     const [code, signal] = await new Promise((resolve) => child.once("exit", (...how) => resolve(how)));
@@ -95,8 +128,8 @@ async function inWorld(world, list) {
   }
 }
 
-async function play(stage, { name, needs, run, timeout = DEFAULT_TIMEOUT, ...settings }) {
-  if ((needs === "veth" && stage.world.kind !== "veth") || (settings.browsers?.includes("firefox") && !stage.world.hasInterface)) {
+async function play(stage, { name, needs, town, run, timeout = DEFAULT_TIMEOUT, ...settings }) {
+  if ((needs === "veth" && stage.world.kind !== "veth") || (town && stage.world.kind !== town) || (settings.browsers?.includes("firefox") && !stage.world.hasInterface)) {
     counts.skipped += 1;
     console.log(`skip       ${name}`);
     return;
@@ -104,7 +137,11 @@ async function play(stage, { name, needs, run, timeout = DEFAULT_TIMEOUT, ...set
   const started = Date.now();
   try {
     stage.begin(settings);
-    await within(timeout, "the scenario", run(stage));
+    try {
+      await within(timeout, "the scenario", run(stage));
+    } finally {
+      await stage.world.restore?.();
+    }
     await within(30_000, "leaving", stage.leave());
     counts.passed += 1;
     console.log(`ok   ${seconds(started).padStart(5)} ${name}`);

@@ -15,14 +15,9 @@ impl Session {
     pub fn handle_media_event(&mut self, at: Moment, event: Event) {
         match (event.kind, event.transport) {
             (EventKind::RoomFailed, _) => self.lose_room(),
-            (
-                EventKind::Connected
-                | EventKind::WentQuiet
-                | EventKind::HeardAgain
-                | EventKind::Quality(_),
-                _,
-            )
-            | (EventKind::Failed(_), None) => {}
+            (EventKind::Connected | EventKind::WentQuiet | EventKind::HeardAgain, _)
+            | (EventKind::Failed(_) | EventKind::Quality(_), None) => {}
+            (EventKind::Quality(level), Some(transport)) => self.rate(transport, level),
             (EventKind::Failed(why), Some(transport)) => self.lose_transport(at, transport, why),
         }
     }

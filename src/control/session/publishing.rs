@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::command::{PropertyChange, PublishVideo, StreamProperty};
 use super::core::{Caller, Moment, Session, TransportOwner};
 use super::effect::Happening;
+use super::filters;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Notification, StreamDescriptor};
-use super::participant::{Participant, Publication};
-use super::properties::Role;
+use super::participant::Publication;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -27,7 +27,7 @@ impl Session {
         publish: PublishVideo,
     ) -> Result<(), Refusal> {
         let publisher = self.caller(caller)?;
-        if publisher.token.properties.role == Role::Subscriber {
+        if !publisher.may_publish() {
             return Err(Refusal::Unauthorized {
                 action: "publish video",
             });
@@ -39,7 +39,7 @@ impl Session {
             });
         }
         if let Some(filter) = &publish.filter {
-            return Err(refuse_filter(publisher, filter));
+            return Err(filters::refuse_at_publish(publisher, filter));
         }
         let properties = &publisher.token.properties;
         let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
@@ -193,13 +193,13 @@ impl Session {
     }
 
     /// Ends a stream and every subscription to it; false if there is none.
-    fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
+    pub(super) fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
         let member = self.member_mut(publisher.as_str());
         let Some(publication) = member.and_then(|member| member.publication.take()) else {
             return false;
         };
         self.end_subscriptions_to(publisher, reason);
-        self.close_transport(publication.transport);
+        self.close_publisher(publication.transport);
         self.happened(Happening::Unpublished(
             publication.descriptor.id,
             reason.clone(),
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// Ends a stream that its publisher has not given up: the publisher is told too.
-    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
+    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &str) {
         let reason: Arc<str> = reason.into();
         if self.end_publication(publisher, &reason) {
             self.notify_all(Notification::ParticipantUnpublished {
@@ -248,21 +248,5 @@ impl Session {
         );
         self.done(caller);
         Ok(())
-    }
-}
-
-/// A filter at publish time: what the token does not allow is refused before what nobody can do.
-fn refuse_filter(publisher: &Participant, filter: &str) -> Refusal {
-    let properties = &publisher.token.properties;
-    let options = properties.kurento_options.as_ref();
-    let allowed = properties.role == Role::Moderator
-        || options.is_some_and(|options| options.allowed_filters.iter().any(|name| name == filter));
-    if allowed {
-        Refusal::FiltersUnsupported
-    } else {
-        Refusal::FilterNotAllowed {
-            connection: publisher.connection().clone(),
-            filter: filter.to_owned(),
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::command::{JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
+use super::command::{Hidden, JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
 use super::core::{Home, Moment, Session};
 use super::effect::Effect;
 use super::identifiers::SocketId;
@@ -20,7 +20,7 @@ use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
-use crate::units::{ForcedVideoCodec, Random};
+use crate::units::{ForcedVideoCodec, Random, Secret};
 
 pub(crate) const PUBLISHER_OFFER: &str =
     include_str!("../../../tests/wire/sdp/chromium/publisher_audio_video.sdp");
@@ -190,10 +190,27 @@ impl Stage {
     }
 
     pub(crate) fn join_with(&mut self, name: char, token: &str) -> Vec<String> {
+        self.knock(name, token, false, None)
+    }
+
+    /// Joins with the server's secret.
+    pub(crate) fn join_by_secret(&mut self, name: char, hidden: Option<Hidden>) -> Vec<String> {
+        self.knock(name, "", true, hidden)
+    }
+
+    fn knock(
+        &mut self,
+        name: char,
+        token: &str,
+        knows_secret: bool,
+        hidden: Option<Hidden>,
+    ) -> Vec<String> {
         let (at, request) = (self.moment(), self.request_id());
         let join = JoinRoom {
             session: "S1".to_owned(),
             token: token.to_owned(),
+            secret: Secret::new(""),
+            hidden,
             metadata: format!("client {name}"),
             platform: "test".to_owned(),
         };
@@ -201,6 +218,7 @@ impl Stage {
             socket: socket(name),
             final_user_id: "0123456789ABCDEF".to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
+            knows_secret,
         };
         self.core.handle_join(at, &joiner, request, join);
         self.transcript()
@@ -254,6 +272,13 @@ impl Stage {
         self.next_request += 1;
         RequestId(json!(self.next_request))
     }
+}
+
+/// The stream that this participant publishes.
+pub(crate) fn stream_of(stage: &Stage, name: char) -> String {
+    let shown = stage.core.connection_view(&format!("con_{name}"));
+    let publishers = shown.and_then(|shown| shown.publishers).unwrap_or_default();
+    publishers.first().expect("it publishes").stream_id.clone()
 }
 
 pub(crate) fn socket(name: char) -> SocketId {
@@ -324,8 +349,20 @@ fn line(effect: &Effect) -> Option<String> {
                     connection, change, ..
                 } => format!("property {connection} {change:?}"),
                 Notification::MediaError { .. } => "media error".to_owned(),
+                Notification::ConnectionPropertyChanged(property) => format!("{property:?}"),
+                Notification::NetworkQualityLevelChanged {
+                    connection,
+                    old,
+                    new,
+                } => format!("quality {connection} {old:?} {new}"),
+                Notification::ForciblyReconnectSubscriber { connection, .. } => {
+                    format!("offer {connection}")
+                }
             };
             format!("{} <- {text}", name(*socket))
+        }
+        Effect::Release { socket, after } if after.is_zero() => {
+            format!("{} released at once", name(*socket))
         }
         Effect::Release { socket, .. } => format!("{} released", name(*socket)),
         Effect::Happened(_) => return None,

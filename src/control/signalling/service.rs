@@ -13,7 +13,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use super::envelope::{self, Envelope};
 use super::keep_alive::{Due, KeepAlive};
 use super::notification;
 use super::outbox::{End, Outbox, Outgoing};
+use crate::control::access::{Gate, Verdict};
 use crate::control::session::{
     Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId, SocketEnd,
 };
@@ -58,6 +59,7 @@ const GRACEFUL: [u16; 2] = [4102, 4101];
 #[derive(Debug, Clone)]
 pub struct Connections {
     directory: Directory,
+    gate: Gate,
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: CancellationToken,
     panics: Arc<AtomicU64>,
@@ -71,10 +73,11 @@ pub fn service(connections: &Connections) -> Router {
 }
 
 impl Connections {
-    /// No sockets yet; those to come will join sessions of `directory`.
-    pub fn new(directory: Directory) -> Self {
+    /// No sockets yet; those to come will join sessions of `directory`, by token or by the secret of `gate`.
+    pub fn new(directory: Directory, gate: Gate) -> Self {
         Self {
             directory,
+            gate,
             tasks: Arc::default(),
             stop: CancellationToken::new(),
             panics: Arc::default(),
@@ -129,6 +132,7 @@ async fn upgrade(
         socket,
         final_user_id: random.alphanumeric(16),
         address,
+        knows_secret: false,
     };
     let house = connections.clone();
     let serve = async move {
@@ -205,6 +209,7 @@ async fn serve(upgraded: Upgraded, connections: Connections, peer: Arc<Peer>, jo
     let id = joiner.socket;
     let mut progress = Progress {
         directory: connections.directory,
+        gate: connections.gate,
         peer: peer.clone(),
         joiner,
         state: RpcState::Fresh,
@@ -504,6 +509,17 @@ impl Reader {
                 self.peer.send(CallError::Reconnection.answer(&id));
                 None
             }
+            // Of the RPC layer itself; nothing ever waits to be polled.
+            "poll" => {
+                self.peer.send(envelope::bare_result(&id, json!([])));
+                None
+            }
+            "closeSession" => {
+                self.end = SocketEnd::ByClient;
+                self.peer.send(envelope::bare_result(&id, json!("bye")));
+                self.peer.close(1000, "");
+                None
+            }
             method => {
                 self.keep_alive.asked();
                 let call = call::decode(method, params);
@@ -562,6 +578,7 @@ impl Reader {
 /// The half that has requests carried out, one after the other.
 struct Progress {
     directory: Directory,
+    gate: Gate,
     peer: Arc<Peer>,
     joiner: Joiner,
     state: RpcState,
@@ -596,7 +613,16 @@ impl Progress {
                     self.join(id, join).await;
                     continue;
                 }
-                (_, Err(error)) if error.method() == Some("joinRoom") => error,
+                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
+                    Ok(answer) => {
+                        self.peer.send(answer);
+                        continue;
+                    }
+                    Err(refusal) => refusal.into(),
+                },
+                (_, Err(error)) if matches!(error.method(), Some("joinRoom" | "sessionStatus")) => {
+                    error
+                }
                 (RpcState::Fresh | RpcState::Joining(_), _) => self.not_joined("connection"),
                 (RpcState::Refused, _) => self.not_joined("session information"),
             };
@@ -615,7 +641,11 @@ impl Progress {
                 // Should the socket end meanwhile, the session must learn of it all the same.
                 self.state = RpcState::Joining(session.clone());
                 let client = self.peer.clone();
-                let joined = session.join(client, self.joiner.clone(), id, join).await;
+                let joiner = Joiner {
+                    knows_secret: self.knows_secret(&join),
+                    ..self.joiner.clone()
+                };
+                let joined = session.join(client, joiner, id, join).await;
                 joined.then_some(session)
             }
         };
@@ -627,6 +657,22 @@ impl Progress {
         self.failed_joins += 1;
         if self.failed_joins >= FAILED_JOINS {
             self.peer.close(1008, "Too many failed attempts to join");
+        }
+    }
+
+    /// Whether the secret is right. An empty one is what every ordinary client sends, and no guess; a wrong one leaves
+    /// the decision to the token, and so does one that is not looked at after too many.
+    fn knows_secret(&self, join: &JoinRoom) -> bool {
+        let guess = join.secret.expose().as_bytes();
+        let from = RemoteAddr(self.joiner.address);
+        !guess.is_empty() && self.gate.check_secret(clock::now(), from, guess) == Verdict::Granted
+    }
+
+    /// The response to `sessionStatus`: every session has one life here, since none outlives its process.
+    fn status(&self, id: &RequestId, session: String) -> Result<String, Refusal> {
+        match self.directory.find(&session) {
+            Some(_) => Ok(envelope::bare_result(id, json!({"life": -1}))),
+            None => Err(Refusal::UnknownSession(session)),
         }
     }
 

@@ -27,7 +27,8 @@ pub enum Command {
         /// The tracks as answered; those that the browser refused are missing.
         tracks: Vec<Track>,
     },
-    /// Ends a transport. Subscribers of an ended publisher stay open and silent until they are closed too.
+    /// Ends a transport. Subscribers of an ended publisher stay open and silent until they are closed too. A publisher
+    /// whose transport failed is kept for the one that may replace it, until it is closed.
     CloseTransport(TransportId),
     /// Ends every transport of the room and forgets it.
     CloseRoom,

@@ -93,6 +93,15 @@ impl Producer {
         }
     }
 
+    /// Its transport is gone: nothing more comes, nobody can be asked, and no memory is held for it.
+    pub(crate) fn fall_silent(&mut self) {
+        self.epoch = 0;
+        self.history = History::new(self.kind);
+        self.missing.clear();
+        self.key_frames = KeyFrameRequests::default();
+        self.sender_report = None;
+    }
+
     /// Returns whether a packet has come yet.
     const fn is_live(&self) -> bool {
         self.epoch > 0

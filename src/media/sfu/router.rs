@@ -96,21 +96,77 @@ impl Router {
     }
 
     /// A transport that receives the tracks of `source` that have the kind and codec of one in `tracks`. Without such a
-    /// publisher it stays silent. Once it is connected, that publisher is told to send at most `max_send` of video.
+    /// publisher it stays silent.
     pub fn add_subscriber(
         &mut self,
         now: Instant,
         key: TransportKey,
         source: TransportKey,
         tracks: &[Track],
-        max_send: Option<Bitrate>,
     ) {
         self.remove_subscriber(key);
         if let Some(publisher) = self.sources.get_mut(&source) {
-            publisher.add_destination(key, tracks, max_send, &mut self.random);
+            publisher.add_destination(key, tracks, &mut self.random);
             self.source_by_subscriber.insert(key, source);
             self.settle(now, source);
         }
+    }
+
+    /// As long as the subscriber `key` gets video, its publisher is told to send at most `max_send`.
+    pub fn limit_subscriber(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        let source = self.source_of(key);
+        if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+            publisher.limit_destination(key, max_send);
+        }
+    }
+
+    /// The publisher `new` takes the place of `old`: whoever received `old` goes on with the tracks of `new` that have the
+    /// same kind and codec, in its own numbering, from the next key frame on. `old` is forgotten.
+    pub fn replace_publisher(&mut self, now: Instant, old: TransportKey, new: TransportKey) {
+        // What the old transport got of its own media, the new one negotiates for itself.
+        self.remove_subscriber(old);
+        let Some(source) = self.sources.remove(&old) else {
+            return;
+        };
+        let Some(successor) = self.sources.get_mut(&new) else {
+            self.sources.insert(old, source);
+            return;
+        };
+        for destination in &source.destinations {
+            self.source_by_subscriber.insert(destination.key, new);
+        }
+        successor.succeed(source);
+        self.settle(now, new);
+    }
+
+    /// The subscriber `new` goes on where `old` stood with the same publisher. `old` is forgotten.
+    pub fn replace_subscriber(&mut self, old: TransportKey, new: TransportKey) {
+        let source = self.source_of(new);
+        if source.is_some() && source == self.source_of(old) {
+            self.source_by_subscriber.remove(&old);
+            if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+                publisher.replace_destination(old, new);
+            }
+        }
+        self.remove_subscriber(old);
+    }
+
+    /// The publisher `key` is gone, but may come back on another transport: until it is removed or replaced, its
+    /// subscribers wait under the key that is returned. `None` if `key` published nothing.
+    pub fn detach_publisher(&mut self, key: TransportKey) -> Option<TransportKey> {
+        self.remove_subscriber(key);
+        let mut source = self.sources.remove(&key)?;
+        // The worker's own keys are indices and begin at the other end.
+        let waiting = (0..=u32::MAX)
+            .rev()
+            .map(TransportKey)
+            .find(|free| !self.sources.contains_key(free))?;
+        source.detach(waiting);
+        for destination in &source.destinations {
+            self.source_by_subscriber.insert(destination.key, waiting);
+        }
+        self.sources.insert(waiting, source);
+        Some(waiting)
     }
 
     /// The answer to our offer has arrived: `tracks` are what the subscriber accepted.

@@ -99,24 +99,79 @@ impl Source {
         &mut self,
         key: TransportKey,
         tracks: &[Track],
-        max_send: Option<Bitrate>,
         random: &mut Random,
     ) {
         let destination = Destination {
             key,
             is_connected: false,
-            max_send,
+            max_send: None,
             consumers: tracks
                 .iter()
                 .take(MAX_TRACKS)
-                .filter_map(|track| self.consumer(track, random))
+                .map(|track| Consumer::new(self.producer_of(track), track, random))
                 .collect(),
             transport_wide: SeqNo(0),
         };
+        self.insert(destination);
+    }
+
+    fn insert(&mut self, destination: Destination) {
         let index = self
             .destinations
-            .partition_point(|destination| destination.key < key);
+            .partition_point(|other| other.key < destination.key);
         self.destinations.insert(index, destination);
+    }
+
+    /// The subscriber gets at most so much video.
+    pub(crate) fn limit_destination(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        if let Some(index) = self.destination(key) {
+            self.destinations[index].max_send = max_send;
+            self.is_audience_new = true;
+        }
+    }
+
+    /// This publisher takes the place of `old`: everybody who received that one's tracks goes on with ours.
+    pub(crate) fn succeed(&mut self, old: Self) {
+        self.cname = old.cname;
+        self.is_audience_new = true;
+        for mut destination in old.destinations {
+            for consumer in &mut destination.consumers {
+                let producer = self.producer_of(consumer.track());
+                consumer.follow(producer);
+            }
+            self.insert(destination);
+        }
+    }
+
+    /// The transport is gone; its subscribers may wait for another under the key `key`.
+    pub(crate) fn detach(&mut self, key: TransportKey) {
+        self.key = key;
+        self.next_tick = None;
+        self.arrival_log = None;
+        for producer in &mut self.producers {
+            producer.fall_silent();
+        }
+    }
+
+    /// The subscriber `new` goes on where `old` stood, which is forgotten.
+    pub(crate) fn replace_destination(&mut self, old: TransportKey, new: TransportKey) {
+        let Some(index) = self.destination(old) else {
+            return;
+        };
+        let old = self.destinations.remove(index);
+        self.is_audience_new = true;
+        let Some(index) = self.destination(new) else {
+            return;
+        };
+        for consumer in &mut self.destinations[index].consumers {
+            let former = old
+                .consumers
+                .iter()
+                .find(|former| former.carries(consumer.track()));
+            if let Some(former) = former {
+                consumer.succeed(former);
+            }
+        }
     }
 
     /// The subscriber has answered: `tracks` are left.
@@ -128,14 +183,14 @@ impl Source {
         let consumers = tracks
             .iter()
             .take(MAX_TRACKS)
-            .filter_map(
+            .map(
                 |track| match old.iter().position(|consumer| consumer.is_for(track)) {
                     Some(index) => {
                         let mut consumer = old.swap_remove(index);
                         consumer.renegotiate(track, random);
-                        Some(consumer)
+                        consumer
                     }
-                    None => self.consumer(track, random),
+                    None => Consumer::new(self.producer_of(track), track, random),
                 },
             )
             .collect();
@@ -143,11 +198,11 @@ impl Source {
         self.is_audience_new = true;
     }
 
-    fn consumer(&self, track: &Track, random: &mut Random) -> Option<Consumer> {
+    /// The producer whose packets a consumer of `track` can pass on.
+    fn producer_of(&self, track: &Track) -> Option<usize> {
         self.producers
             .iter()
             .position(|producer| producer.kind == track.kind && producer.codec == track.codec)
-            .map(|producer| Consumer::new(producer, track, random))
     }
 
     pub(crate) fn remove_destination(&mut self, key: TransportKey) {
@@ -172,7 +227,7 @@ impl Source {
         destination.is_connected = true;
         self.is_audience_new = true;
         for consumer in &destination.consumers {
-            if let Some(producer) = self.producers.get_mut(consumer.producer) {
+            if let Some(producer) = producer_mut(&mut self.producers, consumer) {
                 producer.request_key_frame(now);
             }
         }
@@ -265,7 +320,7 @@ impl Source {
                 let Some(consumer) = destination
                     .consumers
                     .iter_mut()
-                    .find(|consumer| consumer.producer == arrival.producer)
+                    .find(|consumer| consumer.producer == Some(arrival.producer))
                 else {
                     continue;
                 };
@@ -483,7 +538,7 @@ impl Destination {
     fn gets_video(&self) -> bool {
         self.consumers
             .iter()
-            .any(|consumer| consumer.kind() == MediaKind::Video)
+            .any(|consumer| consumer.kind() == MediaKind::Video && consumer.producer.is_some())
     }
 
     fn consumer(&mut self, ssrc: Ssrc) -> Option<&mut Consumer> {
@@ -500,7 +555,7 @@ impl Destination {
             return;
         }
         consumer.stats.key_frame_requests += 1;
-        if let Some(producer) = producers.get_mut(consumer.producer) {
+        if let Some(producer) = producer_mut(producers, consumer) {
             producer.request_key_frame(now);
         }
     }
@@ -520,7 +575,7 @@ impl Destination {
         let Some(consumer) = self.consumer(media) else {
             return;
         };
-        let Some(producer) = producers.get(consumer.producer) else {
+        let Some(producer) = consumer.producer.and_then(|index| producers.get(index)) else {
             return;
         };
         if !consumer.feedback().nack {
@@ -559,9 +614,8 @@ impl Destination {
     ) {
         outbox.write(self.key, |writer| {
             for consumer in &mut self.consumers {
-                let report = producers
-                    .get(consumer.producer)
-                    .and_then(|producer| consumer.sender_report(now, producer));
+                let producer = consumer.producer.and_then(|index| producers.get(index));
+                let report = producer.and_then(|producer| consumer.sender_report(now, producer));
                 if let Some(info) = report {
                     writer
                         .sender_report(consumer.ssrc, info)
@@ -570,4 +624,11 @@ impl Destination {
             }
         });
     }
+}
+
+fn producer_mut<'a>(
+    producers: &'a mut [Producer],
+    consumer: &Consumer,
+) -> Option<&'a mut Producer> {
+    producers.get_mut(consumer.producer?)
 }

@@ -1,6 +1,7 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
 mod loss;
+mod replacing;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -282,8 +283,8 @@ impl Room {
         tracks: &[Track],
         max_send: Option<Bitrate>,
     ) {
-        self.router
-            .add_subscriber(self.now, key, PUBLISHER, tracks, max_send);
+        self.router.add_subscriber(self.now, key, PUBLISHER, tracks);
+        self.router.limit_subscriber(key, max_send);
         self.router.connected(self.now, key);
         self.drain();
     }
@@ -293,10 +294,14 @@ impl Room {
     }
 
     fn publish_run(&mut self, run: &[Rtp]) {
+        self.publish_run_from(PUBLISHER, run);
+    }
+
+    fn publish_run_from(&mut self, publisher: TransportKey, run: &[Rtp]) {
         let bytes: Vec<_> = run.iter().map(Rtp::bytes).collect();
         let slices: Vec<_> = bytes.iter().map(Vec::as_slice).collect();
         self.router
-            .handle_rtp(self.now, PUBLISHER, &slices, &mut self.sink);
+            .handle_rtp(self.now, publisher, &slices, &mut self.sink);
         self.drain();
     }
 
@@ -539,13 +544,8 @@ fn video_begins_with_a_key_frame_and_audio_at_once() {
 #[test]
 fn nothing_is_sent_before_the_transport_is_up() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        SUBSCRIBER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, SUBSCRIBER, PUBLISHER, &[audio_out(), video_out()]);
     room.publish(&Rtp::audio(1));
     room.publish(&Rtp::key_frame(1));
     assert_eq!(room.sink.sent, []);
@@ -578,8 +578,26 @@ fn a_request_that_was_lost_is_repeated_while_frames_come() {
         room.advance(ms(33));
         room.publish(&Rtp::frame(seq));
     }
-    assert_eq!(room.key_frame_requests(), 1);
+    assert_eq!(room.key_frame_requests(), 2, "after 500 and 1,500 ms");
     assert_eq!(room.received(TransportKey(9)), []);
+}
+
+/// A canvas that changes once in ten seconds, or a picture that stands still.
+#[test]
+fn a_request_that_was_lost_is_repeated_while_nothing_comes() {
+    let mut room = Room::flowing_call(1);
+    room.advance(ms(400));
+    room.subscribe(TransportKey(9), &[video_out()]);
+    assert_eq!(room.key_frame_requests(), 1);
+    room.advance(ms(499));
+    assert_eq!(room.key_frame_requests(), 0);
+    room.advance(ms(9_501));
+    assert_eq!(room.key_frame_requests(), 4);
+    room.publish(&Rtp::key_frame(2));
+    assert_eq!(room.received(TransportKey(9)).len(), 1);
+    room.advance(ms(60_000));
+    assert_eq!(room.key_frame_requests(), 0);
+    assert_eq!(room.router.poll_timeout(), None);
 }
 
 #[test]
@@ -619,6 +637,7 @@ fn the_request_that_waits_is_sent_when_the_throttle_opens() {
     assert_eq!(room.key_frame_requests(), 0);
     room.advance(ms(1));
     assert_eq!(room.key_frame_requests(), 1);
+    room.publish(&Rtp::key_frame(2));
     room.advance(ms(5000));
     assert_eq!(room.key_frame_requests(), 0);
 }
@@ -1388,7 +1407,8 @@ fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
     // Who only listens, or is not there yet, restricts nobody.
     room.subscribe_at_most(TransportKey(21), &[audio_out()], kbps(400));
     room.router
-        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()], kbps(350));
+        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()]);
+    room.router.limit_subscriber(absent, kbps(350));
     assert_eq!(limit(&mut room), 500);
     room.router.connected(room.now, absent);
     assert_eq!(limit(&mut room), 350);
@@ -1611,13 +1631,8 @@ fn an_answer_with_another_codec_ends_the_track() {
 #[test]
 fn a_publisher_may_receive_its_own_tracks() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        PUBLISHER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out(), video_out()]);
     room.router.connected(room.now, PUBLISHER);
     room.publish(&Rtp::key_frame(1));
     room.publish(&Rtp::audio(1));

@@ -6,7 +6,7 @@
 //! SRTP  --> srtp  only on validated paths, only with keys whose owner is proved
 //! ```
 
-mod dtls;
+pub mod dtls;
 mod ice;
 mod identity;
 pub mod srtp;
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use tracing::debug;
 
-use self::dtls::{Admission, Association, Dimpl, Event, Fatal, Keys, Role};
+use self::dtls::{Admission, Association, Event, Fatal, Keys, Role};
 pub use self::dtls::{Counters as DtlsCounters, MAX_DATAGRAM as MAX_DTLS_DATAGRAM, Offer, Version};
 use self::ice::{Agent, Verdict};
 pub use self::ice::{Link, Path};
-pub use self::identity::{Identity, IdentityError};
+pub use self::identity::{Identity, IdentityError, matches as certificate_matches};
 use self::srtp::{Profile, ProtectError, UnprotectError};
 use crate::media::sdp::{Fingerprint, IceCredentials, RemoteTransport};
 
@@ -449,7 +449,7 @@ impl Transport {
         self.dtls_path = Some(path);
         let association = self
             .association
-            .get_or_insert_with(|| Box::new(Dimpl::new(now, &self.identity, Role::Server)));
+            .get_or_insert_with(|| dtls::associate(now, &self.identity, Role::Server));
         let result = association.handle_datagram(now, &admitted);
         self.settle(now, result);
         Input::Handled

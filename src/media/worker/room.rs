@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::media::plane::{Event, EventKind, RoomId, TransportId};
-use crate::media::sfu::Router;
+use crate::media::sfu::{Router, TransportKey};
 
 /// One room.
 pub(super) struct Room {
@@ -19,6 +19,9 @@ pub(super) struct Room {
     pub(super) router: Router,
     /// Its transports' slots.
     pub(super) peers: BTreeMap<TransportId, u32>,
+    /// Publishers whose transport has ended, but whose subscribers wait for the one that replaces it: their keys in the
+    /// router. They end by command, as transports do.
+    pub(super) away: BTreeMap<TransportId, TransportKey>,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
     events: mpsc::Sender<Event>,
@@ -39,9 +42,25 @@ impl Room {
             generation,
             router,
             peers: BTreeMap::new(),
+            away: BTreeMap::new(),
             registered: None,
             events,
             waiting: VecDeque::new(),
+        }
+    }
+
+    /// Where the router has the media of the publisher `transport`, whether its transport is up or away.
+    pub(super) fn source(&self, transport: TransportId) -> Option<TransportKey> {
+        let peer = self.peers.get(&transport).copied().map(TransportKey);
+        peer.or_else(|| self.away.get(&transport).copied())
+    }
+
+    /// The publisher's transport ends, but its subscribers go on waiting.
+    pub(super) fn send_away(&mut self, transport: TransportId) {
+        if let Some(&peer) = self.peers.get(&transport)
+            && let Some(key) = self.router.detach_publisher(TransportKey(peer))
+        {
+            self.away.insert(transport, key);
         }
     }
 

@@ -600,6 +600,9 @@ impl Loop {
         let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
             return;
         };
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.send_away(id);
+        }
         self.forget_peer(index);
         self.tell(room, Some(id), EventKind::Failed(reason));
     }

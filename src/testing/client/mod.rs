@@ -4,7 +4,6 @@
 //! [`description`] writes offers as Chrome does, [`peer_connection`] is one association, [`media`] what flows in it;
 //! here is the signalling (`openvidu-signalling`).
 
-pub mod description;
 mod media;
 mod peer_connection;
 
@@ -24,7 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub use tokio_tungstenite::tungstenite::{self, Message};
 
-pub use description::Remote;
+pub use crate::loadtest::description::{self, Remote};
 pub use media::TrackReport;
 pub use peer_connection::{LOOPBACK, Negotiation, PeerConnection, Report, State};
 

@@ -103,6 +103,7 @@ async function readStats(stream) {
     dtlsState: transport?.dtlsState,
     available: pair?.availableOutgoingBitrate,
     remote: pair && byId.get(pair.remoteCandidateId)?.address,
+    local: pair && (({ candidateType, relayProtocol, protocol }) => ({ candidateType, relayProtocol, protocol }))(byId.get(pair.localCandidateId) ?? {}),
   };
 }
 
@@ -130,6 +131,7 @@ const told = (action) => async (...args) => {
 
 window.party = {
   events: () => events,
+  configure: (advanced) => openVidu.setAdvancedConfiguration(advanced),
   connect: told(async (token, data) => {
     await session.connect(token, data);
     return session.connection.connectionId;

@@ -1,5 +1,7 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
+mod replacing;
+
 use std::net::UdpSocket;
 
 use proptest::prelude::*;

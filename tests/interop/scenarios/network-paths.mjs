@@ -1,0 +1,150 @@
+// Calls come up whatever lies between browser and server: loss and delay, translated addresses on either
+// side, two addresses, IPv6, a relay.
+
+import { Daemon } from "../daemon.mjs";
+import { assert } from "../expect.mjs";
+
+const OLD = { browser: "chromium", version: "2.20.0" };
+const CHROMIUM = { browser: "chromium", version: "2.32.2" };
+const FIREFOX = { browser: "firefox", version: "2.32.2" };
+
+/** Both see and hear each other; returns them with what their transports tell. */
+async function call(room, ann, bob) {
+  await ann.publish();
+  await bob.publish();
+  const [seenByAnn, seenByBob] = await Promise.all([ann.receives(bob, { limit: 20_000 }), bob.receives(ann, { limit: 20_000 })]);
+  assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());
+  return [seenByAnn, seenByBob];
+}
+
+async function callOfTwo(stage, first, second, daemon) {
+  const room = await stage.room({}, daemon);
+  const ann = await stage.join(room, "ann", first);
+  const bob = await stage.join(room, "bob", second);
+  return call(room, ann, bob);
+}
+
+/** A daemon of its own for one scenario. */
+export async function withDaemon(stage, environment, action) {
+  const daemon = await Daemon.start(stage.world, { environment });
+  try {
+    await action(daemon);
+    assert.equal(await daemon.stop(), 0);
+  } finally {
+    daemon.kill();
+    await daemon.remove();
+  }
+}
+
+// Of what the browser tells about the server's address; Firefox tells less than Chromium.
+function cameFrom(stats, address) {
+  for (const { remote } of stats) if (remote !== undefined) assert.equal(remote, address);
+  assert.ok(stats.some(({ remote }) => remote === address), "somebody tells the server's address");
+}
+
+const translated = ["port-restricted", "symmetric"].flatMap((kind) => [
+  [CHROMIUM, FIREFOX, kind === "symmetric" ? "server" : "client"],
+].map(([first, second, offer]) => ({
+  name: `network: both behind a ${kind} translation, ${offer} offers`,
+  town: "roads",
+  browsers: ["chromium", "firefox"],
+  offer,
+  async run(stage) {
+    await stage.world.nat(kind);
+    await callOfTwo(stage, first, second);
+  },
+})));
+
+const lossy = [
+  [CHROMIUM, OLD, "client"],
+  [FIREFOX, CHROMIUM, "server"],
+].map(([first, second, offer]) => ({
+  name: `network: 5 % are lost each way and 40 ms pass there and back: ${first.browser} ${first.version}, ${second.browser} ${second.version}, ${offer} offers`,
+  town: "roads",
+  browsers: [first.browser, second.browser],
+  offer,
+  async run(stage) {
+    await stage.world.line("delay 20 loss 5%");
+    await callOfTwo(stage, first, second);
+    const { up, down } = await stage.world.lineStats();
+    assert.ok(up.lost > 0 && down.lost > 0, "the line did lose packets");
+  },
+}));
+
+export const paths = [
+  ...translated,
+  ...lossy,
+  {
+    name: "network: the server is asked at its second address and answers from it",
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      const { address, secondAddress } = stage.world;
+      // A name that nobody resolves: the addresses of the interfaces are told, both of them.
+      await withDaemon(stage, { DOMAIN_OR_PUBLIC_IP: "hanok.invalid" }, async (daemon) => {
+        await stage.world.cut(`ip daddr ${address} udp dport 1-65535`);
+        const room = await stage.room({}, daemon);
+        const parties = [];
+        for (const [name, { browser, version }] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
+          const party = await stage.party(name, { browser, version });
+          await party.connect((await room.token()).replace("hanok.invalid", secondAddress));
+          parties.push(party);
+        }
+        cameFrom(await call(room, ...parties), secondAddress);
+        await stage.leave();
+      });
+    },
+  },
+  {
+    name: "network: the server's public address is translated 1:1 and the private one cannot be reached",
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      const { publicAddress, secondAddress } = stage.world;
+      const environment = { DOMAIN_OR_PUBLIC_IP: publicAddress, HANOK_EXTERNAL_IP: publicAddress };
+      await withDaemon(stage, environment, async (daemon) => {
+        await stage.world.cut("ct status ! dnat ip protocol udp", `ct status ! dnat ip daddr != ${secondAddress} ct direction original`);
+        cameFrom(await callOfTwo(stage, CHROMIUM, FIREFOX, daemon), publicAddress);
+        await stage.leave();
+      });
+    },
+  },
+  {
+    name: "network: the server has nothing but IPv6",
+    town: "six",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      await withDaemon(stage, { DOMAIN_OR_PUBLIC_IP: stage.world.serverName }, async (daemon) => {
+        cameFrom(await callOfTwo(stage, CHROMIUM, FIREFOX, daemon), stage.world.address);
+        await stage.leave();
+      });
+    },
+  },
+  {
+    name: "network: browsers that may only use a relay",
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      const { address, ...server } = await stage.world.relay();
+      await stage.world.cut(`ip daddr ${stage.world.address} iifname "wire0" meta l4proto udp`);
+      const room = await stage.room();
+      const parties = [];
+      for (const [name, kind] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
+        const party = await stage.party(name, kind);
+        await party.configure({ rtcConfiguration: { iceServers: [server], iceTransportPolicy: "relay" } });
+        parties.push(await party.connect(await room.token()));
+      }
+      for (const { local } of await call(room, ...parties)) assert.equal(local?.candidateType ?? "relay", "relay");
+    },
+  },
+  {
+    name: "network: UDP is blocked and media takes TCP",
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(stage) {
+      await stage.world.cut('iifname "wire0" meta l4proto udp', 'oifname "wire0" meta l4proto udp');
+      const found = await callOfTwo(stage, CHROMIUM, FIREFOX);
+      for (const { local } of found) assert.equal(local?.protocol ?? "tcp", "tcp");
+    },
+  },
+];
