@@ -188,7 +188,7 @@ impl Room {
                 &mut random,
                 &local_transport(),
             );
-            router.add_subscriber(now, key, PUBLISHER, &offered.tracks, None);
+            router.add_subscriber(now, key, PUBLISHER, &offered.tracks);
             router.connected(now, key);
         }
         let material = keying_material(profile, &mut random);
