@@ -41,17 +41,8 @@ impl Session {
         if let Some(filter) = &publish.filter {
             return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let options = publisher.token.properties.kurento_options.clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
-
-        let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(caller, &publish.offer, max_receive, &local)?;
-        let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
+        let (spec, answer) = self.negotiate_publisher(caller, &publish.offer, false)?;
+        let carries = |kind| spec.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
         let has_video = publish.has_video && carries(MediaKind::Video);
@@ -75,36 +66,27 @@ impl Session {
             frame_rate: publish.frame_rate,
             video_dimensions: publish.video_dimensions.filter(|_| has_video),
         };
-        let tracks = negotiated.tracks.iter().filter(|track| match track.kind {
+        let tracks = spec.tracks.iter().filter(|track| match track.kind {
             MediaKind::Audio => has_audio,
             MediaKind::Video => has_video,
         });
         let publication = Publication {
             descriptor: descriptor.clone(),
-            transport,
+            transport: spec.transport,
             tracks: tracks.cloned().collect(),
             orphaned_until: None,
             candidates: 0,
         };
         self.caller_mut(caller)?.publication = Some(publication);
         self.transports.insert(
-            transport,
+            spec.transport,
             TransportOwner::Publication(caller.connection.clone()),
         );
-        self.command(plane::Command::OpenPublisher(Box::new(PublisherSpec {
-            transport,
-            local: local.ice,
-            remote: negotiated.remote,
-            tracks: negotiated.tracks,
-            max_receive,
-            min_receive,
-            replaces: None,
-            loopback: Vec::new(),
-        })));
+        self.command(plane::Command::OpenPublisher(Box::new(spec)));
         self.reply(
             caller,
             Reply::Published {
-                answer: negotiated.answer,
+                answer,
                 stream: stream.clone(),
                 created_at: at.wall_ms,
             },
@@ -120,12 +102,47 @@ impl Session {
         Ok(())
     }
 
+    /// Negotiates a transport for what the caller wants to send; yields it with the answer.
+    pub(super) fn negotiate_publisher(
+        &mut self,
+        caller: &Caller,
+        offer: &str,
+        reconnecting: bool,
+    ) -> Result<(PublisherSpec, String), Refusal> {
+        let options = self
+            .caller(caller)?
+            .token
+            .properties
+            .kurento_options
+            .clone();
+        let options = options.unwrap_or_default();
+        let limit = |own: Option<Bitrate>, default: Bitrate| {
+            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
+        };
+        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
+        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+        let (transport, local) = self.new_transport()?;
+        let negotiated = self.answer_publisher(caller, offer, max_receive, &local, reconnecting)?;
+        let spec = PublisherSpec {
+            transport,
+            local: local.ice,
+            remote: negotiated.remote,
+            tracks: negotiated.tracks,
+            max_receive,
+            min_receive,
+            replaces: None,
+            loopback: Vec::new(),
+        };
+        Ok((spec, negotiated.answer))
+    }
+
     fn answer_publisher(
         &self,
         caller: &Caller,
         offer: &str,
         max_receive: Option<Bitrate>,
         local: &LocalTransport,
+        reconnecting: bool,
     ) -> Result<Publishing, Refusal> {
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
@@ -138,14 +155,15 @@ impl Session {
                 connection: caller.connection.clone(),
                 session: self.id.clone(),
                 publishing: true,
+                reconnecting,
                 sdp: offer.to_owned(),
             },
-            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
-                Refusal::PublisherSdp {
-                    connection: caller.connection.clone(),
-                    why: malformed.to_string(),
-                }
-            }
+            malformed @ (Rejection::Malformed(_)
+            | Rejection::DtlsRole(_)
+            | Rejection::OtherOffer { .. }) => Refusal::PublisherSdp {
+                connection: caller.connection.clone(),
+                why: malformed.to_string(),
+            },
         })
     }
 
