@@ -416,7 +416,7 @@ fn subscriptions_of_one_participant_are_bounded() {
     assert_eq!(stage.subscribe('C', 'B'), ["C <= error 303"]);
     assert_eq!(
         stage.subscribe('C', 'A'),
-        ["media: close 4", "media: subscriber 6 of 1", "C <= answer"],
+        ["media: subscriber 6 of 1, replacing 4", "C <= answer"],
         "replacing one is not one more"
     );
 }
