@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::identifiers::SocketId;
 use super::rpc_session::RpcSession;
+use crate::units::Secret;
 
 /// The id of a JSON-RPC request, carried through unread.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Joiner {
     pub final_user_id: String,
     /// The client's address.
     pub address: IpAddr,
+    /// It has presented the server's secret, which admits without a token.
+    pub knows_secret: bool,
 }
 
 /// `joinRoom` (`openvidu-signalling` section 8.1).
@@ -32,8 +35,31 @@ pub struct JoinRoom {
     pub token: String,
     /// `metadata`: the client's data.
     pub metadata: String,
+    /// `secret`: a guess, empty from every ordinary client.
+    pub secret: Secret,
+    /// `recorder` or `stt`, which count only with the right secret.
+    pub hidden: Option<Hidden>,
     /// `platform`
     pub platform: String,
+}
+
+/// Participants that the others do not see (section 8.1). They hear everything and send nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// `recorder`: the page that shows a session to a recorder.
+    Recorder,
+    /// `stt`: the module that writes down what is said.
+    SpeechToText,
+}
+
+impl Hidden {
+    /// The connection id of the first of its kind.
+    pub const fn connection_id(self) -> &'static str {
+        match self {
+            Self::Recorder => "RECORDER",
+            Self::SpeechToText => "SPEECH_TO_TEXT",
+        }
+    }
 }
 
 impl std::fmt::Debug for JoinRoom {
@@ -88,6 +114,20 @@ pub enum Request {
     Signal(Signal),
     /// `streamPropertyChanged`
     StreamProperty(StreamProperty),
+    /// `forceUnpublish`: moderators only.
+    ForceUnpublish {
+        /// The stream.
+        stream: String,
+    },
+    /// `forceDisconnect`: moderators only.
+    ForceDisconnect {
+        /// The connection.
+        connection: String,
+    },
+    /// One of the five methods on media filters.
+    Filter(FilterRequest),
+    /// `subscribeToSpeechToText`, `unsubscribeFromSpeechToText`
+    SpeechToText,
     /// `echo`, `videoData`, and whatever else needs an answer only.
     Acknowledge,
     /// A method that is known but not served.
@@ -99,6 +139,8 @@ pub enum Request {
 pub struct PublishVideo {
     /// `sdpOffer`
     pub offer: String,
+    /// `doLoopback`: the publisher wants its own media back on the same transport.
+    pub do_loopback: bool,
     /// `hasAudio`
     pub has_audio: bool,
     /// `hasVideo`
@@ -182,25 +224,38 @@ pub enum PropertyChange {
     VideoTrack(String),
 }
 
-/// Known methods that are refused, by the check that comes first.
+/// A request about the media filter of a stream (section 8.14).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterRequest {
+    /// `streamId`
+    pub stream: String,
+    /// What is to be done to it.
+    pub action: FilterAction,
+}
+
+/// What can be asked of a stream's filter, as far as it decides about the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterAction {
+    /// `applyFilter`
+    Apply {
+        /// `type`
+        kind: String,
+        /// `options` is the text of a JSON object.
+        has_good_options: bool,
+    },
+    /// `removeFilter`
+    Remove,
+    /// `execFilterMethod`
+    Execute,
+    /// `addFilterEventListener`
+    AddListener,
+    /// `removeFilterEventListener`
+    RemoveListener,
+}
+
+/// Known methods that are not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnservedMethod {
-    /// `forceDisconnect`: moderators only.
-    ForceDisconnect,
-    /// `forceUnpublish`: moderators only.
-    ForceUnpublish,
     /// `reconnectStream`
     ReconnectStream,
-    /// `applyFilter`
-    ApplyFilter,
-    /// `removeFilter`
-    RemoveFilter,
-    /// `execFilterMethod`
-    ExecFilterMethod,
-    /// `addFilterEventListener`
-    AddFilterEventListener,
-    /// `removeFilterEventListener`
-    RemoveFilterEventListener,
-    /// `subscribeToSpeechToText`, `unsubscribeFromSpeechToText`
-    SpeechToText,
 }

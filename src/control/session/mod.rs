@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+mod administration;
 mod candidates;
 pub mod command;
 pub mod core;
 pub mod directory;
 pub mod effect;
 mod failures;
+mod filters;
 pub mod identifiers;
 mod membership;
 mod moderation;
@@ -18,6 +20,7 @@ mod participant;
 pub mod ports;
 pub mod properties;
 mod publishing;
+mod quality;
 pub mod reason;
 mod reconnection;
 pub mod refusal;
@@ -33,12 +36,15 @@ mod subscribing;
 mod tests;
 mod token;
 
-pub use command::{JoinRoom, Joiner, Request, RequestId};
+pub use administration::SignalError;
+pub use command::{Hidden, JoinRoom, Joiner, Request, RequestId};
 pub use directory::{ConnectError, CreateError, Directory, LookupError};
 pub use identifiers::{ConnectionId, SocketId, StreamId};
 pub use notification::Notification;
 pub use ports::{Client, NoTurn, TurnCredential, TurnCredentials};
-pub use properties::{ConnectionProperties, KurentoOptions, Role, SessionProperties};
+pub use properties::{
+    ConnectionChange, ConnectionProperties, KurentoOptions, Role, SessionProperties,
+};
 pub use reconnection::{SocketEnd, Unheard};
 pub use refusal::Refusal;
 pub use reply::Reply;

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::identifiers::{ConnectionId, SocketId, StreamId};
 use super::notification::{Member, StreamDescriptor};
+use super::properties::Role;
 use super::reconnection::Grace;
 use super::rpc_session::RpcKey;
-use super::token::Token;
+use super::token::{Admission, Token};
 use crate::media::plane::{Track, TransportId};
 use crate::views::openvidu as view;
 
@@ -17,6 +18,8 @@ use crate::views::openvidu as view;
 pub(super) struct Participant {
     /// What it joined with.
     pub(super) token: Token,
+    /// By what right it is here.
+    pub(super) admission: Admission,
     /// Its way to us.
     pub(super) link: Link,
     /// By which it comes back.
@@ -35,6 +38,8 @@ pub(super) struct Participant {
     pub(super) publication: Option<Publication>,
     /// What it receives, by publisher.
     pub(super) subscriptions: BTreeMap<ConnectionId, Subscription>,
+    /// The quality of its way to us, as the members were last told.
+    pub(super) quality: Option<u8>,
 }
 
 /// Whether a participant's socket is open.
@@ -57,6 +62,34 @@ impl Participant {
             Link::Open(socket) => Some(*socket),
             Link::Grace(_) => None,
         }
+    }
+
+    /// The others do not see it: it is in no list and no count, and its coming and going is not told.
+    pub(super) fn is_hidden(&self) -> bool {
+        matches!(self.admission, Admission::Hidden(_))
+    }
+
+    /// Hidden ones may not: their stream would outlive them for the others, who never hear of their leaving.
+    pub(super) fn may_publish(&self) -> bool {
+        match self.admission {
+            Admission::Token => self.token.properties.role != Role::Subscriber,
+            Admission::Secret => true,
+            Admission::Hidden(_) => false,
+        }
+    }
+
+    /// Returns whether it may act on others.
+    pub(super) fn may_moderate(&self) -> bool {
+        match self.admission {
+            Admission::Token => self.token.properties.role == Role::Moderator,
+            Admission::Secret | Admission::Hidden(_) => true,
+        }
+    }
+
+    /// Returns whether it publishes exactly this stream.
+    pub(super) fn owns(&self, stream: &str) -> bool {
+        let publication = self.publication.as_ref();
+        publication.is_some_and(|publication| publication.descriptor.id.as_str() == stream)
     }
 
     /// The transports on which its browser sends and receives.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::command::{PropertyChange, PublishVideo, StreamProperty};
 use super::core::{Caller, Moment, Session, TransportOwner};
 use super::effect::Happening;
+use super::filters;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Notification, StreamDescriptor};
-use super::participant::{Participant, Publication};
-use super::properties::Role;
+use super::participant::Publication;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -27,7 +27,7 @@ impl Session {
         publish: PublishVideo,
     ) -> Result<(), Refusal> {
         let publisher = self.caller(caller)?;
-        if publisher.token.properties.role == Role::Subscriber {
+        if !publisher.may_publish() {
             return Err(Refusal::Unauthorized {
                 action: "publish video",
             });
@@ -39,18 +39,20 @@ impl Session {
             });
         }
         if let Some(filter) = &publish.filter {
-            return Err(refuse_filter(publisher, filter));
+            return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let options = publisher.token.properties.kurento_options.clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+        let properties = &publisher.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
 
         let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(caller, &publish.offer, max_receive, &local)?;
+        let negotiated = self.answer_publisher(
+            caller,
+            &publish.offer,
+            publish.do_loopback,
+            max_receive,
+            &local,
+        )?;
         let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
@@ -99,7 +101,7 @@ impl Session {
             max_receive,
             min_receive,
             replaces: None,
-            loopback: Vec::new(),
+            loopback: negotiated.loopback,
         })));
         self.reply(
             caller,
@@ -121,9 +123,10 @@ impl Session {
     }
 
     fn answer_publisher(
-        &self,
+        &mut self,
         caller: &Caller,
         offer: &str,
+        do_loopback: bool,
         max_receive: Option<Bitrate>,
         local: &LocalTransport,
     ) -> Result<Publishing, Refusal> {
@@ -132,7 +135,13 @@ impl Session {
             fall_back: self.properties.allow_transcoding,
             max_receive,
         };
-        plane::answer_publisher(offer, &policy, local).map_err(|rejection| match rejection {
+        let answered = if do_loopback {
+            let name = caller.connection.as_str();
+            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, local)
+        } else {
+            plane::answer_publisher(offer, &policy, local)
+        };
+        answered.map_err(|rejection| match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
                 codec,
                 connection: caller.connection.clone(),
@@ -197,7 +206,7 @@ impl Session {
     }
 
     /// Ends a stream and every subscription to it; false if there is none.
-    fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
+    pub(super) fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
         let member = self.member_mut(publisher.as_str());
         let Some(publication) = member.and_then(|member| member.publication.take()) else {
             return false;
@@ -212,7 +221,7 @@ impl Session {
     }
 
     /// Ends a stream that its publisher has not given up: the publisher is told too.
-    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
+    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &str) {
         let reason: Arc<str> = reason.into();
         if self.end_publication(publisher, &reason) {
             self.notify_all(Notification::ParticipantUnpublished {
@@ -252,21 +261,5 @@ impl Session {
         );
         self.done(caller);
         Ok(())
-    }
-}
-
-/// A filter at publish time: what the token does not allow is refused before what nobody can do.
-fn refuse_filter(publisher: &Participant, filter: &str) -> Refusal {
-    let properties = &publisher.token.properties;
-    let options = properties.kurento_options.as_ref();
-    let allowed = properties.role == Role::Moderator
-        || options.is_some_and(|options| options.allowed_filters.iter().any(|name| name == filter));
-    if allowed {
-        Refusal::FiltersUnsupported
-    } else {
-        Refusal::FilterNotAllowed {
-            connection: publisher.connection().clone(),
-            filter: filter.to_owned(),
-        }
     }
 }

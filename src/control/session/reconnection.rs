@@ -125,7 +125,7 @@ impl Session {
         let longest = (end == SocketEnd::Silent).then_some(HEARD_WITHOUT_SIGNALLING);
         let mut grace = Grace::new(at.now, length, longest);
         let Some(unheard) = unheard else {
-            self.evict_flooded(&connection);
+            self.evict_flooded(at, &connection);
             return;
         };
         for notification in unheard {
@@ -188,7 +188,7 @@ impl Session {
             Link::Open(former) => {
                 self.release(former, Duration::ZERO);
                 let Some(unheard) = unheard else {
-                    self.evict_flooded(&connection);
+                    self.evict_flooded(at, &connection);
                     return None;
                 };
                 Some(unheard.into())
@@ -197,9 +197,9 @@ impl Session {
         }
     }
 
-    fn evict_flooded(&mut self, connection: &ConnectionId) {
+    fn evict_flooded(&mut self, at: Moment, connection: &ConnectionId) {
         self.happened(Happening::Flooded(connection.clone()));
-        self.evict(connection, &reason::NETWORK_DISCONNECT.into());
+        self.evict(at, connection, &reason::NETWORK_DISCONNECT.into());
     }
 
     /// The socket that the participant of an RPC session uses.
@@ -230,7 +230,7 @@ impl Session {
             }
         }
         for connection in expired {
-            self.evict(&connection, &reason::NETWORK_DISCONNECT.into());
+            self.evict(at, &connection, &reason::NETWORK_DISCONNECT.into());
         }
     }
 }

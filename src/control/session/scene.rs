@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::command::{JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
+use super::command::{Hidden, JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
 use super::core::{Home, Moment, Session};
 use super::effect::Effect;
 use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
-use super::reply::Reply;
+use super::reply::{Joined, Reply};
 use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
-use crate::units::{ForcedVideoCodec, Random};
+use crate::units::{ForcedVideoCodec, Random, Secret};
 
 pub(crate) const PUBLISHER_OFFER: &str =
     include_str!("../../../tests/wire/sdp/chromium/publisher_audio_video.sdp");
@@ -89,6 +89,7 @@ pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<Roo
 pub(crate) fn publish_video() -> PublishVideo {
     PublishVideo {
         offer: PUBLISHER_OFFER.to_owned(),
+        do_loopback: false,
         has_audio: true,
         has_video: true,
         audio_active: Some(true),
@@ -191,10 +192,27 @@ impl Stage {
     }
 
     pub(crate) fn join_with(&mut self, name: char, token: &str) -> Vec<String> {
+        self.knock(name, token, false, None)
+    }
+
+    /// Joins with the server's secret.
+    pub(crate) fn join_by_secret(&mut self, name: char, hidden: Option<Hidden>) -> Vec<String> {
+        self.knock(name, "", true, hidden)
+    }
+
+    fn knock(
+        &mut self,
+        name: char,
+        token: &str,
+        knows_secret: bool,
+        hidden: Option<Hidden>,
+    ) -> Vec<String> {
         let (at, request) = (self.moment(), self.request_id());
         let join = JoinRoom {
             session: "S1".to_owned(),
             token: token.to_owned(),
+            secret: Secret::new(""),
+            hidden,
             metadata: format!("client {name}"),
             platform: "test".to_owned(),
         };
@@ -203,6 +221,7 @@ impl Stage {
             rpc_session: rpc_session(socket(name)),
             final_user_id: "0123456789ABCDEF".to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
+            knows_secret,
         };
         self.core.handle_join(at, &joiner, request, join);
         self.transcript()
@@ -256,6 +275,28 @@ impl Stage {
         self.next_request += 1;
         RequestId(json!(self.next_request))
     }
+}
+
+/// What the last one to join was told.
+pub(crate) fn joined(stage: &Stage) -> &Joined {
+    let mut joins = stage.effects.iter().filter_map(|effect| {
+        let Effect::Reply {
+            outcome: Ok(Reply::Joined(joined)),
+            ..
+        } = effect
+        else {
+            return None;
+        };
+        Some(&**joined)
+    });
+    joins.next().expect("it has joined")
+}
+
+/// The stream that this participant publishes.
+pub(crate) fn stream_of(stage: &Stage, name: char) -> String {
+    let shown = stage.core.connection_view(&format!("con_{name}"));
+    let publishers = shown.and_then(|shown| shown.publishers).unwrap_or_default();
+    publishers.first().expect("it publishes").stream_id.clone()
 }
 
 /// The RPC session that began on this socket.
@@ -332,8 +373,20 @@ fn line(effect: &Effect) -> Option<String> {
                     connection, change, ..
                 } => format!("property {connection} {change:?}"),
                 Notification::MediaError { .. } => "media error".to_owned(),
+                Notification::ConnectionPropertyChanged(property) => format!("{property:?}"),
+                Notification::NetworkQualityLevelChanged {
+                    connection,
+                    old,
+                    new,
+                } => format!("quality {connection} {old:?} {new}"),
+                Notification::ForciblyReconnectSubscriber { connection, .. } => {
+                    format!("offer {connection}")
+                }
             };
             format!("{} <- {text}", name(*socket))
+        }
+        Effect::Release { socket, after } if after.is_zero() => {
+            format!("{} released at once", name(*socket))
         }
         Effect::Release { socket, .. } => format!("{} released", name(*socket)),
         Effect::Happened(_) | Effect::Forget(_) => return None,

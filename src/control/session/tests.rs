@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::candidates::CANDIDATES_MAX;
-use super::command::{
-    PropertyChange, PublishVideo, Request, Signal, StreamProperty, UnservedMethod,
-};
+use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProperty};
 use super::core::TransportOwner;
 use super::effect::Effect;
 use super::identifiers::{ConnectionId, SocketId};
@@ -20,7 +18,7 @@ use super::properties::{KurentoOptions, Role};
 use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, socket};
+use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, joined, socket};
 use super::settings::{Limits, Settings};
 use crate::media::plane::{Command, Event, EventKind, FailureReason, TransportId};
 use crate::units::{Bitrate, ForcedVideoCodec, Random, SubscribeOffer};
@@ -35,20 +33,6 @@ fn refusal(stage: &Stage) -> &Refusal {
         }) => refusal,
         other => panic!("no refusal but {other:?}"),
     }
-}
-
-fn joined(stage: &Stage) -> &super::reply::Joined {
-    stage
-        .effects
-        .iter()
-        .find_map(|effect| match effect {
-            Effect::Reply {
-                outcome: Ok(Reply::Joined(joined)),
-                ..
-            } => Some(&**joined),
-            _ => None,
-        })
-        .unwrap()
 }
 
 fn failed(transport: u64, reason: FailureReason) -> Event {
@@ -297,10 +281,11 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     for name in ['A', 'B', 'C'] {
         stage.join(name);
     }
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
     assert_eq!(
         stage.transcript(),
@@ -316,7 +301,7 @@ fn an_evicted_participant_has_left_for_the_others_before_anyone_hears_of_the_evi
     assert!(
         !stage
             .core
-            .delete_connection("con_A", "forceDisconnectByServer")
+            .delete_connection(at, "con_A", "forceDisconnectByServer")
     );
 }
 
@@ -417,10 +402,11 @@ fn unused_tokens_of_one_session_are_bounded() {
     assert_eq!(stage.join_with('A', &first), ["A <= joined"]);
     assert!(create(&mut stage), "a used token makes room");
     assert!(!create(&mut stage));
+    let at = stage.moment();
     assert!(
         stage
             .core
-            .delete_connection("con_B", "forceDisconnectByServer")
+            .delete_connection(at, "con_B", "forceDisconnectByServer")
     );
     assert!(create(&mut stage), "a deleted one too");
 }
@@ -565,38 +551,57 @@ fn only_the_media_that_are_announced_and_negotiated_are_shown() {
 #[test]
 fn bandwidth_limits_come_from_the_connection_else_from_the_configuration_and_zero_is_none() {
     let limits = |options: Option<KurentoOptions>| {
-        let mut stage = Stage::new();
-        let mut properties = scene::connection(Role::Publisher);
-        properties.data = r#"{"openviduCustomConnectionId":"A"}"#.to_owned();
-        properties.kurento_options = options;
-        let at = stage.moment();
-        let token = stage
-            .core
-            .create_connection(at, properties)
-            .unwrap()
-            .token
-            .unwrap();
-        stage.join_with('A', &token);
-        stage.publish('A');
-        stage
-            .effects
-            .iter()
-            .find_map(|effect| match effect {
-                Effect::Media(Command::OpenPublisher(spec)) => {
-                    Some((spec.max_receive, spec.min_receive))
-                }
+        let settings = Settings {
+            video_max_send: Bitrate::from_kbps(900),
+            ..Settings::default()
+        };
+        let mut stage = Stage::with(settings, scene::properties());
+        for name in ['A', 'B'] {
+            let mut properties = scene::connection(Role::Publisher);
+            properties.data = format!(r#"{{"openviduCustomConnectionId":"{name}"}}"#);
+            properties.kurento_options = options.clone();
+            let at = stage.moment();
+            let token = stage.core.create_connection(at, properties);
+            stage.join_with(name, &token.unwrap().token.unwrap());
+        }
+        let command = |stage: &Stage| {
+            stage.effects.iter().find_map(|effect| match effect {
+                Effect::Media(command) => Some(command.clone()),
                 _ => None,
             })
-            .unwrap()
+        };
+        stage.publish('A');
+        let Some(Command::OpenPublisher(publisher)) = command(&stage) else {
+            panic!("{:?}", stage.effects)
+        };
+        stage.subscribe('B', 'A');
+        let Some(Command::OpenSubscriber(subscriber)) = command(&stage) else {
+            panic!("{:?}", stage.effects)
+        };
+        (
+            publisher.max_receive,
+            publisher.min_receive,
+            subscriber.max_send,
+        )
     };
     let kbps = |rate| Some(Bitrate::from_kbps(rate));
-    assert_eq!(limits(None), (kbps(1000), kbps(300)));
+    assert_eq!(limits(None), (kbps(1000), kbps(300), kbps(900)));
     let own = KurentoOptions {
         video_max_recv: kbps(0),
         video_min_recv: kbps(50),
         ..KurentoOptions::default()
     };
-    assert_eq!(limits(Some(own)), (None, kbps(50)));
+    assert_eq!(limits(Some(own)), (None, kbps(50), kbps(900)));
+    let own = KurentoOptions {
+        video_max_send: kbps(0),
+        ..KurentoOptions::default()
+    };
+    assert_eq!(limits(Some(own)), (kbps(1000), kbps(300), None));
+    let own = KurentoOptions {
+        video_max_send: kbps(400),
+        ..KurentoOptions::default()
+    };
+    assert_eq!(limits(Some(own)).2, kbps(400));
 }
 
 #[test]
@@ -618,34 +623,6 @@ fn filters_are_refused_for_want_of_permission_before_want_of_support() {
     );
     stage.ask('M', filtered());
     assert_eq!(refusal(&stage), &Refusal::FiltersUnsupported);
-}
-
-#[test]
-fn methods_that_are_not_served_are_refused_by_role_first() {
-    let mut stage = Stage::new();
-    stage.join_as('S', Role::Subscriber);
-    stage.join_as('P', Role::Publisher);
-    stage.join_as('M', Role::Moderator);
-    let codes = |stage: &mut Stage, method| {
-        ['S', 'P', 'M'].map(|name| {
-            stage.ask(name, Request::Unserved(method));
-            refusal(stage).code()
-        })
-    };
-    use UnservedMethod as M;
-    for (method, expected) in [
-        (M::ForceDisconnect, [401, 401, 999]),
-        (M::ForceUnpublish, [401, 401, 999]),
-        (M::ReconnectStream, [999, 999, 999]),
-        (M::ApplyFilter, [401, 401, 406]),
-        (M::RemoveFilter, [401, 401, 406]),
-        (M::ExecFilterMethod, [401, 401, 406]),
-        (M::AddFilterEventListener, [401, 401, 406]),
-        (M::RemoveFilterEventListener, [401, 401, 406]),
-        (M::SpeechToText, [997, 997, 997]),
-    ] {
-        assert_eq!(codes(&mut stage, method), expected, "{method:?}");
-    }
 }
 
 #[test]

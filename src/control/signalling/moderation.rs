@@ -1,19 +1,27 @@
-//! Methods that are known but refused: moderation, filters, reconnection of media, speech to text
-//! (`openvidu-signalling` sections 5.4, 8.12 to 8.15).
+//! `forceUnpublish`, `forceDisconnect`, speech to text, and what is known but not served (`openvidu-signalling`
+//! sections 5.4, 8.12, 8.13, 8.15).
 
+use super::call::CallError;
+use super::params::Params;
+use super::subscribing::ID_MAX;
+use crate::control::session::Request;
 use crate::control::session::command::UnservedMethod;
 
-pub(super) fn unserved(method: &str) -> Option<UnservedMethod> {
-    Some(match method {
-        "forceDisconnect" => UnservedMethod::ForceDisconnect,
-        "forceUnpublish" => UnservedMethod::ForceUnpublish,
-        "reconnectStream" => UnservedMethod::ReconnectStream,
-        "applyFilter" => UnservedMethod::ApplyFilter,
-        "removeFilter" => UnservedMethod::RemoveFilter,
-        "execFilterMethod" => UnservedMethod::ExecFilterMethod,
-        "addFilterEventListener" => UnservedMethod::AddFilterEventListener,
-        "removeFilterEventListener" => UnservedMethod::RemoveFilterEventListener,
-        "subscribeToSpeechToText" | "unsubscribeFromSpeechToText" => UnservedMethod::SpeechToText,
-        _ => return None,
-    })
+pub(super) fn force_unpublish(mut params: Params) -> Result<Request, CallError> {
+    let stream = params.bounded_text("streamId", ID_MAX)?;
+    Ok(Request::ForceUnpublish { stream })
+}
+
+pub(super) fn force_disconnect(mut params: Params) -> Result<Request, CallError> {
+    let connection = params.bounded_text("connectionId", ID_MAX)?;
+    Ok(Request::ForceDisconnect { connection })
+}
+
+/// Refused whatever the parameters are.
+pub(super) fn speech_to_text(_: Params) -> Result<Request, CallError> {
+    Ok(Request::SpeechToText)
+}
+
+pub(super) fn reconnect_stream(_: Params) -> Result<Request, CallError> {
+    Ok(Request::Unserved(UnservedMethod::ReconnectStream))
 }

@@ -375,7 +375,7 @@ impl AsFd for BatchSocket {
 
 /// `addr` with an IPv4-mapped IPv6 address turned into IPv4, and without a flow label, so that equal senders are equal.
 /// The scope stays: a link-local address means nothing without it.
-fn canonical(addr: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match (addr, addr.ip().to_canonical()) {
         (SocketAddr::V6(scoped), IpAddr::V6(ip)) => {
             SocketAddrV6::new(ip, addr.port(), 0, scoped.scope_id()).into()

@@ -116,7 +116,7 @@ impl Loop {
             router.replace_publisher(now, waiting, key);
         }
         if !loopback.is_empty() {
-            router.add_subscriber(now, key, key, &loopback);
+            router.add_subscriber(now, key, key, &loopback, None);
         }
     }
 
@@ -127,7 +127,7 @@ impl Loop {
             local,
             remote,
             tracks,
-            max_send: _,
+            max_send,
             replaces,
         } = spec;
         let peer = self.open_peer(now, room, transport, local, remote);
@@ -135,7 +135,8 @@ impl Loop {
             && let Some(source) = room.source(source)
         {
             let key = TransportKey(peer);
-            room.router.add_subscriber(now, key, source, &tracks);
+            room.router
+                .add_subscriber(now, key, source, &tracks, max_send);
             if let Some(&old) = replaces.and_then(|old| room.peers.get(&old)) {
                 room.router.replace_subscriber(TransportKey(old), key);
             }
@@ -181,6 +182,7 @@ impl Loop {
             ufrag: ufrag.clone(),
             transport,
             addrs: Vec::new(),
+            streams: Vec::new(),
             handshakes: 0,
             registered: None,
         });
@@ -210,6 +212,9 @@ impl Loop {
             if self.peers_by_addr.get(addr) == Some(&index) {
                 self.peers_by_addr.remove(addr);
             }
+        }
+        for stream in peer.streams {
+            self.exits.streams.end(stream);
         }
         if let Some(room) = self.rooms.get_mut(peer.room) {
             room.peers.remove(&peer.id);
