@@ -183,7 +183,7 @@ impl Room {
             let key = TransportKey(consumer as u32);
             let offered =
                 offer_subscriber(&published.tracks, "cname", &mut random, &local_transport());
-            router.add_subscriber(now, key, PUBLISHER, &offered.tracks);
+            router.add_subscriber(now, key, PUBLISHER, &offered.tracks, None);
             router.connected(now, key);
         }
         let material = keying_material(profile, &mut random);

@@ -41,16 +41,18 @@ impl Session {
         if let Some(filter) = &publish.filter {
             return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let options = publisher.token.properties.kurento_options.clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+        let properties = &publisher.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
 
         let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(caller, &publish.offer, max_receive, &local)?;
+        let negotiated = self.answer_publisher(
+            caller,
+            &publish.offer,
+            publish.do_loopback,
+            max_receive,
+            &local,
+        )?;
         let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
@@ -99,7 +101,7 @@ impl Session {
             max_receive,
             min_receive,
             replaces: None,
-            loopback: Vec::new(),
+            loopback: negotiated.loopback,
         })));
         self.reply(
             caller,
@@ -121,9 +123,10 @@ impl Session {
     }
 
     fn answer_publisher(
-        &self,
+        &mut self,
         caller: &Caller,
         offer: &str,
+        do_loopback: bool,
         max_receive: Option<Bitrate>,
         local: &LocalTransport,
     ) -> Result<Publishing, Refusal> {
@@ -132,7 +135,13 @@ impl Session {
             fall_back: self.properties.allow_transcoding,
             max_receive,
         };
-        plane::answer_publisher(offer, &policy, local).map_err(|rejection| match rejection {
+        let answered = if do_loopback {
+            let name = caller.connection.as_str();
+            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, local)
+        } else {
+            plane::answer_publisher(offer, &policy, local)
+        };
+        answered.map_err(|rejection| match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
                 codec,
                 connection: caller.connection.clone(),

@@ -193,7 +193,10 @@ impl Session {
         opening: Opening,
     ) -> Result<(), Refusal> {
         let limit = self.settings.limits.subscriptions;
-        let subscriptions = &self.caller(caller)?.subscriptions;
+        let subscriber = self.caller(caller)?;
+        let properties = &subscriber.token.properties;
+        let max_send = properties.limit(|own| own.video_max_send, self.settings.video_max_send);
+        let subscriptions = &subscriber.subscriptions;
         if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
             return Err(Refusal::TooManySubscriptions(caller.connection.clone()));
         }
@@ -226,7 +229,7 @@ impl Session {
             local: opening.local,
             remote: opening.remote,
             tracks: opening.tracks,
-            max_send: None,
+            max_send,
             replaces: None,
         })));
         self.happened(Happening::Subscribed(

@@ -161,6 +161,33 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
     decode(super::params::Params::new(name, params)).map(Call::Member)
 }
 
+/// Every method of the table but `reconnectStream`.
+#[cfg(test)]
+pub(super) const METHODS: [&str; 22] = [
+    "joinRoom",
+    "leaveRoom",
+    "publishVideo",
+    "unpublishVideo",
+    "streamPropertyChanged",
+    "videoData",
+    "prepareReceiveVideoFrom",
+    "receiveVideoFrom",
+    "unsubscribeFromVideo",
+    "onIceCandidate",
+    "sendMessage",
+    "forceUnpublish",
+    "forceDisconnect",
+    "applyFilter",
+    "removeFilter",
+    "execFilterMethod",
+    "addFilterEventListener",
+    "removeFilterEventListener",
+    "subscribeToSpeechToText",
+    "unsubscribeFromSpeechToText",
+    "sessionStatus",
+    "echo",
+];
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -185,31 +212,6 @@ mod tests {
             ]
         })
     }
-
-    const METHODS: [&str; 22] = [
-        "joinRoom",
-        "leaveRoom",
-        "publishVideo",
-        "unpublishVideo",
-        "streamPropertyChanged",
-        "videoData",
-        "prepareReceiveVideoFrom",
-        "receiveVideoFrom",
-        "unsubscribeFromVideo",
-        "onIceCandidate",
-        "sendMessage",
-        "forceUnpublish",
-        "forceDisconnect",
-        "applyFilter",
-        "removeFilter",
-        "execFilterMethod",
-        "addFilterEventListener",
-        "removeFilterEventListener",
-        "subscribeToSpeechToText",
-        "unsubscribeFromSpeechToText",
-        "sessionStatus",
-        "echo",
-    ];
 
     const FIELDS: [&str; 24] = [
         "session",

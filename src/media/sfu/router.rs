@@ -79,8 +79,8 @@ impl Router {
         }
     }
 
-    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive`, but never less than
-    /// `min_receive`.
+    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, and no
+    /// subscriber's limit makes that less than `min_receive`.
     pub fn add_publisher(
         &mut self,
         now: Instant,
@@ -96,17 +96,18 @@ impl Router {
     }
 
     /// A transport that receives the tracks of `source` that have the kind and codec of one in `tracks`. Without such a
-    /// publisher it stays silent.
+    /// publisher it stays silent. Once it is connected, that publisher is told to send at most `max_send` of video.
     pub fn add_subscriber(
         &mut self,
         now: Instant,
         key: TransportKey,
         source: TransportKey,
         tracks: &[Track],
+        max_send: Option<Bitrate>,
     ) {
         self.remove_subscriber(key);
         if let Some(publisher) = self.sources.get_mut(&source) {
-            publisher.add_destination(key, tracks, &mut self.random);
+            publisher.add_destination(key, tracks, max_send, &mut self.random);
             self.source_by_subscriber.insert(key, source);
             self.settle(now, source);
         }

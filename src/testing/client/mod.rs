@@ -219,6 +219,21 @@ impl Client {
         Ok((text(&published, "id")?, peer_connection))
     }
 
+    /// The same, and gets its own media back on the same association.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn publish_with_loopback(&mut self) -> Result<(String, PeerConnection), Error> {
+        let negotiation = self.negotiate().await?;
+        let offer = negotiation.publisher_offer();
+        let mut params = publish_params(&offer.replace("a=sendonly", "a=sendrecv"));
+        params["doLoopback"] = true.into();
+        let published = self.request("publishVideo", params).await?;
+        let remote = remote(&published, "sdpAnswer")?;
+        let peer_connection = negotiation.connect(&remote, true, None)?;
+        Ok((text(&published, "id")?, peer_connection))
+    }
+
     /// Subscribes to `stream` by an offer of ours.
     ///
     /// # Errors

@@ -619,13 +619,15 @@ impl Core {
                 lose: 0,
             });
         }
-        self
+        // Its own media, where the answer declares sources for it.
+        self.subscribing(remote)
     }
 
     fn subscribing(mut self, remote: &Remote) -> Self {
         self.incoming = remote
             .sections
             .iter()
+            .filter(|section| section.ssrc.is_some())
             .map(|section| (section.kind, Incoming::new(section)))
             .collect();
         self

@@ -119,7 +119,7 @@ impl Loop {
             router.replace_publisher(now, waiting, key);
         }
         if !loopback.is_empty() {
-            router.add_subscriber(now, key, key, &loopback);
+            router.add_subscriber(now, key, key, &loopback, None);
         }
     }
 
@@ -130,7 +130,7 @@ impl Loop {
             local,
             remote,
             tracks,
-            max_send: _,
+            max_send,
             replaces,
         } = spec;
         let peer = self.open_peer(now, room, transport, local, remote);
@@ -138,7 +138,8 @@ impl Loop {
             && let Some(source) = room.source(source)
         {
             let key = TransportKey(peer);
-            room.router.add_subscriber(now, key, source, &tracks);
+            room.router
+                .add_subscriber(now, key, source, &tracks, max_send);
             if let Some(&old) = replaces.and_then(|old| room.peers.get(&old)) {
                 room.router.replace_subscriber(TransportKey(old), key);
             }
