@@ -2,7 +2,7 @@
 //   offer: who offers when somebody subscribes (HANOK_SUBSCRIBE_OFFER)   browsers: which it uses
 //   needs: "veth" or "host", where only one world will do                full: only in the long lane
 //   lane: see run.mjs; "calls" if it says nothing                        timeout: ms for all of it
-//   town: the one in which it plays (town.mjs), in place of a lane
+//   town: the one in which it plays (town.mjs), in place of a lane       environment: of the daemon, from the world
 //   grace: seconds for those whose socket broke                          transport: "tcp" where UDP is blocked
 
 import { cells } from "../matrix.mjs";
