@@ -44,6 +44,7 @@ fn settings() -> Settings {
         recording_path: "/opt/openvidu/recordings".to_owned(),
         recording: None,
         webhook: None,
+        community_edition: false,
         ice_servers: Vec::new(),
     }
 }

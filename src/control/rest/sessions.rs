@@ -59,7 +59,7 @@ pub(super) async fn get(
 pub(super) async fn close(State(api): State<Api>, Path(session): Path<String>) -> StatusCode {
     match api.directory.close(&session, CLOSED).await {
         Ok(()) => StatusCode::NO_CONTENT,
-        Err(LookupError::UnknownSession | LookupError::UnknownConnection) => StatusCode::NOT_FOUND,
+        Err(_) => StatusCode::NOT_FOUND,
     }
 }
 

@@ -57,8 +57,10 @@ pub struct Session {
     pub(super) transports: BTreeMap<TransportId, TransportOwner>,
     /// Those of them that are connected and have not gone quiet.
     pub(super) heard: BTreeSet<TransportId>,
-    /// When the session is dropped because nobody ever joined.
+    /// When the session is dropped because nobody ever joined, hidden participants apart.
     pub(super) garbage_at: Option<Instant>,
+    /// When the session is closed because everyone but hidden participants has left.
+    pub(super) deserted_until: Option<Instant>,
     next_serial: u64,
     ended: bool,
     effects: VecDeque<Effect>,
@@ -106,6 +108,7 @@ impl Session {
             settings,
             turn,
             random,
+            deserted_until: None,
             home: None,
             pending: Vec::new(),
             members: Vec::new(),
@@ -128,14 +131,15 @@ impl Session {
             Link::Open(_) => member.publication.as_ref()?.orphaned_until,
             Link::Grace(grace) => Some(grace.until),
         });
-        members.chain(self.garbage_at).min()
+        members
+            .chain(self.garbage_at)
+            .chain(self.deserted_until)
+            .min()
     }
 
     /// Does what has become due. Spurious calls are harmless.
     pub fn handle_timeout(&mut self, at: Moment) {
-        if self.garbage_at.is_some_and(|due| due <= at.now) {
-            // Silent in OpenVidu too (`openvidu-rest` section 13).
-            self.end();
+        if self.end_if_abandoned(at) {
             return;
         }
         self.evict_expired(at);
@@ -193,22 +197,30 @@ impl Session {
 
     fn dispatch(&mut self, at: Moment, caller: &Caller, request: Request) -> Result<(), Refusal> {
         match request {
-            Request::Leave => self.leave(caller),
+            Request::Leave => self.leave(at, caller),
             Request::Publish(publish) => return self.publish(at, caller, *publish),
             Request::Unpublish => return self.unpublish(caller),
             Request::PrepareReceive { sender } => return self.prepare_receive(at, caller, &sender),
             Request::ReceiveOffer { sender, offer } => {
-                return self.receive_offer(at, caller, &sender, offer);
+                return self.receive_offer(at, caller, &sender, offer, false);
             }
             Request::ReceiveAnswer { sender, answer } => {
-                return self.receive_answer(caller, &sender, answer);
+                return self.receive_answer(caller, &sender, answer, false);
             }
             Request::Unsubscribe { sender } => return self.unsubscribe(caller, &sender),
             Request::IceCandidate { owner } => self.count_candidate(caller, &owner),
             Request::Signal(signal) => return self.signal(caller, signal),
             Request::StreamProperty(change) => return self.change_property(caller, change),
+            Request::ForceUnpublish { stream } => return self.force_unpublish(caller, &stream),
+            Request::ForceDisconnect { connection } => {
+                return self.force_disconnect(at, caller, &connection);
+            }
+            Request::Filter(filter) => return self.filter(caller, &filter),
+            Request::SpeechToText => return Err(Refusal::SpeechToText),
             Request::Acknowledge => self.done(caller),
-            Request::Unserved(method) => return Err(self.refuse_unserved(caller, method)),
+            Request::ReconnectStream(reconnect) => {
+                return self.reconnect_stream(at, caller, reconnect);
+            }
         }
         Ok(())
     }
@@ -225,24 +237,33 @@ impl Session {
         if self.pending.len() >= self.settings.limits.pending {
             return Err(TooManyPending);
         }
-        let mut connection = ConnectionId::custom(&properties.data)
+        let connection = ConnectionId::custom(&properties.data)
             .unwrap_or_else(|| ConnectionId::random(&mut self.random));
-        // OpenVidu does not check; two participants of one name would receive each other's messages.
-        let wanted = connection.clone();
-        while self.is_taken(&connection) {
-            connection = wanted.with_suffix(&mut self.random);
-        }
-        let token = Token::new(
-            self.next_serial,
-            connection,
-            at.wall_ms,
-            properties,
-            &mut self.random,
-        );
-        self.next_serial += 1;
+        let connection = self.free_id(connection);
+        let token = self.new_token(at, connection, properties);
         let shown = pending_view(&token, &self.settings.websocket_url, &self.id);
         self.pending.push(token);
         Ok(shown)
+    }
+
+    pub(super) fn new_token(
+        &mut self,
+        at: Moment,
+        connection: ConnectionId,
+        properties: ConnectionProperties,
+    ) -> Token {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        Token::new(serial, connection, at.wall_ms, properties, &mut self.random)
+    }
+
+    /// OpenVidu does not check; two participants of one name would receive each other's messages.
+    pub(super) fn free_id(&mut self, wanted: ConnectionId) -> ConnectionId {
+        let mut connection = wanted.clone();
+        while self.is_taken(&connection) {
+            connection = wanted.with_suffix(&mut self.random);
+        }
+        connection
     }
 
     fn is_taken(&self, connection: &ConnectionId) -> bool {
@@ -251,22 +272,6 @@ impl Session {
                 .pending
                 .iter()
                 .any(|token| token.connection == *connection)
-    }
-
-    /// Removes a pending connection or evicts an active one; false if there is neither.
-    pub fn delete_connection(&mut self, connection: &str, reason: &str) -> bool {
-        let tokens = self.pending.len();
-        self.pending
-            .retain(|token| token.connection.as_str() != connection);
-        if self.pending.len() < tokens {
-            return true;
-        }
-        let Some(member) = self.member(connection) else {
-            return false;
-        };
-        let connection = member.connection().clone();
-        self.evict(&connection, &reason.into());
-        true
     }
 
     /// The session as REST shows it (`openvidu-rest` section 4.1).
@@ -295,7 +300,8 @@ impl Session {
 
     /// Its connections: active ones first, each group in order of creation.
     pub fn connection_views(&self, pending: bool) -> Vec<view::Connection> {
-        let mut active: Vec<&Participant> = self.members.iter().collect();
+        let seen = self.members.iter().filter(|member| !member.is_hidden());
+        let mut active: Vec<&Participant> = seen.collect();
         active.sort_by_key(|member| member.token.serial);
         let url = &self.settings.websocket_url;
         let active = active.into_iter().map(|member| member.view(url, &self.id));
@@ -308,7 +314,7 @@ impl Session {
     /// One connection, pending or active.
     pub fn connection_view(&self, connection: &str) -> Option<view::Connection> {
         let url = &self.settings.websocket_url;
-        let active = self.member(connection);
+        let active = self.member(connection).filter(|member| !member.is_hidden());
         active.map(|member| member.view(url, &self.id)).or_else(|| {
             self.pending
                 .iter()
@@ -461,6 +467,7 @@ impl Session {
         self.ended = true;
         self.pending.clear();
         self.garbage_at = None;
+        self.deserted_until = None;
         if self.home.take().is_some() {
             self.command(plane::Command::CloseRoom);
         }

@@ -30,11 +30,12 @@ impl Session {
             (EventKind::WentQuiet, Some(transport)) => {
                 self.heard.remove(&transport);
             }
-            (EventKind::Quality(_), _)
-            | (
+            (EventKind::Quality(level), Some(transport)) => self.rate(transport, level),
+            (
                 EventKind::Connected
                 | EventKind::WentQuiet
                 | EventKind::HeardAgain
+                | EventKind::Quality(_)
                 | EventKind::Failed(_),
                 None,
             ) => {}

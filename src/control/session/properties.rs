@@ -51,6 +51,29 @@ pub struct SessionProperties {
     pub media_node: Option<serde_json::Value>,
 }
 
+impl ConnectionProperties {
+    /// Those of whoever joins with the server's secret instead of a token (`openvidu-signalling` section 8.1).
+    pub(super) fn of_secret() -> Self {
+        Self {
+            role: Role::Subscriber,
+            data: String::new(),
+            record: true,
+            kurento_options: None,
+            kurento_options_json: None,
+            custom_ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// The body of `PATCH …/connection/{connection}`, validated (`openvidu-rest` section 6.7); what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionChange {
+    /// `role`.
+    pub role: Option<Role>,
+    /// `record`.
+    pub record: Option<bool>,
+}
+
 /// Bandwidth limits of one connection in each direction; `None` where not given, 0 kbps is unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KurentoOptions {

@@ -13,13 +13,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::command::{JoinRoom, Joiner, Request, RequestId};
+use super::administration::SignalError;
+use super::command::{JoinRoom, Joiner, Request, RequestId, Signal};
 use super::core::{Home, Moment, Session, TooManyPending};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::notification::Notification;
 use super::ports::Client;
-use super::properties::ConnectionProperties;
+use super::properties::{ConnectionChange, ConnectionProperties};
 use super::reason;
 use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
@@ -83,6 +84,20 @@ enum Message {
     },
     DeleteConnection {
         connection: String,
+        reason: String,
+        answer: oneshot::Sender<bool>,
+    },
+    UpdateConnection {
+        connection: String,
+        change: ConnectionChange,
+        answer: oneshot::Sender<Option<view::Connection>>,
+    },
+    Announce {
+        signal: Signal,
+        answer: oneshot::Sender<Result<(), SignalError>>,
+    },
+    UnpublishStream {
+        stream: String,
         reason: String,
         answer: oneshot::Sender<bool>,
     },
@@ -218,6 +233,33 @@ impl Handle {
         .await
     }
 
+    pub(super) async fn update_connection(
+        &self,
+        connection: String,
+        change: ConnectionChange,
+    ) -> Option<Option<view::Connection>> {
+        self.ask(|answer| Message::UpdateConnection {
+            connection,
+            change,
+            answer,
+        })
+        .await
+    }
+
+    pub(super) async fn announce(&self, signal: Signal) -> Option<Result<(), SignalError>> {
+        self.ask(|answer| Message::Announce { signal, answer })
+            .await
+    }
+
+    pub(super) async fn unpublish_stream(&self, stream: String, reason: String) -> Option<bool> {
+        self.ask(|answer| Message::UnpublishStream {
+            stream,
+            reason,
+            answer,
+        })
+        .await
+    }
+
     /// Closes the session and waits until everyone has been told; false if somebody else closes it already.
     pub(super) async fn close(&self, reason: String) -> bool {
         // Marked only when nothing can come between: a caller that gives up here has not begun.
@@ -273,6 +315,9 @@ fn refuse(session: &str, message: Message) {
         | Message::CreateConnection { .. }
         | Message::Connection { .. }
         | Message::DeleteConnection { .. }
+        | Message::UpdateConnection { .. }
+        | Message::Announce { .. }
+        | Message::UnpublishStream { .. }
         | Message::Close { .. } => {}
         #[cfg(any(test, feature = "testing"))]
         Message::Panic(_) => {}
@@ -544,7 +589,7 @@ impl Actor {
                 join,
                 joined,
             } => {
-                if self.core.needs_room_for(&join) {
+                if self.core.needs_room_for(&joiner, &join) {
                     self.open_room().await;
                 }
                 let outcome = self.core.handle_join(moment(), &joiner, request, join);
@@ -610,7 +655,30 @@ impl Actor {
                 reason,
                 answer,
             } => {
-                let found = self.core.delete_connection(&connection, &reason);
+                let found = self.core.delete_connection(moment(), &connection, &reason);
+                self.carry_out(None).await;
+                let _ = answer.send(found);
+            }
+            Message::UpdateConnection {
+                connection,
+                change,
+                answer,
+            } => {
+                let updated = self.core.update_connection(&connection, change);
+                self.carry_out(None).await;
+                let _ = answer.send(updated);
+            }
+            Message::Announce { signal, answer } => {
+                let outcome = self.core.announce(signal);
+                self.carry_out(None).await;
+                let _ = answer.send(outcome);
+            }
+            Message::UnpublishStream {
+                stream,
+                reason,
+                answer,
+            } => {
+                let found = self.core.unpublish_stream(&stream, &reason);
                 self.carry_out(None).await;
                 let _ = answer.send(found);
             }

@@ -27,6 +27,10 @@ pub struct Settings {
     pub reconnect_grace: Duration,
     /// `OPENVIDU_SESSIONS_GARBAGE_THRESHOLD`: how long a session waits for its first participant; `None` is for ever.
     pub garbage_threshold: Option<Duration>,
+    /// `OPENVIDU_RECORDING_AUTOSTOP_TIMEOUT`: how long hidden participants may keep a session that all others have left.
+    pub autostop: Duration,
+    /// `OPENVIDU_EDITION=ce`: clients are told only what the community edition tells.
+    pub community_edition: bool,
     /// Bounds that protect the process.
     pub limits: Limits,
 }
@@ -44,6 +48,8 @@ impl Default for Settings {
             video_min_recv: Bitrate::from_kbps(300),
             reconnect_grace: Duration::from_secs(10),
             garbage_threshold: Some(Duration::from_secs(3600)),
+            autostop: Duration::from_secs(120),
+            community_edition: false,
             limits: Limits::default(),
         }
     }

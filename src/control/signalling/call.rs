@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::envelope;
-use super::{candidates, membership, moderation, publishing, signals, subscribing};
+use super::{
+    candidates, filters, membership, moderation, publishing, reconnection, signals, subscribing,
+};
 use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 
 /// A decoded request.
@@ -13,6 +15,8 @@ pub(super) enum Call {
     Join(JoinRoom),
     /// `connect`, with the id of the RPC session that is to go on.
     Connect(Option<String>),
+    /// `sessionStatus` of the session with this id; clients ask it before they have joined.
+    Status(String),
     /// Anything else that a session decides.
     Member(Request),
 }
@@ -119,7 +123,11 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
         }
         "connect" => {
             let params = super::params::Params::new("connect", params);
-            return membership::connect(params).map(Call::Connect);
+            return reconnection::connect(params).map(Call::Connect);
+        }
+        "sessionStatus" => {
+            let mut params = super::params::Params::new("sessionStatus", params);
+            return params.text("sessionId").map(Call::Status);
         }
         "leaveRoom" => ("leaveRoom", membership::leave_room),
         "publishVideo" => ("publishVideo", publishing::publish_video),
@@ -134,12 +142,23 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
         "unsubscribeFromVideo" => ("unsubscribeFromVideo", subscribing::unsubscribe_from_video),
         "onIceCandidate" => ("onIceCandidate", candidates::on_ice_candidate),
         "sendMessage" => ("sendMessage", signals::send_message),
-        "echo" => ("echo", |_| Ok(Request::Acknowledge)),
-        other => {
-            return moderation::unserved(other)
-                .map(|method| Call::Member(Request::Unserved(method)))
-                .ok_or_else(|| CallError::UnknownMethod(other.chars().take(64).collect()));
+        "forceUnpublish" => ("forceUnpublish", moderation::force_unpublish),
+        "forceDisconnect" => ("forceDisconnect", moderation::force_disconnect),
+        "applyFilter" => ("applyFilter", filters::apply_filter),
+        "removeFilter" => ("removeFilter", filters::remove_filter),
+        "execFilterMethod" => ("execFilterMethod", filters::exec_filter_method),
+        "addFilterEventListener" => ("addFilterEventListener", filters::add_filter_event_listener),
+        "removeFilterEventListener" => (
+            "removeFilterEventListener",
+            filters::remove_filter_event_listener,
+        ),
+        "subscribeToSpeechToText" => ("subscribeToSpeechToText", moderation::speech_to_text),
+        "unsubscribeFromSpeechToText" => {
+            ("unsubscribeFromSpeechToText", moderation::speech_to_text)
         }
+        "reconnectStream" => ("reconnectStream", reconnection::reconnect_stream),
+        "echo" => ("echo", |_| Ok(Request::Acknowledge)),
+        other => return Err(CallError::UnknownMethod(other.chars().take(64).collect())),
     };
     decode(super::params::Params::new(name, params)).map(Call::Member)
 }
@@ -169,7 +188,7 @@ mod tests {
         })
     }
 
-    const METHODS: [&str; 12] = [
+    const METHODS: [&str; 22] = [
         "joinRoom",
         "leaveRoom",
         "publishVideo",
@@ -181,10 +200,20 @@ mod tests {
         "unsubscribeFromVideo",
         "onIceCandidate",
         "sendMessage",
+        "forceUnpublish",
+        "forceDisconnect",
+        "applyFilter",
+        "removeFilter",
+        "execFilterMethod",
+        "addFilterEventListener",
+        "removeFilterEventListener",
+        "subscribeToSpeechToText",
+        "unsubscribeFromSpeechToText",
+        "sessionStatus",
         "echo",
     ];
 
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 24] = [
         "session",
         "token",
         "secret",
@@ -201,6 +230,14 @@ mod tests {
         "hasAudio",
         "filter",
         "frameRate",
+        "connectionId",
+        "recorder",
+        "type",
+        "options",
+        "method",
+        "params",
+        "eventType",
+        "sessionId",
     ];
 
     proptest! {
@@ -222,19 +259,7 @@ mod tests {
     fn every_method_of_every_client_is_known() {
         let known =
             |method: &str| !matches!(decode(method, Map::new()), Err(CallError::UnknownMethod(_)));
-        let others = [
-            "reconnectStream",
-            "forceDisconnect",
-            "forceUnpublish",
-            "applyFilter",
-            "execFilterMethod",
-            "removeFilter",
-            "addFilterEventListener",
-            "removeFilterEventListener",
-            "subscribeToSpeechToText",
-            "unsubscribeFromSpeechToText",
-        ];
-        for method in METHODS.into_iter().chain(others) {
+        for method in METHODS.into_iter().chain(["connect", "reconnectStream"]) {
             assert!(known(method), "{method}");
         }
         assert!(!known("trickle"));

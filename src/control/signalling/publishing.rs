@@ -9,7 +9,7 @@ use crate::control::session::command::{PropertyChange, PublishVideo, StreamPrope
 use crate::control::session::{Request, StreamId};
 
 /// Longest text of a reason or a filter's type.
-const WORD_MAX: usize = 256;
+pub(super) const WORD_MAX: usize = 256;
 
 /// Longest JSON text of a track's description.
 const TRACK_MAX: usize = 4096;

@@ -13,7 +13,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use super::envelope::{self, Envelope};
 use super::keep_alive::{Due, KeepAlive};
 use super::notification;
 use super::outbox::{End, Frame, Outbox, Outgoing};
+use crate::control::access::{Gate, Verdict};
 use crate::control::session::{
     Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId,
     RpcSession, SocketEnd, Unheard,
@@ -59,6 +60,7 @@ const GRACEFUL: [u16; 2] = [4102, 4101];
 #[derive(Debug, Clone)]
 pub struct Connections {
     directory: Directory,
+    gate: Gate,
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: CancellationToken,
     panics: Arc<AtomicU64>,
@@ -72,10 +74,11 @@ pub fn service(connections: &Connections) -> Router {
 }
 
 impl Connections {
-    /// No sockets yet; those to come will join sessions of `directory`.
-    pub fn new(directory: Directory) -> Self {
+    /// No sockets yet; those to come will join sessions of `directory`, by token or by the secret of `gate`.
+    pub fn new(directory: Directory, gate: Gate) -> Self {
         Self {
             directory,
+            gate,
             tasks: Arc::default(),
             stop: CancellationToken::new(),
             panics: Arc::default(),
@@ -132,6 +135,7 @@ async fn upgrade(
         rpc_session,
         final_user_id: random.alphanumeric(16),
         address,
+        knows_secret: false,
     };
     let house = connections.clone();
     let serve = async move {
@@ -208,6 +212,7 @@ async fn serve(upgraded: Upgraded, connections: Connections, peer: Arc<Peer>, jo
     let id = joiner.socket;
     let mut progress = Progress {
         directory: connections.directory,
+        gate: connections.gate,
         peer: peer.clone(),
         joiner,
         state: RpcState::Fresh,
@@ -543,6 +548,17 @@ impl Reader {
             }
             #[cfg(any(test, feature = "testing"))]
             "panic" => panic!("injected"),
+            // Of the RPC layer itself; nothing ever waits to be polled.
+            "poll" => {
+                self.peer.send(envelope::bare_result(&id, json!([])));
+                None
+            }
+            "closeSession" => {
+                self.end = SocketEnd::ByClient;
+                self.peer.send(envelope::bare_result(&id, json!("bye")));
+                self.peer.close(1000, "");
+                None
+            }
             method => {
                 self.keep_alive.asked();
                 let call = call::decode(method, params);
@@ -598,6 +614,7 @@ impl Reader {
 /// The half that has requests carried out, one after the other.
 struct Progress {
     directory: Directory,
+    gate: Gate,
     peer: Arc<Peer>,
     joiner: Joiner,
     state: RpcState,
@@ -641,7 +658,21 @@ impl Progress {
                     self.reconnect(id, &rpc_session).await;
                     continue;
                 }
-                (_, Err(error)) if matches!(error.method(), Some("joinRoom" | "connect")) => error,
+                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
+                    Ok(answer) => {
+                        self.peer.send(answer);
+                        continue;
+                    }
+                    Err(refusal) => refusal.into(),
+                },
+                (_, Err(error))
+                    if matches!(
+                        error.method(),
+                        Some("joinRoom" | "connect" | "sessionStatus")
+                    ) =>
+                {
+                    error
+                }
                 (RpcState::Fresh | RpcState::Joining(_), _) => self.not_joined("connection"),
                 (RpcState::Refused, _) => self.not_joined("session information"),
             };
@@ -660,7 +691,11 @@ impl Progress {
                 // Should the socket end meanwhile, the session must learn of it all the same.
                 self.state = RpcState::Joining(session.clone());
                 let client = self.peer.clone();
-                let joined = session.join(client, self.joiner.clone(), id, join).await;
+                let joiner = Joiner {
+                    knows_secret: self.knows_secret(&join),
+                    ..self.joiner.clone()
+                };
+                let joined = session.join(client, joiner, id, join).await;
                 joined.then_some(session)
             }
         };
@@ -709,6 +744,22 @@ impl Progress {
         self.failed_attempts += 1;
         if self.failed_attempts >= FAILED_ATTEMPTS {
             self.peer.close(1008, "Too many failed attempts to join");
+        }
+    }
+
+    /// Whether the secret is right. An empty one is what every ordinary client sends, and no guess; a wrong one leaves
+    /// the decision to the token, and so does one that is not looked at after too many.
+    fn knows_secret(&self, join: &JoinRoom) -> bool {
+        let guess = join.secret.expose().as_bytes();
+        let from = RemoteAddr(self.joiner.address);
+        !guess.is_empty() && self.gate.check_secret(clock::now(), from, guess) == Verdict::Granted
+    }
+
+    /// The response to `sessionStatus`: every session has one life here, since none outlives its process.
+    fn status(&self, id: &RequestId, session: String) -> Result<String, Refusal> {
+        match self.directory.find(&session) {
+            Some(_) => Ok(envelope::bare_result(id, json!({"life": -1}))),
+            None => Err(Refusal::UnknownSession(session)),
         }
     }
 

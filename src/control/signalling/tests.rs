@@ -18,11 +18,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Connections, service};
+use crate::control::access::Gate;
 use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
 use crate::control::session::{Directory, Fault, Role, Settings, TurnCredential, TurnCredentials};
 use crate::media::plane::Plane;
 use crate::media::plane::service::RoomCommand;
-use crate::units::RemoteAddr;
+use crate::units::{RemoteAddr, Secret};
+
+/// `OPENVIDU_SECRET`.
+pub(super) const SECRET: &str = "the server's secret";
 
 /// Nothing on loopback takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +47,7 @@ impl TurnCredentials for Turn {
 /// A whole signalling server with the sessions `S1` and `S2`.
 struct House {
     directory: Directory,
+    gate: Gate,
     connections: Connections,
     addr: SocketAddr,
     media: mpsc::Receiver<RoomCommand>,
@@ -71,7 +76,8 @@ impl House {
             properties.custom_session_id = Some(id.to_owned());
             directory.create(properties).await.unwrap();
         }
-        let connections = Connections::new(directory.clone());
+        let gate = Gate::new(Secret::new(SECRET));
+        let connections = Connections::new(directory.clone(), gate.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let router = service(&connections)
@@ -80,6 +86,7 @@ impl House {
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             directory,
+            gate,
             connections,
             addr,
             media,
