@@ -1,7 +1,7 @@
 // Runs the scenarios. As root it builds hosts of its own (network namespaces), one pair for each lane, and runs
 // there whatever needs no particular place; what a newcomer does runs on this host, afterwards.
 //
-//   node run.mjs [--only TEXT] [--full] [--list]        HANOK_BIN names the daemon, default target/debug/hanok
+//   node run.mjs [--only TEXT …] [--full] [--list]      HANOK_BIN names the daemon, default target/debug/hanok
 
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -28,7 +28,7 @@ const TOWNS_AT_ONCE = 3;
 const { INTEROP_SERVER_NAMESPACE: SERVER_NAMESPACE, INTEROP_ROW: ROW, INTEROP_TOWN: TOWN } = process.env;
 
 const { values: options } = parseArgs({
-  options: { only: { type: "string" }, full: { type: "boolean" }, list: { type: "boolean" } },
+  options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, list: { type: "boolean" } },
 });
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -62,7 +62,7 @@ if (options.list) {
 }
 
 function isChosen({ name, full }) {
-  return (options.full || !full) && (!options.only || name.includes(options.only));
+  return (options.full || !full) && options.only.every((text) => name.includes(text));
 }
 
 function chosen() {
@@ -178,7 +178,8 @@ async function play(stage, { name, needs, town, run, timeout = DEFAULT_TIMEOUT, 
     counts.failed += 1;
     const after = seconds(started).padStart(5);
     const { folder, told } = await within(60_000, "collecting", scene.collect(name)).catch((late) => ({ folder: late.message, told: [] }));
-    const lines = [error.stack ?? String(error), ...told, `pictures and logs: ${folder}`];
+    const stack = String(error.stack ?? error).split("\n").filter((line) => !/^ +at /.test(line) || /scenarios|families/.test(line));
+    const lines = [...stack, ...told.map((line) => line.slice(0, 240)), `pictures and logs: ${folder}`];
     console.log(`FAIL ${after} ${name}\n${indent(lines.join("\n"))}`);
   }
 }

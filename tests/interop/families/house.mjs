@@ -23,3 +23,8 @@ export async function callOfTwo(scene, cell, { room: properties = {}, ann: forAn
   await Promise.all([ann.receives(bob), bob.receives(ann)]);
   return { room, ann, bob };
 }
+
+/** Whether a picture has these proportions: a sender may shrink what it sends. */
+export function hasShape({ width: shownWidth, height: shownHeight }, width, height) {
+  return shownHeight > 0 && Math.abs(shownWidth / shownHeight - width / height) < 0.05;
+}
