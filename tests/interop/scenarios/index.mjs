@@ -11,6 +11,7 @@ import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
 import { network } from "./network.mjs";
 import { cuts } from "./network-cuts.mjs";
+import { losses } from "./network-loss.mjs";
 import { paths } from "./network-paths.mjs";
 import { page } from "./page.mjs";
 import { quality } from "./quality.mjs";
@@ -19,4 +20,4 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...paths, ...cuts, ...page, ...shutdown, ...cells];
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
