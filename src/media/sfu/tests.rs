@@ -1,6 +1,8 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod codecs;
 mod loss;
+mod muting;
 mod replacing;
 
 use std::collections::BTreeMap;
