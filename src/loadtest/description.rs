@@ -434,7 +434,7 @@ mod tests {
             assert_eq!(section.rtx_ssrc, track.rtx_ssrc.map(|it| it.0));
         }
 
-        let offered = offer_subscriber(tracks, "cname", &mut random, &server());
+        let offered = offer_subscriber(tracks, "cname", 0, &mut random, &server());
         let remote = Remote::parse(&offered.offer).unwrap();
         let answer = subscriber_answer(&local(), &remote);
         let (remote, accepted) = accept_answer(&answer, &offered.tracks).unwrap();

@@ -415,8 +415,13 @@ pub fn sdp_answer_publisher(bytes: &[u8]) {
         for sent in &looped.loopback {
             assert!(looped.tracks.iter().any(|track| track.mid == sent.mid));
         }
-        let offering =
-            offer_subscriber(&publishing.tracks, "cname", &mut random, &local_transport());
+        let offering = offer_subscriber(
+            &publishing.tracks,
+            "cname",
+            0,
+            &mut random,
+            &local_transport(),
+        );
         well_formed(&offering.offer, &text);
         // A client is never ICE-lite; but for that our own reader must understand what we write.
         let read_back = answer_subscriber(
@@ -455,6 +460,7 @@ pub fn sdp_accept_answer(bytes: &[u8]) {
     let offering = offer_subscriber(
         &source_tracks(),
         "cname",
+        0,
         &mut Random::seeded(1),
         &local_transport(),
     );

@@ -649,13 +649,6 @@ impl Progress {
                     self.join(id, join).await;
                     continue;
                 }
-                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
-                    Ok(answer) => {
-                        self.peer.send(answer);
-                        continue;
-                    }
-                    Err(refusal) => refusal.into(),
-                },
                 (_, Ok(Call::Connect(None))) => {
                     let answer = call::connected(&id, "OK", self.peer.rpc_session().id());
                     self.peer.send(answer);
@@ -665,10 +658,17 @@ impl Progress {
                     self.reconnect(id, &rpc_session).await;
                     continue;
                 }
+                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
+                    Ok(answer) => {
+                        self.peer.send(answer);
+                        continue;
+                    }
+                    Err(refusal) => refusal.into(),
+                },
                 (_, Err(error))
                     if matches!(
                         error.method(),
-                        Some("joinRoom" | "sessionStatus" | "connect")
+                        Some("joinRoom" | "connect" | "sessionStatus")
                     ) =>
                 {
                     error

@@ -96,20 +96,27 @@ impl Router {
     }
 
     /// A transport that receives the tracks of `source` that have the kind and codec of one in `tracks`. Without such a
-    /// publisher it stays silent. Once it is connected, that publisher is told to send at most `max_send` of video.
+    /// publisher it stays silent.
     pub fn add_subscriber(
         &mut self,
         now: Instant,
         key: TransportKey,
         source: TransportKey,
         tracks: &[Track],
-        max_send: Option<Bitrate>,
     ) {
         self.remove_subscriber(key);
         if let Some(publisher) = self.sources.get_mut(&source) {
-            publisher.add_destination(key, tracks, max_send, &mut self.random);
+            publisher.add_destination(key, tracks, &mut self.random);
             self.source_by_subscriber.insert(key, source);
             self.settle(now, source);
+        }
+    }
+
+    /// As long as the subscriber `key` gets video, its publisher is told to send at most `max_send`.
+    pub fn limit_subscriber(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        let source = self.source_of(key);
+        if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+            publisher.limit_destination(key, max_send);
         }
     }
 

@@ -99,13 +99,12 @@ impl Source {
         &mut self,
         key: TransportKey,
         tracks: &[Track],
-        max_send: Option<Bitrate>,
         random: &mut Random,
     ) {
         let destination = Destination {
             key,
             is_connected: false,
-            max_send,
+            max_send: None,
             consumers: tracks
                 .iter()
                 .take(MAX_TRACKS)
@@ -123,9 +122,18 @@ impl Source {
         self.destinations.insert(index, destination);
     }
 
+    /// The subscriber gets at most so much video.
+    pub(crate) fn limit_destination(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        if let Some(index) = self.destination(key) {
+            self.destinations[index].max_send = max_send;
+            self.is_audience_new = true;
+        }
+    }
+
     /// This publisher takes the place of `old`: everybody who received that one's tracks goes on with ours.
     pub(crate) fn succeed(&mut self, old: Self) {
         self.cname = old.cname;
+        self.is_audience_new = true;
         for mut destination in old.destinations {
             for consumer in &mut destination.consumers {
                 let producer = self.producer_of(consumer.track());
@@ -530,7 +538,7 @@ impl Destination {
     fn gets_video(&self) -> bool {
         self.consumers
             .iter()
-            .any(|consumer| consumer.kind() == MediaKind::Video)
+            .any(|consumer| consumer.kind() == MediaKind::Video && consumer.producer.is_some())
     }
 
     fn consumer(&mut self, ssrc: Ssrc) -> Option<&mut Consumer> {

@@ -283,8 +283,8 @@ impl Room {
         tracks: &[Track],
         max_send: Option<Bitrate>,
     ) {
-        self.router
-            .add_subscriber(self.now, key, PUBLISHER, tracks, max_send);
+        self.router.add_subscriber(self.now, key, PUBLISHER, tracks);
+        self.router.limit_subscriber(key, max_send);
         self.router.connected(self.now, key);
         self.drain();
     }
@@ -544,13 +544,8 @@ fn video_begins_with_a_key_frame_and_audio_at_once() {
 #[test]
 fn nothing_is_sent_before_the_transport_is_up() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        SUBSCRIBER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, SUBSCRIBER, PUBLISHER, &[audio_out(), video_out()]);
     room.publish(&Rtp::audio(1));
     room.publish(&Rtp::key_frame(1));
     assert_eq!(room.sink.sent, []);
@@ -1412,7 +1407,8 @@ fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
     // Who only listens, or is not there yet, restricts nobody.
     room.subscribe_at_most(TransportKey(21), &[audio_out()], kbps(400));
     room.router
-        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()], kbps(350));
+        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()]);
+    room.router.limit_subscriber(absent, kbps(350));
     assert_eq!(limit(&mut room), 500);
     room.router.connected(room.now, absent);
     assert_eq!(limit(&mut room), 350);
@@ -1635,13 +1631,8 @@ fn an_answer_with_another_codec_ends_the_track() {
 #[test]
 fn a_publisher_may_receive_its_own_tracks() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        PUBLISHER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out(), video_out()]);
     room.router.connected(room.now, PUBLISHER);
     room.publish(&Rtp::key_frame(1));
     room.publish(&Rtp::audio(1));

@@ -70,6 +70,9 @@ const EVENT_RETRY: Duration = Duration::from_millis(10);
 /// What an error of a socket costs, such as the kernel's being out of memory.
 const FAILED_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
+/// Transports of rooms that end which are closed in one turn.
+const CLOSES_PER_TURN: usize = 16;
+
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -119,6 +122,8 @@ pub(super) struct Loop {
     peers_by_addr: HashMap<(Link, SocketAddr), u32>,
     timers: Timers,
     handshakes: VecDeque<Handshake>,
+    /// Rooms that end, by slot and generation.
+    ending: VecDeque<(u32, u32)>,
     /// Rooms whose session's mailbox was full.
     undelivered: BTreeSet<u32>,
     next_sweep: Instant,
@@ -161,6 +166,7 @@ impl Loop {
             peers_by_addr: HashMap::new(),
             timers: Timers::default(),
             handshakes: VecDeque::new(),
+            ending: VecDeque::new(),
             undelivered: BTreeSet::new(),
             next_sweep: now + SWEEP,
             opened: Vec::new(),
@@ -206,6 +212,7 @@ impl Loop {
         self.handle_due_timers(now);
         self.exits.streams.handle_timeout(now);
         self.sweep(now);
+        self.end_rooms(now);
         self.deliver_events();
         self.flush();
     }
@@ -652,7 +659,27 @@ impl Loop {
                 .get_mut(room)
                 .is_some_and(|room| room.is_abandoned())
             {
-                self.contained(now, room, None, |this| this.close_room(now, room));
+                self.end_room(room);
+            }
+        }
+    }
+
+    /// Closes the transports of rooms that end, a few in each turn: a large room must not keep the others waiting.
+    fn end_rooms(&mut self, now: Instant) {
+        let mut closed = 0;
+        while closed < CLOSES_PER_TURN
+            && let Some(&(slot, generation)) = self.ending.front()
+        {
+            let room = self.rooms.get_generation_mut(slot, generation);
+            match room.map(|room| room.peers.pop_first()) {
+                Some(Some((_, peer))) => {
+                    self.contained(now, slot, Some(peer), |this| this.close_peer(now, peer));
+                    closed += 1;
+                }
+                Some(None) => self.forget_room(slot),
+                None => {
+                    self.ending.pop_front();
+                }
             }
         }
     }
@@ -804,7 +831,7 @@ impl Loop {
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
         // Sockets call for themselves as long as something waits in them.
-        if !self.handshakes.is_empty() || !self.mailbox.is_empty() {
+        if !self.handshakes.is_empty() || !self.ending.is_empty() || !self.mailbox.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut until = self

@@ -563,6 +563,27 @@ fn a_thousand_transports_end_with_the_worker() {
 }
 
 #[test]
+fn a_large_room_ends_a_few_transports_in_each_turn_and_takes_no_more_commands() {
+    let mut bench = Bench::new();
+    let _large = bench.open_room(1, 8);
+    let _other = bench.open_room(2, 8);
+    for number in 0..100 {
+        bench.open(1, number);
+    }
+    bench.command(1, Command::CloseRoom);
+    assert_eq!(bench.worker.peers.len(), 100 - CLOSES_PER_TURN);
+    bench.open(2, 1_000);
+    bench.open(1, 1_001);
+    assert_eq!(bench.worker.idle_for(bench.now), Some(Duration::ZERO));
+    assert_eq!(bench.worker.peers.len(), 101 - 3 * CLOSES_PER_TURN);
+    for _ in 0..4 {
+        bench.turn();
+    }
+    assert_eq!((bench.worker.peers.len(), bench.worker.rooms.len()), (1, 1));
+    assert!(bench.worker.ending.is_empty());
+}
+
+#[test]
 fn the_stun_server_answers_beside_the_rooms() {
     let mut bench = Bench::new();
     let client = socket();
