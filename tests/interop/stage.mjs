@@ -155,8 +155,8 @@ class Scene {
   }
 
   /** Opens a tab, creates a token and connects with it. cord: by a cord that can be cut (cord.mjs). */
-  async join(room, name, { browser, version, own, role, data, cord } = {}) {
-    const [party, token] = await Promise.all([this.party(name, { browser, version, own }), room.token({ role, data })]);
+  async join(room, name, { browser, version, own, role, data, kurentoOptions, cord } = {}) {
+    const [party, token] = await Promise.all([this.party(name, { browser, version, own }), room.token({ role, data, kurentoOptions })]);
     if (cord) {
       party.cord = await Cord.to(room.daemon, this.#stage.rules);
       this.#cords.push(party.cord);
@@ -255,8 +255,8 @@ class Room {
     this.#secrets = secrets;
   }
 
-  async token({ role, data } = {}) {
-    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data });
+  async token({ role, data, kurentoOptions } = {}) {
+    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data, kurentoOptions });
     assert.equal(status, 200, "a connection can be created");
     this.#secrets.add(new URL(json.token).searchParams.get("token"));
     return json.token;

@@ -26,7 +26,7 @@ fn answer(transport: &mut Transport, path: Path, mut packet: Vec<u8>) -> Option<
             assert_eq!((input, to), (Input::Handled, path));
             Some(datagram)
         }
-        Some(Output::Connected { .. } | Output::Failed(_)) => panic!("too early"),
+        Some(output) => panic!("too early: {output:?}"),
         None => None,
     }
 }

@@ -10,4 +10,5 @@ mod handshake;
 mod ice;
 mod media;
 mod memory;
+mod silence;
 mod wire;

@@ -348,7 +348,6 @@ impl Session {
 mod tests {
     use super::*;
     use crate::control::session::command::{Request, Signal};
-    use crate::control::session::effect::Effect;
     use crate::control::session::properties::Role;
     use crate::control::session::reconnection::SocketEnd;
     use crate::control::session::scene::{self, Stage};
@@ -357,26 +356,17 @@ mod tests {
     const NOTHING: [&str; 0] = [];
     const RECORDER: Option<Hidden> = Some(Hidden::Recorder);
 
+    /// The joiner's id and role, and whom it was told of.
     fn joined_as(stage: &Stage) -> (String, Role, Vec<String>) {
-        stage
-            .effects
-            .iter()
-            .find_map(|effect| match effect {
-                Effect::Reply {
-                    outcome: Ok(Reply::Joined(joined)),
-                    ..
-                } => Some((
-                    joined.connection.to_string(),
-                    joined.role,
-                    joined
-                        .members
-                        .iter()
-                        .map(|(member, _)| member.connection.to_string())
-                        .collect(),
-                )),
-                _ => None,
-            })
-            .expect("it has joined")
+        let joined = scene::joined(stage);
+        let members = joined.members.iter();
+        (
+            joined.connection.to_string(),
+            joined.role,
+            members
+                .map(|(member, _)| member.connection.to_string())
+                .collect(),
+        )
     }
 
     #[test]

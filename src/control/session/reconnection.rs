@@ -82,12 +82,13 @@ impl Grace {
         }
         self.kept_bytes += length(&notification);
         self.kept.push_back(notification);
-        let too_much = self.kept_bytes > KEPT_MAX;
-        if too_much {
-            self.kept.clear();
-            (self.until, self.longest) = (self.began, None);
-        }
-        too_much
+        self.kept_bytes > KEPT_MAX && self.end()
+    }
+
+    fn end(&mut self) -> bool {
+        self.kept.clear();
+        (self.until, self.longest) = (self.began, None);
+        true
     }
 }
 
@@ -124,14 +125,14 @@ impl Session {
         };
         let longest = (end == SocketEnd::Silent).then_some(HEARD_WITHOUT_SIGNALLING);
         let mut grace = Grace::new(at.now, length, longest);
-        let Some(unheard) = unheard else {
-            self.evict_flooded(at, &connection);
-            return;
+        let flooded = match unheard {
+            Some(unheard) => unheard
+                .into_iter()
+                .fold(false, |flooded, missed| flooded | grace.keep(missed)),
+            None => grace.end(),
         };
-        for notification in unheard {
-            if grace.keep(notification) {
-                self.happened(Happening::Flooded(connection.clone()));
-            }
+        if flooded {
+            self.happened(Happening::Flooded(connection.clone()));
         }
         if let Some(member) = self.member_mut(connection.as_str()) {
             member.link = Link::Grace(grace);
@@ -150,8 +151,11 @@ impl Session {
         rpc_session: RpcKey,
         unheard: Unheard,
     ) -> bool {
-        // Whose time was over a moment ago is too late, however busy the timer was.
-        self.evict_expired(at);
+        if self.socket_of(rpc_session).is_none() {
+            // Whose time was over a moment ago is too late, however busy the timer was. Only then: what others' ends
+            // would tell a socket that has handed back what it held, nobody would hear.
+            self.evict_expired(at);
+        }
         let outcome = self.take_over(at, socket, rpc_session, unheard);
         let Some(missed) = outcome else {
             self.answer(socket, request, Err(Refusal::Reconnection));

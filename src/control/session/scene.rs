@@ -16,7 +16,7 @@ use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
 use super::reconnection::{SocketEnd, Unheard};
-use super::reply::Reply;
+use super::reply::{Joined, Reply};
 use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
@@ -90,6 +90,7 @@ pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<Roo
 pub(crate) fn publish_video() -> PublishVideo {
     PublishVideo {
         offer: PUBLISHER_OFFER.to_owned(),
+        do_loopback: false,
         has_audio: true,
         has_video: true,
         audio_active: Some(true),
@@ -318,6 +319,21 @@ impl Stage {
         self.next_request += 1;
         RequestId(json!(self.next_request))
     }
+}
+
+/// What the last one to join was told.
+pub(crate) fn joined(stage: &Stage) -> &Joined {
+    let mut joins = stage.effects.iter().filter_map(|effect| {
+        let Effect::Reply {
+            outcome: Ok(Reply::Joined(joined)),
+            ..
+        } = effect
+        else {
+            return None;
+        };
+        Some(&**joined)
+    });
+    joins.next().expect("it has joined")
 }
 
 /// The RPC session that began on this socket.

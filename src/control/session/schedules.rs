@@ -36,9 +36,9 @@ use crate::units::{ForcedVideoCodec, Random, Secret};
 const SCHEDULES: u64 = 5_000;
 
 /// Steps of one schedule.
-const STEPS: u32 = 50;
+const STEPS: u32 = 40;
 
-/// Clients of one schedule, at most.
+/// Members at one time, at most.
 const CLIENTS: usize = 6;
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -126,9 +126,13 @@ impl World {
         self.random.u32() as usize % limit.max(1)
     }
 
+    /// A client that does not know that it is out.
     fn any(&mut self) -> Option<usize> {
-        let at = self.below(self.players.len());
-        (at < self.players.len()).then_some(at)
+        let players = self.players.iter().enumerate();
+        let there = players.filter(|(_, player)| !player.is_over);
+        let there: Vec<usize> = there.map(|(client, _)| client).collect();
+        let at = self.below(there.len());
+        there.get(at).copied()
     }
 
     fn number(&mut self) -> u64 {
@@ -151,7 +155,9 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.below(44) {
+        // An empty session ends, and with it its schedule.
+        let is_lonely = self.stage.core.members.len() < 2 && self.below(4) > 0;
+        match if is_lonely { 0 } else { self.below(44) } {
             0..4 => self.join(),
             4..8 => self.publish(),
             8..12 => self.subscribe(),
@@ -164,7 +170,7 @@ impl World {
             24..27 => self.notice(),
             27..30 => self.come_back(),
             30 => self.say_goodbye(),
-            31 => self.simple(Request::Leave),
+            31 => self.leave(),
             32 => self.force(),
             33..36 => self.media_event(),
             36..38 => self.reconnect_stream(),
@@ -176,11 +182,12 @@ impl World {
     }
 
     fn join(&mut self) {
-        if self.players.len() >= CLIENTS {
+        if self.stage.core.members.len() >= CLIENTS {
             return;
         }
         let at = self.stage.moment();
-        let role = [Role::Publisher, Role::Moderator, Role::Subscriber][self.below(3)];
+        let roles = [Role::Subscriber, Role::Moderator, Role::Publisher];
+        let role = roles[self.below(6).min(2)];
         let Ok(created) = self
             .stage
             .core
@@ -221,9 +228,18 @@ impl World {
             hidden: None,
         };
         let request = RequestId(json!(self.number()));
+        if self.stage.core.needs_room_for(&joiner, &join) {
+            self.open_room();
+        }
         let joined = self.stage.core.handle_join(at, &joiner, request, join);
         assert!(joined, "whoever holds a token is admitted");
         self.carry_out(1);
+    }
+
+    fn open_room(&mut self) {
+        let opened = self.transports.last_key_value();
+        self.stage
+            .move_in_from(opened.map_or(0, |(last, _)| last.0));
     }
 
     /// Has a client ask for something, if it thinks that it can.
@@ -241,6 +257,20 @@ impl World {
     fn simple(&mut self, request: Request) {
         if let Some(client) = self.any() {
             self.ask(client, request);
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some(client) = self.any() else { return };
+        self.ask(client, Request::Leave);
+        self.hang_up(client, SocketEnd::ByClient, false);
+    }
+
+    /// The client closes its socket for good.
+    fn hang_up(&mut self, client: usize, end: SocketEnd, flooded: bool) {
+        if let Some(socket) = self.players[client].socket.take() {
+            self.players[client].is_over = true;
+            self.close(socket, end, flooded);
         }
     }
 
@@ -270,10 +300,15 @@ impl World {
     /// A client and the stream of some participant, perhaps its own.
     fn client_and_stream(&mut self) -> Option<(usize, ConnectionId, String)> {
         let client = self.any()?;
-        let at = self.below(self.stage.core.members.len());
-        let publisher = self.stage.core.members.get(at)?;
-        let stream = publisher.publication.as_ref()?.descriptor.id.to_string();
-        Some((client, publisher.connection().clone(), stream))
+        let members = self.stage.core.members.iter();
+        let streams = members.filter_map(|member| {
+            let stream = &member.publication.as_ref()?.descriptor.id;
+            Some((member.connection().clone(), stream.to_string()))
+        });
+        let mut streams: Vec<_> = streams.collect();
+        let at = self.below(streams.len());
+        let (publisher, stream) = (at < streams.len()).then(|| streams.swap_remove(at))?;
+        Some((client, publisher, stream))
     }
 
     fn subscribe(&mut self) {
@@ -449,10 +484,8 @@ impl World {
     }
 
     fn say_goodbye(&mut self) {
-        let Some(client) = self.any() else { return };
-        if let Some(socket) = self.players[client].socket.take() {
-            self.players[client].is_over = true;
-            self.close(socket, SocketEnd::ByClient, false);
+        if let Some(client) = self.any() {
+            self.hang_up(client, SocketEnd::ByClient, false);
         }
     }
 
@@ -583,16 +616,13 @@ impl World {
                 self.lingering.clear();
                 self.tell(None, EventKind::RoomFailed);
                 if self.stage.core.needs_room() {
-                    let taken = self.transports.len();
-                    self.stage.move_in_from(taken as u64);
+                    self.open_room();
                 }
             }
             2 => {
                 // Its outbox has overflown.
-                let Some(client) = self.any() else { return };
-                if let Some(socket) = self.players[client].socket.take() {
-                    self.players[client].is_over = true;
-                    self.close(socket, SocketEnd::Lost, true);
+                if let Some(client) = self.any() {
+                    self.hang_up(client, SocketEnd::Lost, true);
                 }
             }
             3 if self.below(4) == 0 => self.end(),
@@ -629,9 +659,7 @@ impl World {
             let is_first = pipe.received == 1;
             self.players[client].receive(frame, is_first);
             if self.players[client].is_over {
-                // It closes its socket itself.
-                self.players[client].socket = None;
-                self.close(socket, SocketEnd::ByClient, false);
+                self.hang_up(client, SocketEnd::ByClient, false);
             }
         }
     }

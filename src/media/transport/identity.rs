@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SerialNu
 use subtle::ConstantTimeEq;
 
 use super::dtls;
+use super::srtp::Profile;
 use crate::media::sdp::Fingerprint;
 use crate::units::Random;
 
@@ -17,6 +18,7 @@ pub struct Identity {
     certificate: DtlsCertificate,
     config: Arc<Config>,
     fingerprint: Fingerprint,
+    only_profile: Option<Profile>,
 }
 
 /// The certificate could not be made.
@@ -61,6 +63,19 @@ impl Identity {
                 private_key: key.serialize_der(),
             },
             config: dtls::config().map_err(IdentityError::Settings)?,
+            only_profile: None,
+        })
+    }
+
+    /// The same for a DTLS client that offers `profile` and no other, as load tests do; for a server it is unusable.
+    ///
+    /// # Errors
+    /// The DTLS implementation refuses our settings.
+    pub fn offering_only(self, profile: Profile) -> Result<Self, IdentityError> {
+        Ok(Self {
+            config: dtls::config_offering_only(profile).map_err(IdentityError::Settings)?,
+            only_profile: Some(profile),
+            ..self
         })
     }
 
@@ -71,6 +86,10 @@ impl Identity {
 
     pub(super) fn certificate(&self) -> DtlsCertificate {
         self.certificate.clone()
+    }
+
+    pub(super) const fn only_profile(&self) -> Option<Profile> {
+        self.only_profile
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -88,7 +107,7 @@ impl fmt::Debug for Identity {
 
 /// Whether a certificate has one of the fingerprints (RFC 8122 section 6.2). Hash functions that are no longer
 /// collision-resistant (MD5, SHA-1), and unknown ones, match nothing.
-pub(super) fn matches(certificate: &[u8], fingerprints: &[Fingerprint]) -> bool {
+pub fn matches(certificate: &[u8], fingerprints: &[Fingerprint]) -> bool {
     fingerprints.iter().any(|fingerprint| {
         let algorithm = match fingerprint.hash.as_str() {
             "sha-256" => &digest::SHA256,

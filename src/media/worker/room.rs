@@ -24,8 +24,11 @@ pub(super) struct Room {
     pub(super) away: BTreeMap<TransportId, TransportKey>,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
+    /// Its session has closed it; its transports end a few in each turn.
+    pub(super) is_ending: bool,
     events: mpsc::Sender<Event>,
-    /// Events that the session's mailbox had no room for; at most two for each transport.
+    /// Events that the session's mailbox had no room for; at most four for each transport, since newer ones replace what
+    /// they make obsolete.
     waiting: VecDeque<Event>,
 }
 
@@ -43,6 +46,7 @@ impl Room {
             peers: BTreeMap::new(),
             away: BTreeMap::new(),
             registered: None,
+            is_ending: false,
             events,
             waiting: VecDeque::new(),
         }
@@ -65,6 +69,8 @@ impl Room {
 
     /// Tells the session; returns whether something waits for room in its mailbox.
     pub(super) fn tell(&mut self, transport: Option<TransportId>, kind: EventKind) -> bool {
+        self.waiting
+            .retain(|event| event.transport != transport || !is_obsolete(event.kind, kind));
         self.waiting.push_back(Event { transport, kind });
         self.deliver()
     }
@@ -90,4 +96,15 @@ impl Room {
     pub(super) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
     }
+}
+
+/// Returns whether nobody needs to hear `old` once `new` has happened to the same transport.
+const fn is_obsolete(old: EventKind, new: EventKind) -> bool {
+    matches!(
+        (old, new),
+        (
+            EventKind::WentQuiet | EventKind::HeardAgain,
+            EventKind::WentQuiet | EventKind::HeardAgain
+        ) | (EventKind::Quality(_), EventKind::Quality(_))
+    )
 }

@@ -121,6 +121,7 @@ async function readStats(stream) {
       packets: entry.packetsReceived ?? entry.packetsSent ?? 0,
       packetsLost: entry.packetsLost,
       bytes: entry.bytesReceived ?? entry.bytesSent ?? 0,
+      headerBytes: entry.headerBytesReceived ?? entry.headerBytesSent ?? 0,
       frames: entry.framesDecoded ?? entry.framesEncoded ?? 0,
       width: entry.frameWidth,
       energy: entry.totalAudioEnergy,

@@ -6,6 +6,7 @@
 //   grace: seconds for those whose socket broke                          transport: "tcp" where UDP is blocked
 
 import { cells } from "../matrix.mjs";
+import { bandwidth } from "./bandwidth.mjs";
 import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
@@ -20,4 +21,4 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
+export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...bandwidth, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];

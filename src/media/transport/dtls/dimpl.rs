@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::dimpl::{Config, Dtls, Error, Output, SrtpProfile};
+use ::dimpl::{Config, ConfigBuilder, Dtls, Error, Output, SrtpProfile};
 use tracing::debug;
 
-use super::{Association, Event, Fatal, Keys, MAX_DATAGRAM, Role, Version};
+use super::{Association, Event, Fatal, Keys, MAX_DATAGRAM, Role, Version, only_profile};
 use crate::media::transport::Identity;
 use crate::media::transport::srtp::Profile;
 
@@ -28,6 +28,20 @@ const NO_TIMER: Duration = Duration::from_secs(24 * 3_600);
 
 /// The settings that all associations of an identity share.
 pub(in crate::media::transport) fn config() -> Result<Arc<Config>, Error> {
+    settings().build().map(Arc::new)
+}
+
+/// The same for clients that offer one profile.
+pub(in crate::media::transport) fn config_offering_only(
+    profile: Profile,
+) -> Result<Arc<Config>, Error> {
+    settings()
+        .with_crypto_provider(only_profile::provider(profile))
+        .build()
+        .map(Arc::new)
+}
+
+fn settings() -> ConfigBuilder {
     Config::builder()
         .require_client_certificate(true)
         // ICE has proved the address already.
@@ -35,8 +49,6 @@ pub(in crate::media::transport) fn config() -> Result<Arc<Config>, Error> {
         .flight_start_rto(FLIGHT_START_RTO)
         .flight_retries(FLIGHT_RETRIES)
         .handshake_timeout(HANDSHAKE_TIMEOUT)
-        .build()
-        .map(Arc::new)
 }
 
 /// A `dimpl` association.
@@ -46,6 +58,8 @@ pub(in crate::media::transport) struct Dimpl {
     deadline: Option<Instant>,
     connected: bool,
     keyed: bool,
+    /// The one profile that a client offers, where it is not free to offer all.
+    only: Option<Profile>,
 }
 
 impl Dimpl {
@@ -59,6 +73,7 @@ impl Dimpl {
             deadline: None,
             connected: false,
             keyed: false,
+            only: identity.only_profile().filter(|_| role == Role::Client),
         }
     }
 
@@ -74,7 +89,13 @@ impl Dimpl {
         let mut buffer = [0; MAX_DATAGRAM];
         loop {
             match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => self.events.push_back(Event::Transmit(packet.to_vec())),
+                Output::Packet(packet) => {
+                    let mut packet = packet.to_vec();
+                    if let Some(only) = self.only {
+                        only_profile::narrow_datagram(&mut packet, only);
+                    }
+                    self.events.push_back(Event::Transmit(packet));
+                }
                 Output::PeerCert(der) => {
                     self.events.push_back(Event::PeerCertificate(der.to_vec()));
                 }

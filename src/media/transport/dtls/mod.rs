@@ -3,6 +3,7 @@
 mod admission;
 mod client_hello;
 mod dimpl;
+mod only_profile;
 mod reassembly;
 mod record;
 
@@ -10,11 +11,13 @@ use std::time::Instant;
 
 use secrecy::SecretSlice;
 
+use super::Identity;
 use super::srtp::Profile;
 
 pub(super) use admission::Admission;
 pub use client_hello::Offer;
-pub(super) use dimpl::{Dimpl, config};
+use dimpl::Dimpl;
+pub(super) use dimpl::{config, config_offering_only};
 pub(super) use record::fatal_alert;
 
 /// Bytes in a client's Certificate message; browsers send one self-signed certificate of a few hundred.
@@ -25,11 +28,16 @@ pub const MAX_DATAGRAM: usize = MAX_CERTIFICATE_MESSAGE + 512;
 
 /// Who begins (RFC 8842 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
     /// Waits for a ClientHello (`a=setup:passive`).
     Server,
-    /// Sends one (`a=setup:active`).
+    /// Sends one (`a=setup:active`) as soon as time passes. No transport of the daemon does: load tests do.
     Client,
+}
+
+/// An association that has not begun.
+pub fn associate(now: Instant, identity: &Identity, role: Role) -> Box<dyn Association> {
+    Box::new(Dimpl::new(now, identity, role))
 }
 
 /// The version that was negotiated.
@@ -41,16 +49,18 @@ pub enum Version {
 
 /// What the handshake was for.
 #[derive(Debug)]
-pub(super) struct Keys {
-    pub(super) profile: Profile,
-    pub(super) version: Version,
+pub struct Keys {
+    /// The SRTP profile.
+    pub profile: Profile,
+    /// The version that was negotiated.
+    pub version: Version,
     /// The exporter's output: client key, server key, client salt, server salt (RFC 5764 section 4.2).
-    pub(super) material: SecretSlice<u8>,
+    pub material: SecretSlice<u8>,
 }
 
 /// What an association yields, in the order in which it must be taken.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     /// To be sent.
     Transmit(Vec<u8>),
     /// The peer's certificate in DER, before anything is sent that depends on it. Whoever dislikes it drops the
@@ -64,7 +74,7 @@ pub(super) enum Event {
 
 /// Why an association is over. Every error is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fatal {
+pub enum Fatal {
     /// The peer fell silent.
     #[error("the handshake was not answered in time")]
     Timeout,
@@ -75,7 +85,7 @@ pub(super) enum Fatal {
 
 /// One DTLS association, sans-I/O. [`Association::poll_event`] is drained after every call that changes it, also
 /// after a failure: an alert may be left to send.
-pub(super) trait Association: std::fmt::Debug + Send {
+pub trait Association: std::fmt::Debug + Send {
     /// Takes a datagram.
     fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Fatal>;
 

@@ -6,7 +6,7 @@
 //! ```
 
 /// Bytes before a record's fragment.
-const RECORD_HEADER_LEN: usize = 13;
+pub(super) const RECORD_HEADER_LEN: usize = 13;
 
 /// Bytes before a handshake message's fragment.
 pub(super) const HANDSHAKE_HEADER_LEN: usize = 12;
