@@ -208,6 +208,8 @@ pub struct Remote {
     pub setup: String,
     /// Its UDP candidates, as listed.
     pub candidates: Vec<SocketAddr>,
+    /// Its passive TCP candidates, as listed.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Its media sections, rejected ones left out.
     pub sections: Vec<Section>,
 }
@@ -287,11 +289,17 @@ impl Remote {
             }
             "candidate" => {
                 let words: Vec<&str> = value.split(' ').collect();
-                if let [_, _, "udp", _, ip, port, ..] = words[..] {
-                    let candidate = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
-                    if !self.candidates.contains(&candidate) {
-                        self.candidates.push(candidate);
-                    }
+                let [_, _, protocol, _, ip, port, ..] = words[..] else {
+                    return Some(());
+                };
+                let list = match protocol {
+                    "udp" => &mut self.candidates,
+                    "tcp" if value.ends_with(" tcptype passive") => &mut self.tcp_candidates,
+                    _ => return Some(()),
+                };
+                let candidate = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
+                if !list.contains(&candidate) {
+                    list.push(candidate);
                 }
             }
             "extmap" => {
@@ -356,11 +364,11 @@ mod tests {
                 hash: "sha-256".into(),
                 digest: vec![0xab; 32],
             },
-            candidates: Arc::new([Candidate {
+            candidates: Arc::new([false, true].map(|tcp| Candidate {
                 addr: ([192, 0, 2, 1], 40_000).into(),
-                tcp: false,
+                tcp,
                 rank: 0,
-            }]),
+            })),
         }
     }
 
@@ -405,6 +413,7 @@ mod tests {
         );
         assert_eq!(answer.fingerprint, [0xab; 32]);
         assert_eq!(answer.candidates, [([192, 0, 2, 1], 40_000).into()]);
+        assert_eq!(answer.tcp_candidates, answer.candidates);
         let video = answer.section(MediaKind::Video).unwrap();
         assert_eq!((video.payload_type, video.rtx_payload_type), (96, Some(97)));
         assert_eq!(video.extensions.get(Extension::Mid), Some(4));
@@ -425,7 +434,7 @@ mod tests {
             assert_eq!(section.rtx_ssrc, track.rtx_ssrc.map(|it| it.0));
         }
 
-        let offered = offer_subscriber(tracks, "cname", &mut random, &server());
+        let offered = offer_subscriber(tracks, "cname", 0, &mut random, &server());
         let remote = Remote::parse(&offered.offer).unwrap();
         let answer = subscriber_answer(&local(), &remote);
         let (remote, accepted) = accept_answer(&answer, &offered.tracks).unwrap();

@@ -9,5 +9,7 @@ mod containment;
 mod hostile_media;
 mod hostile_signalling;
 mod house;
+mod loopback;
 mod process;
+mod tcp;
 mod web;

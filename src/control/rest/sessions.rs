@@ -12,7 +12,7 @@ use super::query::{self, ListingQuery};
 use super::recording_properties;
 use super::{Api, Settings};
 use crate::control::session::SessionProperties;
-use crate::control::session::directory::{CreateError, LookupError};
+use crate::control::session::directory::CreateError;
 use crate::units::ForcedVideoCodec;
 use crate::views::openvidu as view;
 

@@ -1,8 +1,10 @@
 //! What clients ask of a session, decoded and typed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::identifiers::SocketId;
+use super::rpc_session::RpcSession;
 use crate::units::Secret;
 
 /// The id of a JSON-RPC request, carried through unread.
@@ -14,6 +16,8 @@ pub struct RequestId(pub serde_json::Value);
 pub struct Joiner {
     /// The socket.
     pub socket: SocketId,
+    /// What outlives the socket.
+    pub rpc_session: Arc<RpcSession>,
     /// `finalUserId`: sixteen random characters for each handshake.
     pub final_user_id: String,
     /// The client's address.
@@ -126,8 +130,8 @@ pub enum Request {
     SpeechToText,
     /// `echo`, `videoData`, and whatever else needs an answer only.
     Acknowledge,
-    /// A method that is known but not served.
-    Unserved(UnservedMethod),
+    /// `reconnectStream`
+    ReconnectStream(ReconnectStream),
 }
 
 /// `publishVideo` (section 8.3).
@@ -135,6 +139,8 @@ pub enum Request {
 pub struct PublishVideo {
     /// `sdpOffer`
     pub offer: String,
+    /// `doLoopback`: the publisher wants its own media back on the same transport.
+    pub do_loopback: bool,
     /// `hasAudio`
     pub has_audio: bool,
     /// `hasVideo`
@@ -247,9 +253,20 @@ pub enum FilterAction {
     RemoveListener,
 }
 
-/// Known methods that are not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnservedMethod {
-    /// `reconnectStream`
-    ReconnectStream,
+/// `reconnectStream` (section 5.4). Who asks, and what is there, tells what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconnectStream {
+    /// `stream`: whose it is decides whether this is about publishing or receiving.
+    pub stream: String,
+    /// The session description.
+    pub sdp: StreamSdp,
+}
+
+/// The session description of `reconnectStream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamSdp {
+    /// `sdpString`: a publisher's offer, or a subscriber's answer.
+    Text(String),
+    /// `sdpOffer`
+    Offer(String),
 }

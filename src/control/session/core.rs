@@ -3,11 +3,11 @@
 //! After every call the owner drains [`Session::poll_effect`] to `None` and carries the effects out in order. What is
 //! told before what is decided here and nowhere else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Request, RequestId, UnservedMethod};
+use super::command::{Request, RequestId};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::notification::Notification;
@@ -16,6 +16,7 @@ use super::ports::TurnCredentials;
 use super::properties::{ConnectionProperties, SessionProperties};
 use super::refusal::Refusal;
 use super::reply::Reply;
+use super::rpc_session::RpcKey;
 use super::settings::Settings;
 use super::token::Token;
 use crate::media::plane::{self, Candidate, Fingerprint, TransportId};
@@ -54,6 +55,8 @@ pub struct Session {
     /// In order of joining.
     pub(super) members: Vec<Participant>,
     pub(super) transports: BTreeMap<TransportId, TransportOwner>,
+    /// Those of them that are connected and have not gone quiet.
+    pub(super) heard: BTreeSet<TransportId>,
     /// When the session is dropped because nobody ever joined, hidden participants apart.
     pub(super) garbage_at: Option<Instant>,
     /// When the session is closed because everyone but hidden participants has left.
@@ -110,6 +113,7 @@ impl Session {
             pending: Vec::new(),
             members: Vec::new(),
             transports: BTreeMap::new(),
+            heard: BTreeSet::new(),
             next_serial: 0,
             ended: false,
             effects: VecDeque::new(),
@@ -123,16 +127,9 @@ impl Session {
 
     /// The moment at which [`Session::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let members = self.members.iter().flat_map(|member| {
-            let grace = match member.link {
-                Link::Open(_) => None,
-                Link::Grace(until) => Some(until),
-            };
-            let orphaned = member
-                .publication
-                .as_ref()
-                .and_then(|publication| publication.orphaned_until);
-            grace.into_iter().chain(orphaned)
+        let members = self.members.iter().filter_map(|member| match &member.link {
+            Link::Open(_) => member.publication.as_ref()?.orphaned_until,
+            Link::Grace(grace) => Some(grace.until),
         });
         members
             .chain(self.garbage_at)
@@ -179,11 +176,7 @@ impl Session {
         request: RequestId,
         body: Request,
     ) {
-        let member = self
-            .members
-            .iter()
-            .find(|member| member.socket() == Some(socket));
-        let Some(connection) = member.map(|member| member.connection().clone()) else {
+        let Some(connection) = self.connection_of(socket) else {
             let gone = if self.ended {
                 Refusal::Closed(self.id.clone())
             } else {
@@ -209,10 +202,10 @@ impl Session {
             Request::Unpublish => return self.unpublish(caller),
             Request::PrepareReceive { sender } => return self.prepare_receive(at, caller, &sender),
             Request::ReceiveOffer { sender, offer } => {
-                return self.receive_offer(at, caller, &sender, offer);
+                return self.receive_offer(at, caller, &sender, offer, false);
             }
             Request::ReceiveAnswer { sender, answer } => {
-                return self.receive_answer(caller, &sender, answer);
+                return self.receive_answer(caller, &sender, answer, false);
             }
             Request::Unsubscribe { sender } => return self.unsubscribe(caller, &sender),
             Request::IceCandidate { owner } => self.count_candidate(caller, &owner),
@@ -225,8 +218,8 @@ impl Session {
             Request::Filter(filter) => return self.filter(caller, &filter),
             Request::SpeechToText => return Err(Refusal::SpeechToText),
             Request::Acknowledge => self.done(caller),
-            Request::Unserved(UnservedMethod::ReconnectStream) => {
-                return Err(Refusal::Unavailable("reconnectStream"));
+            Request::ReconnectStream(reconnect) => {
+                return self.reconnect_stream(at, caller, reconnect);
             }
         }
         Ok(())
@@ -391,33 +384,42 @@ impl Session {
 
     /// Tells every member but `except`.
     pub(super) fn notify_others(&mut self, except: &ConnectionId, notification: Notification) {
-        let notification = Arc::new(notification);
-        let others = self
-            .members
-            .iter()
-            .filter(|member| member.connection() != except);
-        self.effects.extend(
-            others
-                .filter_map(Participant::socket)
-                .map(|socket| Effect::Notify {
-                    socket,
-                    notification: notification.clone(),
-                }),
-        );
+        self.notify_those(|member| member.connection() != except, notification);
     }
 
     /// Tells every member.
     pub(super) fn notify_all(&mut self, notification: Notification) {
+        self.notify_those(|_| true, notification);
+    }
+
+    /// Tells one member.
+    pub(super) fn notify_one(&mut self, connection: &ConnectionId, notification: Notification) {
+        self.notify_those(|member| member.connection() == connection, notification);
+    }
+
+    /// Tells every member that is `meant`; for those who are away it is kept.
+    pub(super) fn notify_those(
+        &mut self,
+        meant: impl Fn(&Participant) -> bool,
+        notification: Notification,
+    ) {
         let notification = Arc::new(notification);
-        self.effects.extend(
-            self.members
-                .iter()
-                .filter_map(Participant::socket)
-                .map(|socket| Effect::Notify {
-                    socket,
-                    notification: notification.clone(),
-                }),
-        );
+        for member in self.members.iter_mut().filter(|member| meant(member)) {
+            let notification = notification.clone();
+            let effect = match &mut member.link {
+                Link::Open(socket) => Effect::Notify {
+                    socket: *socket,
+                    notification,
+                },
+                Link::Grace(grace) => {
+                    if !grace.keep(notification) {
+                        continue;
+                    }
+                    Effect::Happened(Happening::Flooded(member.connection().clone()))
+                }
+            };
+            self.effects.push_back(effect);
+        }
     }
 
     pub(super) fn command(&mut self, command: plane::Command) {
@@ -426,21 +428,31 @@ impl Session {
 
     pub(super) fn close_transport(&mut self, transport: TransportId) {
         // The worker has already forgotten those that failed.
-        if self.transports.remove(&transport).is_some() {
+        if self.forget_transport(transport) {
             self.command(plane::Command::CloseTransport(transport));
         }
     }
 
     /// Ends a publication's transport, even if it has failed: the worker keeps it for one that replaces it.
     pub(super) fn close_publisher(&mut self, transport: TransportId) {
-        self.transports.remove(&transport);
+        self.forget_transport(transport);
         if self.home.is_some() {
             self.command(plane::Command::CloseTransport(transport));
         }
     }
 
+    /// The transport is gone, or will be by a command of its own; returns whether it was there.
+    pub(super) fn forget_transport(&mut self, transport: TransportId) -> bool {
+        self.heard.remove(&transport);
+        self.transports.remove(&transport).is_some()
+    }
+
     pub(super) fn release(&mut self, socket: SocketId, after: Duration) {
         self.effects.push_back(Effect::Release { socket, after });
+    }
+
+    pub(super) fn forget_rpc_session(&mut self, key: RpcKey) {
+        self.effects.push_back(Effect::Forget(key));
     }
 
     pub(super) fn happened(&mut self, happening: Happening) {

@@ -10,6 +10,7 @@ use super::command::Signal;
 use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
+use super::rpc_session::RpcSession;
 use super::service::{Handle, Registry, Taken};
 use super::settings::Settings;
 use crate::control::session::properties::{
@@ -252,6 +253,11 @@ impl Directory {
         self.registry.find(session)
     }
 
+    /// The RPC session with this id and the session that it has joined, for signalling.
+    pub fn rpc_session(&self, id: &str) -> Option<(Handle, Arc<RpcSession>)> {
+        self.registry.rpc_session(id)
+    }
+
     /// A new identity for a client's socket.
     pub fn new_socket(&self) -> SocketId {
         SocketId(self.next_socket.fetch_add(1, Ordering::Relaxed))
@@ -261,6 +267,11 @@ impl Directory {
     /// of them have ended. Sessions must not be created any more.
     pub async fn shutdown(&self, reason: &str) {
         self.registry.shutdown(reason).await;
+    }
+
+    /// How many participants were evicted because more waited for them than is kept.
+    pub fn flooded(&self) -> u64 {
+        self.registry.flooded()
     }
 
     /// How many sessions a bug has ended.
@@ -289,7 +300,8 @@ mod tests {
     use super::*;
     use crate::control::session::ports::NoTurn;
     use crate::control::session::{
-        Client, JoinRoom, Joiner, Notification, Refusal, Reply, Request, RequestId, Role, scene,
+        Client, JoinRoom, Joiner, Notification, Refusal, Reply, Request, RequestId, Role, Unheard,
+        scene,
     };
 
     fn directory() -> Directory {
@@ -352,7 +364,10 @@ mod tests {
 
     impl Client for Deaf {
         fn reply(&self, _: &RequestId, _: Result<&Reply, &Refusal>) {}
-        fn notify(&self, _: &Notification) {}
+        fn notify(&self, _: Arc<Notification>) {}
+        fn take_back(&self) -> Unheard {
+            Some(Vec::new())
+        }
         fn close_after(&self, _: std::time::Duration) {}
     }
 
@@ -371,6 +386,7 @@ mod tests {
         let first = directory.find("room-1").unwrap();
         let joiner = Joiner {
             socket: directory.new_socket(),
+            rpc_session: Arc::new(RpcSession::new(&mut Random::system())),
             final_user_id: String::new(),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             knows_secret: false,

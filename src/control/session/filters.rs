@@ -234,7 +234,9 @@ mod tests {
                 FilterAction::AddListener => {
                     "102: Not user found for streamId 'none' in session 'S1'"
                 }
-                _ => "102: Owner of stream 'none' not found in session 'S1'",
+                FilterAction::Apply { .. } | FilterAction::Remove | FilterAction::Execute => {
+                    "102: Owner of stream 'none' not found in session 'S1'"
+                }
             };
             assert_eq!(ask(&mut stage, 'M', "none", &action), expected);
         }

@@ -20,15 +20,6 @@ use super::token::{Admission, PresentedToken, Token};
 use crate::units::SubscribeOffer;
 use crate::views::openvidu::IceServer;
 
-/// How a socket ended, as far as it matters to its participant (section 5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketEnd {
-    /// The client said that it will not come back (close codes 4101 and 4102).
-    ByClient,
-    /// Anything else, a closed tab included: the client may come back within the grace.
-    Lost,
-}
-
 /// What opens the session to a joiner.
 enum Key {
     /// The pending token at this position.
@@ -85,6 +76,7 @@ impl Session {
         let credential = self.turn.mint();
         let participant = Participant {
             link: Link::Open(joiner.socket),
+            rpc_session: joiner.rpc_session.key(),
             active_at: at.wall_ms,
             client_data: join.metadata,
             platform: join.platform,
@@ -92,6 +84,7 @@ impl Session {
             turn_username: credential.as_ref().map(|minted| minted.username.clone()),
             publication: None,
             subscriptions: BTreeMap::new(),
+            next_mid: 0,
             quality: None,
             token,
             admission,
@@ -267,35 +260,6 @@ impl Session {
         }
     }
 
-    /// A socket is gone. Only the socket that a participant uses matters: one that was replaced may close late.
-    pub fn handle_socket_closed(&mut self, at: Moment, socket: SocketId, end: SocketEnd) {
-        let member = self
-            .members
-            .iter_mut()
-            .find(|member| member.socket() == Some(socket));
-        let Some(member) = member else {
-            return;
-        };
-        let until = at.now.checked_add(match end {
-            SocketEnd::ByClient => Duration::ZERO,
-            SocketEnd::Lost => self.settings.reconnect_grace,
-        });
-        member.link = Link::Grace(until.unwrap_or(at.now));
-        self.evict_expired(at);
-    }
-
-    /// Evicts those whose grace is over.
-    pub(super) fn evict_expired(&mut self, at: Moment) {
-        let is_due = |member: &Participant| match member.link {
-            Link::Open(_) => false,
-            Link::Grace(until) => until <= at.now,
-        };
-        while let Some(member) = self.members.iter().find(|member| is_due(member)) {
-            let connection = member.connection().clone();
-            self.evict(at, &connection, &reason::NETWORK_DISCONNECT.into());
-        }
-    }
-
     /// Takes a participant out, ends its media, and tells those who remain, unless it was hidden from them.
     pub(super) fn depart(
         &mut self,
@@ -322,6 +286,7 @@ impl Session {
     /// what it sends (`openvidu-rest` section 12).
     fn tear_down(&mut self, participant: &Participant, reason: &Arc<str>) {
         let connection = participant.connection();
+        self.forget_rpc_session(participant.rpc_session);
         self.end_subscriptions_to(connection, reason);
         for subscription in participant.subscriptions.values() {
             self.close_transport(subscription.transport);
@@ -383,34 +348,25 @@ impl Session {
 mod tests {
     use super::*;
     use crate::control::session::command::{Request, Signal};
-    use crate::control::session::effect::Effect;
     use crate::control::session::properties::Role;
-    use crate::control::session::scene::{self, Stage, socket};
+    use crate::control::session::reconnection::SocketEnd;
+    use crate::control::session::scene::{self, Stage};
     use crate::control::session::settings::Settings;
 
     const NOTHING: [&str; 0] = [];
     const RECORDER: Option<Hidden> = Some(Hidden::Recorder);
 
+    /// The joiner's id and role, and whom it was told of.
     fn joined_as(stage: &Stage) -> (String, Role, Vec<String>) {
-        stage
-            .effects
-            .iter()
-            .find_map(|effect| match effect {
-                Effect::Reply {
-                    outcome: Ok(Reply::Joined(joined)),
-                    ..
-                } => Some((
-                    joined.connection.to_string(),
-                    joined.role,
-                    joined
-                        .members
-                        .iter()
-                        .map(|(member, _)| member.connection.to_string())
-                        .collect(),
-                )),
-                _ => None,
-            })
-            .expect("it has joined")
+        let joined = scene::joined(stage);
+        let members = joined.members.iter();
+        (
+            joined.connection.to_string(),
+            joined.role,
+            members
+                .map(|(member, _)| member.connection.to_string())
+                .collect(),
+        )
     }
 
     #[test]
@@ -509,10 +465,7 @@ mod tests {
             ]
         );
         stage.join_by_secret('S', RECORDER);
-        let at = stage.moment();
-        stage
-            .core
-            .handle_socket_closed(at, socket('S'), SocketEnd::Lost);
+        stage.lose('S', SocketEnd::Lost);
         assert_eq!(stage.advance(Duration::from_secs(10)), NOTHING);
     }
 

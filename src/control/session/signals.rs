@@ -1,7 +1,6 @@
 //! Signals: messages among participants (`openvidu-signalling` sections 8.9, 9.9).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::administration::SignalError;
 use super::command::Signal;
@@ -29,20 +28,17 @@ impl Session {
     ) -> Result<(), SignalError> {
         let to: BTreeSet<&str> = signal.to.iter().map(String::as_str).collect();
         let is_meant =
-            |member: &&Participant| to.is_empty() || to.contains(member.connection().as_str());
-        let meant: Vec<&Participant> = self.members.iter().filter(is_meant).collect();
-        if !to.is_empty() && meant.len() < to.len() {
+            |member: &Participant| to.is_empty() || to.contains(member.connection().as_str());
+        let meant = self.members.iter().filter(|member| is_meant(member));
+        if !to.is_empty() && meant.count() < to.len() {
             return Err(SignalError::UnknownRecipient);
         }
-        let sockets: Vec<_> = meant.into_iter().filter_map(Participant::socket).collect();
-        let message = Arc::new(Notification::SendMessage {
+        let message = Notification::SendMessage {
             data: signal.data,
             kind: signal.kind,
             from: from.cloned(),
-        });
-        for socket in sockets {
-            self.notify(socket, message.clone());
-        }
+        };
+        self.notify_those(is_meant, message);
         Ok(())
     }
 }

@@ -40,8 +40,8 @@ pub(super) struct AcceptedSection<'a> {
     pub(super) rtcp_rsize: bool,
     pub(super) extensions: &'a [ExtensionLine],
     pub(super) max_receive: Option<Bitrate>,
-    /// The canonical name and media stream of what we send.
-    pub(super) cname: Option<&'a str>,
+    /// What we send, if anything, and its canonical name and media stream.
+    pub(super) sent: Option<(&'a Track, &'a str)>,
 }
 
 /// A description in the making.
@@ -127,8 +127,8 @@ impl<'a> LocalDescription<'a> {
             )
         }));
         attributes.extend(codec_attributes(track));
-        if let Some(cname) = section.cname {
-            attributes.extend(source_attributes(track, cname));
+        if let Some((sent, cname)) = section.sent {
+            attributes.extend(source_attributes(sent, cname));
         }
         attributes.extend(
             candidates(&self.local.candidates)

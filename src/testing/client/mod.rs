@@ -1,5 +1,5 @@
 //! A simulated browser: an OpenVidu client that signals over a real WebSocket and sends and receives synthetic media
-//! over real UDP. Tests drive a daemon with it, in-process or not.
+//! over real UDP or TCP. Tests drive a daemon with it, in-process or not.
 //!
 //! [`description`] writes offers as Chrome does, [`peer_connection`] is one association, [`media`] what flows in it;
 //! here is the signalling (`openvidu-signalling`).
@@ -91,6 +91,8 @@ pub struct Client {
     passed_over: VecDeque<Notification>,
     closed: oneshot::Receiver<Option<u16>>,
     next_id: u64,
+    /// UDP is blocked where this client is: media goes over TCP.
+    pub over_tcp: bool,
     /// The connection's id, once joined.
     pub connection: String,
     server: SocketAddr,
@@ -146,6 +148,7 @@ impl Client {
             passed_over: VecDeque::new(),
             closed,
             next_id: 0,
+            over_tcp: false,
             connection: String::new(),
             server,
             _tasks: tasks,
@@ -212,6 +215,21 @@ impl Client {
             )
             .await?;
         let remote = remote(&published, "sdpAnswer")?;
+        let peer_connection = self.connect(negotiation, &remote, true).await?;
+        Ok((text(&published, "id")?, peer_connection))
+    }
+
+    /// The same, and gets its own media back on the same association.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn publish_with_loopback(&mut self) -> Result<(String, PeerConnection), Error> {
+        let negotiation = self.negotiate().await?;
+        let offer = negotiation.publisher_offer();
+        let mut params = publish_params(&offer.replace("a=sendonly", "a=sendrecv"));
+        params["doLoopback"] = true.into();
+        let published = self.request("publishVideo", params).await?;
+        let remote = remote(&published, "sdpAnswer")?;
         let peer_connection = negotiation.connect(&remote, true, None)?;
         Ok((text(&published, "id")?, peer_connection))
     }
@@ -224,7 +242,8 @@ impl Client {
         let negotiation = self.negotiate().await?;
         let params = json!({"sender": stream, "sdpOffer": negotiation.subscriber_offer()});
         let answered = self.request("receiveVideoFrom", params).await?;
-        negotiation.connect(&remote(&answered, "sdpAnswer")?, false, None)
+        self.connect(negotiation, &remote(&answered, "sdpAnswer")?, false)
+            .await
     }
 
     /// Subscribes to `stream` by an offer of the server's.
@@ -244,7 +263,20 @@ impl Client {
         let negotiation = self.negotiate().await?;
         let params = json!({"sender": stream, "sdpAnswer": negotiation.subscriber_answer(&remote)});
         self.request("receiveVideoFrom", params).await?;
-        negotiation.connect(&remote, false, None)
+        self.connect(negotiation, &remote, false).await
+    }
+
+    async fn connect(
+        &self,
+        negotiation: Negotiation,
+        remote: &Remote,
+        publishes: bool,
+    ) -> Result<PeerConnection, Error> {
+        if self.over_tcp {
+            negotiation.connect_tcp(remote, publishes).await
+        } else {
+            negotiation.connect(remote, publishes, None)
+        }
     }
 
     /// A new association from an address from which the server can be reached.

@@ -15,10 +15,10 @@ export const quality = [
     name: "Chromium climbs to the configured maximum of video, and no further",
     browsers: ["chromium"],
     timeout: 75_000,
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann");
-      const bob = await stage.join(room, "bob", { role: "SUBSCRIBER" });
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann");
+      const bob = await scene.join(room, "bob", { role: "SUBSCRIBER" });
       await ann.publish({ restless: true });
       await bob.receives(ann);
       const rates = [];
