@@ -23,7 +23,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Samples before the first level, and in a row before it changes. One comes each second.
 const FIRST_AFTER: u32 = 4;
 const FALLS_AFTER: u32 = 3;
-const RISES_AFTER: u32 = 8;
+const RISES_AFTER: u32 = 5;
 /// A better level needs values so much below its limits.
 const MARGIN: f64 = 0.8;
 /// What a second leaves of the loss before it.
