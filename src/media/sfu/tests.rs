@@ -1,6 +1,8 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod codecs;
 mod loss;
+mod muting;
 mod quality;
 mod replacing;
 
@@ -976,7 +978,7 @@ fn a_packet_that_never_comes_is_given_up_for_a_key_frame() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(3));
     room.advance(ms(900));
-    assert_eq!(room.asked().len(), 8);
+    assert_eq!(room.asked().len(), 5);
     room.advance(ms(200));
     assert_eq!(room.key_frame_requests(), 1);
     room.advance(ms(5000));
