@@ -104,9 +104,7 @@ impl Quality {
 
     /// Takes a sample, one each second while packets come; returns the level if it is another one.
     pub(crate) fn sample(&mut self, now: Instant, measures: Measures) -> Option<u8> {
-        let Some((at, before)) = self.last.replace((now, measures)) else {
-            return None;
-        };
+        let (at, before) = self.last.replace((now, measures))?;
         let time = now.saturating_duration_since(at);
         // Numbers that begin anew belong to another source.
         if time.is_zero() || time > MAX_SAMPLE || measures.is_before(&before) {
