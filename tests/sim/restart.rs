@@ -110,7 +110,7 @@ impl Call {
         call.router
             .add_publisher(t0(), call.publisher, &[track(call.ssrc)], None, None);
         call.router
-            .add_subscriber(t0(), SUBSCRIBER, call.publisher, &[track(OUT)], None);
+            .add_subscriber(t0(), SUBSCRIBER, call.publisher, &[track(OUT)]);
         call.router.connected(t0(), SUBSCRIBER);
         call
     }
