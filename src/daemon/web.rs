@@ -63,6 +63,7 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         turn_urls: vec![turn_url(turn_host, config.turn.port)],
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
+        video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,
         garbage_threshold: (!config.sessions.garbage_interval.is_zero())
             .then_some(config.sessions.garbage_threshold),

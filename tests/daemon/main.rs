@@ -9,5 +9,8 @@ mod containment;
 mod hostile_media;
 mod hostile_signalling;
 mod house;
+mod loopback;
 mod process;
+mod reconnection;
+mod tcp;
 mod web;

@@ -9,7 +9,7 @@
 
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,11 +38,18 @@ const SERVER_NAME = "server.town";
 export class Town {
   static ROLES = ["clients", "router", "server", "relay"];
 
-  /** @param family 4 or 6: the one that this town has */
-  constructor(name, family) {
+  constructor(name) {
     this.name = name;
-    this.family = family;
+    // The one that this town has.
+    this.family = name === "six" ? 6 : 4;
     this.namespaces = Object.fromEntries(Town.ROLES.map((role) => [role, `hanok-${role}-${process.pid}-${name}`]));
+  }
+
+  /** Namespaces of this run that are still there. */
+  static left() {
+    const folder = "/run/netns";
+    const ours = new RegExp(`^hanok-(${Town.ROLES.join("|")})-${process.pid}-`);
+    return existsSync(folder) ? readdirSync(folder).filter((name) => ours.test(name)) : [];
   }
 
   get clients() {
@@ -197,9 +204,9 @@ export class TownWorld {
     this.#client += 1;
     const { bits, any } = this.#family;
     const at = (house) => `${this.#net(CLIENTS, house)}/${bits}`;
-    await run("ip", ["-n", clients, "address", "add", at(this.#client), "dev", "wire0"]);
     await run("ip", ["-n", clients, "address", "delete", at(old), "dev", "wire0"]);
-    // The kernel takes the routes along with the last address of a network.
+    await run("ip", ["-n", clients, "address", "add", at(this.#client), "dev", "wire0"]);
+    // The kernel has taken the routes along with the old one.
     await run("ip", ["-n", clients, "route", "replace", any, "via", this.#net(CLIENTS, 1)]);
   }
 

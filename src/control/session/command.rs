@@ -139,6 +139,8 @@ pub enum Request {
 pub struct PublishVideo {
     /// `sdpOffer`
     pub offer: String,
+    /// `doLoopback`: the publisher wants its own media back on the same transport.
+    pub do_loopback: bool,
     /// `hasAudio`
     pub has_audio: bool,
     /// `hasVideo`

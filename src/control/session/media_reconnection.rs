@@ -43,8 +43,10 @@ impl Session {
         caller: &Caller,
         offer: &str,
     ) -> Result<(), Refusal> {
-        let (spec, answer) = self.negotiate_publisher(caller, offer, true)?;
         let not_streaming = Refusal::NotStreaming(caller.connection.clone());
+        let publication = self.caller(caller)?.publication.as_ref();
+        let do_loopback = publication.ok_or(not_streaming.clone())?.do_loopback;
+        let (spec, answer) = self.negotiate_publisher(caller, offer, do_loopback, true)?;
         let publication = self.caller_mut(caller)?.publication.as_mut();
         let publication = publication.ok_or(not_streaming)?;
         let descriptor = &mut publication.descriptor;

@@ -186,6 +186,8 @@ pub(super) struct Publication {
     pub(super) transport: TransportId,
     /// What can be subscribed to.
     pub(super) tracks: Vec<Track>,
+    /// Its own media comes back to it (`doLoopback`), also after it has reconnected.
+    pub(super) do_loopback: bool,
     /// Its transport is gone: unless a request explains that or brings another one by this moment, the stream is over.
     pub(super) orphaned_until: Option<Instant>,
     /// Candidates that the client announced.

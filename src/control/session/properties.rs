@@ -105,3 +105,15 @@ pub struct ConnectionProperties {
     /// `customIceServers`, or the configured ones when the request has none.
     pub custom_ice_servers: Vec<IceServer>,
 }
+
+impl ConnectionProperties {
+    /// The connection's own limit, else the configured one; `None` if the one that holds is 0.
+    pub(super) fn limit(
+        &self,
+        own: impl Fn(&KurentoOptions) -> Option<Bitrate>,
+        configured: Bitrate,
+    ) -> Option<Bitrate> {
+        let own = self.kurento_options.as_ref().and_then(own);
+        Some(own.unwrap_or(configured)).filter(|rate| rate.bps() > 0)
+    }
+}

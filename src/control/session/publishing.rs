@@ -13,10 +13,9 @@ use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{
-    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Publishing, Rejection,
-    TransportId,
+    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Rejection, TransportId,
 };
-use crate::units::{Bitrate, Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
+use crate::units::{Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
 
 impl Session {
     /// `publishVideo`: the publisher is answered before the others hear of the stream.
@@ -41,7 +40,8 @@ impl Session {
         if let Some(filter) = &publish.filter {
             return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let (spec, answer) = self.negotiate_publisher(caller, &publish.offer, false)?;
+        let (spec, answer) =
+            self.negotiate_publisher(caller, &publish.offer, publish.do_loopback, false)?;
         let carries = |kind| spec.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
@@ -74,6 +74,7 @@ impl Session {
             descriptor: descriptor.clone(),
             transport: spec.transport,
             tracks: tracks.cloned().collect(),
+            do_loopback: publish.do_loopback,
             orphaned_until: None,
             candidates: 0,
         };
@@ -107,49 +108,25 @@ impl Session {
         &mut self,
         caller: &Caller,
         offer: &str,
+        do_loopback: bool,
         reconnecting: bool,
     ) -> Result<(PublisherSpec, String), Refusal> {
-        let options = self
-            .caller(caller)?
-            .token
-            .properties
-            .kurento_options
-            .clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
+        let properties = &self.caller(caller)?.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
         let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(caller, offer, max_receive, &local, reconnecting)?;
-        let spec = PublisherSpec {
-            transport,
-            local: local.ice,
-            remote: negotiated.remote,
-            tracks: negotiated.tracks,
-            max_receive,
-            min_receive,
-            replaces: None,
-            loopback: Vec::new(),
-        };
-        Ok((spec, negotiated.answer))
-    }
-
-    fn answer_publisher(
-        &self,
-        caller: &Caller,
-        offer: &str,
-        max_receive: Option<Bitrate>,
-        local: &LocalTransport,
-        reconnecting: bool,
-    ) -> Result<Publishing, Refusal> {
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
             fall_back: self.properties.allow_transcoding,
             max_receive,
         };
-        plane::answer_publisher(offer, &policy, local).map_err(|rejection| match rejection {
+        let answered = if do_loopback {
+            let name = caller.connection.as_str();
+            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, &local)
+        } else {
+            plane::answer_publisher(offer, &policy, &local)
+        };
+        let negotiated = answered.map_err(|rejection| match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
                 codec,
                 connection: caller.connection.clone(),
@@ -164,7 +141,18 @@ impl Session {
                 connection: caller.connection.clone(),
                 why: malformed.to_string(),
             },
-        })
+        })?;
+        let spec = PublisherSpec {
+            transport,
+            local: local.ice,
+            remote: negotiated.remote,
+            tracks: negotiated.tracks,
+            max_receive,
+            min_receive,
+            replaces: None,
+            loopback: negotiated.loopback,
+        };
+        Ok((spec, negotiated.answer))
     }
 
     /// The codec that every stream has, if one is forced (section 11.4, design D9).

@@ -90,6 +90,7 @@ pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<Roo
 pub(crate) fn publish_video() -> PublishVideo {
     PublishVideo {
         offer: PUBLISHER_OFFER.to_owned(),
+        do_loopback: false,
         has_audio: true,
         has_video: true,
         audio_active: Some(true),

@@ -30,7 +30,7 @@ impl Session {
         let is_meant =
             |member: &Participant| to.is_empty() || to.contains(member.connection().as_str());
         let meant = self.members.iter().filter(|member| is_meant(member));
-        if meant.count() < to.len() {
+        if !to.is_empty() && meant.count() < to.len() {
             return Err(SignalError::UnknownRecipient);
         }
         let message = Notification::SendMessage {

@@ -219,10 +219,11 @@ impl Session {
     ) -> Result<(), Refusal> {
         let limit = self.settings.limits.subscriptions;
         let gone = Refusal::NotAMember(self.id.clone());
-        let subscriptions = &mut self
-            .member_mut(subscriber.as_str())
-            .ok_or(gone)?
-            .subscriptions;
+        let default = self.settings.video_max_send;
+        let member = self.member_mut(subscriber.as_str()).ok_or(gone)?;
+        let properties = &member.token.properties;
+        let max_send = properties.limit(|own| own.video_max_send, default);
+        let subscriptions = &mut member.subscriptions;
         if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
             return Err(Refusal::TooManySubscriptions(subscriber.clone()));
         }
@@ -258,7 +259,7 @@ impl Session {
             local: opening.local,
             remote: opening.remote,
             tracks: opening.tracks,
-            max_send: None,
+            max_send,
             replaces,
         })));
         Ok(())

@@ -535,38 +535,57 @@ fn only_the_media_that_are_announced_and_negotiated_are_shown() {
 #[test]
 fn bandwidth_limits_come_from_the_connection_else_from_the_configuration_and_zero_is_none() {
     let limits = |options: Option<KurentoOptions>| {
-        let mut stage = Stage::new();
-        let mut properties = scene::connection(Role::Publisher);
-        properties.data = r#"{"openviduCustomConnectionId":"A"}"#.to_owned();
-        properties.kurento_options = options;
-        let at = stage.moment();
-        let token = stage
-            .core
-            .create_connection(at, properties)
-            .unwrap()
-            .token
-            .unwrap();
-        stage.join_with('A', &token);
-        stage.publish('A');
-        stage
-            .effects
-            .iter()
-            .find_map(|effect| match effect {
-                Effect::Media(Command::OpenPublisher(spec)) => {
-                    Some((spec.max_receive, spec.min_receive))
-                }
+        let settings = Settings {
+            video_max_send: Bitrate::from_kbps(900),
+            ..Settings::default()
+        };
+        let mut stage = Stage::with(settings, scene::properties());
+        for name in ['A', 'B'] {
+            let mut properties = scene::connection(Role::Publisher);
+            properties.data = format!(r#"{{"openviduCustomConnectionId":"{name}"}}"#);
+            properties.kurento_options = options.clone();
+            let at = stage.moment();
+            let token = stage.core.create_connection(at, properties);
+            stage.join_with(name, &token.unwrap().token.unwrap());
+        }
+        let command = |stage: &Stage| {
+            stage.effects.iter().find_map(|effect| match effect {
+                Effect::Media(command) => Some(command.clone()),
                 _ => None,
             })
-            .unwrap()
+        };
+        stage.publish('A');
+        let Some(Command::OpenPublisher(publisher)) = command(&stage) else {
+            panic!("{:?}", stage.effects)
+        };
+        stage.subscribe('B', 'A');
+        let Some(Command::OpenSubscriber(subscriber)) = command(&stage) else {
+            panic!("{:?}", stage.effects)
+        };
+        (
+            publisher.max_receive,
+            publisher.min_receive,
+            subscriber.max_send,
+        )
     };
     let kbps = |rate| Some(Bitrate::from_kbps(rate));
-    assert_eq!(limits(None), (kbps(1000), kbps(300)));
+    assert_eq!(limits(None), (kbps(1000), kbps(300), kbps(900)));
     let own = KurentoOptions {
         video_max_recv: kbps(0),
         video_min_recv: kbps(50),
         ..KurentoOptions::default()
     };
-    assert_eq!(limits(Some(own)), (None, kbps(50)));
+    assert_eq!(limits(Some(own)), (None, kbps(50), kbps(900)));
+    let own = KurentoOptions {
+        video_max_send: kbps(0),
+        ..KurentoOptions::default()
+    };
+    assert_eq!(limits(Some(own)), (kbps(1000), kbps(300), None));
+    let own = KurentoOptions {
+        video_max_send: kbps(400),
+        ..KurentoOptions::default()
+    };
+    assert_eq!(limits(Some(own)).2, kbps(400));
 }
 
 #[test]

@@ -93,12 +93,14 @@ pub enum Rejection {
 /// A publisher's offer, answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publishing {
-    /// Our answer, `recvonly`.
+    /// Our answer, `recvonly`, or `sendrecv` where its media goes back to it.
     pub answer: String,
     /// The browser's end.
     pub remote: RemoteTransport,
     /// What it will send: one track for each accepted media section, in the order of the offer.
     pub tracks: Vec<Track>,
+    /// What it gets back of that, with the SSRCs that the answer declares.
+    pub loopback: Vec<Track>,
 }
 
 /// A subscriber's offer, answered.

@@ -11,6 +11,7 @@ mod key_frame;
 mod missing;
 mod ntp;
 mod producer;
+mod rate_limit;
 mod reception;
 mod router;
 mod sequencer;

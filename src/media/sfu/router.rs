@@ -79,8 +79,8 @@ impl Router {
         }
     }
 
-    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive`, but never less than
-    /// `min_receive`.
+    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, and no
+    /// subscriber's limit makes that less than `min_receive`.
     pub fn add_publisher(
         &mut self,
         now: Instant,
@@ -109,6 +109,14 @@ impl Router {
             publisher.add_destination(key, tracks, &mut self.random);
             self.source_by_subscriber.insert(key, source);
             self.settle(now, source);
+        }
+    }
+
+    /// As long as the subscriber `key` gets video, its publisher is told to send at most `max_send`.
+    pub fn limit_subscriber(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        let source = self.source_of(key);
+        if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+            publisher.limit_destination(key, max_send);
         }
     }
 

@@ -7,6 +7,7 @@ use super::consumer::{Consumer, MAX_HEADER_LEN, Stamp, Verdict};
 use super::history::PassedOn;
 use super::ntp::{self, Moment};
 use super::producer::{Arrival, Producer, Stream};
+use super::rate_limit::{AudioSent, RateLimit};
 use super::router::{Outbox, Sink, TransportKey};
 use crate::media::rtp::RtpPacket;
 use crate::media::rtp::rtcp::{Compound, NackedSequences, Packet};
@@ -27,8 +28,9 @@ const MAX_TRACKS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Source {
     key: TransportKey,
-    /// What it is told to send at most.
-    limit: Option<Bitrate>,
+    rate_limit: RateLimit,
+    /// Subscribers have come or gone: what it is told may have changed.
+    is_audience_new: bool,
     pub(crate) producers: Vec<Producer>,
     /// Sorted by key.
     pub(crate) destinations: Vec<Destination>,
@@ -48,6 +50,8 @@ pub(crate) struct Source {
 pub(crate) struct Destination {
     pub(crate) key: TransportKey,
     is_connected: bool,
+    /// The most video that it may get.
+    max_send: Option<Bitrate>,
     pub(crate) consumers: Vec<Consumer>,
     transport_wide: SeqNo,
 }
@@ -69,8 +73,8 @@ impl Source {
         }
         Self {
             key,
-            // A minimum above the maximum wins: below it the user wants no video at all.
-            limit: max_receive.map(|max| max.max(min_receive.unwrap_or_default())),
+            rate_limit: RateLimit::new(max_receive, min_receive),
+            is_audience_new: false,
             producers: tracks
                 .iter()
                 .enumerate()
@@ -100,6 +104,7 @@ impl Source {
         let destination = Destination {
             key,
             is_connected: false,
+            max_send: None,
             consumers: tracks
                 .iter()
                 .take(MAX_TRACKS)
@@ -117,9 +122,18 @@ impl Source {
         self.destinations.insert(index, destination);
     }
 
+    /// The subscriber gets at most so much video.
+    pub(crate) fn limit_destination(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        if let Some(index) = self.destination(key) {
+            self.destinations[index].max_send = max_send;
+            self.is_audience_new = true;
+        }
+    }
+
     /// This publisher takes the place of `old`: everybody who received that one's tracks goes on with ours.
     pub(crate) fn succeed(&mut self, old: Self) {
         self.cname = old.cname;
+        self.is_audience_new = true;
         for mut destination in old.destinations {
             for consumer in &mut destination.consumers {
                 let producer = self.producer_of(consumer.track());
@@ -145,6 +159,7 @@ impl Source {
             return;
         };
         let old = self.destinations.remove(index);
+        self.is_audience_new = true;
         let Some(index) = self.destination(new) else {
             return;
         };
@@ -180,6 +195,7 @@ impl Source {
             )
             .collect();
         self.destinations[index].consumers = consumers;
+        self.is_audience_new = true;
     }
 
     /// The producer whose packets a consumer of `track` can pass on.
@@ -192,6 +208,7 @@ impl Source {
     pub(crate) fn remove_destination(&mut self, key: TransportKey) {
         if let Some(index) = self.destination(key) {
             self.destinations.remove(index);
+            self.is_audience_new = true;
         }
     }
 
@@ -208,6 +225,7 @@ impl Source {
         };
         let destination = &mut self.destinations[index];
         destination.is_connected = true;
+        self.is_audience_new = true;
         for consumer in &destination.consumers {
             if let Some(producer) = producer_mut(&mut self.producers, consumer) {
                 producer.request_key_frame(now);
@@ -431,7 +449,9 @@ impl Source {
         self.tick = self.tick.wrapping_add(1);
 
         self.write_transport_wide(our_ssrc, outbox);
-        if slot == 0 {
+        let is_outdated = std::mem::take(&mut self.is_audience_new)
+            && self.rate_limit.is_outdated(self.least_max_send());
+        if slot == 0 || is_outdated {
             self.write_receiver_report(now, our_ssrc, outbox);
         }
         for destination in &mut self.destinations {
@@ -457,9 +477,10 @@ impl Source {
     }
 
     fn write_receiver_report(&mut self, now: Instant, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let least_max_send = self.least_max_send();
         let Self {
             key,
-            limit,
+            rate_limit,
             producers,
             cname,
             ..
@@ -471,8 +492,17 @@ impl Source {
             writer
                 .receiver_report(our_ssrc, blocks)
                 .canonical_name(our_ssrc, cname);
-            let is_limited = producers.iter().any(|producer| producer.feedback.remb);
-            if let Some(limit) = limit.filter(|_| is_limited) {
+            if !producers.iter().any(|producer| producer.feedback.remb) {
+                return;
+            }
+            let mut audio = AudioSent::default();
+            for producer in producers.iter() {
+                if producer.kind == MediaKind::Audio {
+                    audio.packets += producer.stats.packets;
+                    audio.payload_bytes += producer.stats.bytes;
+                }
+            }
+            if let Some(limit) = rate_limit.tell(now, least_max_send, audio) {
                 let video = producers
                     .iter()
                     .filter(|producer| producer.kind == MediaKind::Video)
@@ -480,6 +510,15 @@ impl Source {
                 writer.receiver_estimated_maximum_bitrate(our_ssrc, limit, video);
             }
         });
+    }
+
+    /// What the most restricted of those who get our video may get.
+    fn least_max_send(&self) -> Option<Bitrate> {
+        self.destinations
+            .iter()
+            .filter(|destination| destination.is_connected && destination.gets_video())
+            .filter_map(|destination| destination.max_send)
+            .min()
     }
 
     /// When there is something to do.
@@ -496,6 +535,12 @@ impl Source {
 }
 
 impl Destination {
+    fn gets_video(&self) -> bool {
+        self.consumers
+            .iter()
+            .any(|consumer| consumer.kind() == MediaKind::Video && consumer.producer.is_some())
+    }
+
     fn consumer(&mut self, ssrc: Ssrc) -> Option<&mut Consumer> {
         self.consumers
             .iter_mut()

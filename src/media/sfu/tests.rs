@@ -274,7 +274,17 @@ impl Room {
     }
 
     fn subscribe(&mut self, key: TransportKey, tracks: &[Track]) {
+        self.subscribe_at_most(key, tracks, None);
+    }
+
+    fn subscribe_at_most(
+        &mut self,
+        key: TransportKey,
+        tracks: &[Track],
+        max_send: Option<Bitrate>,
+    ) {
         self.router.add_subscriber(self.now, key, PUBLISHER, tracks);
+        self.router.limit_subscriber(key, max_send);
         self.router.connected(self.now, key);
         self.drain();
     }
@@ -1354,6 +1364,85 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
             .count();
     }
     assert_eq!(count, 3, "once a second");
+}
+
+/// What the publisher was told to send at most lately, in order.
+fn limits(room: &mut Room) -> Vec<u64> {
+    room.reports(PUBLISHER)
+        .iter()
+        .flat_map(|packet| Compound::new(packet))
+        .filter_map(|packet| match packet {
+            Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } => Some(bitrate.kbps()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
+    let mut room = Room::empty();
+    let kbps = |rate| Some(Bitrate::from_kbps(rate));
+    room.router
+        .add_publisher(room.now, PUBLISHER, &[video()], kbps(1000), kbps(300));
+    let mut seq = 0;
+    let mut told = None;
+    // A change is told within a tenth of a second, not only with the next report.
+    let mut limit = |room: &mut Room| {
+        for _ in 0..6 {
+            room.publish(&Rtp::frame(seq));
+            seq += 1;
+            room.advance(ms(20));
+        }
+        told = limits(room).last().copied().or(told);
+        told.unwrap()
+    };
+    let [limited, restricted, absent, last] = [10, 11, 12, 13].map(TransportKey);
+    assert_eq!(limit(&mut room), 1000);
+    room.subscribe_at_most(limited, &[video_out()], kbps(600));
+    assert_eq!(limit(&mut room), 600);
+    room.subscribe_at_most(restricted, &[audio_out(), video_out()], kbps(500));
+    room.subscribe(TransportKey(20), &[video_out()]);
+    assert_eq!(limit(&mut room), 500);
+
+    // Who only listens, or is not there yet, restricts nobody.
+    room.subscribe_at_most(TransportKey(21), &[audio_out()], kbps(400));
+    room.router
+        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()]);
+    room.router.limit_subscriber(absent, kbps(350));
+    assert_eq!(limit(&mut room), 500);
+    room.router.connected(room.now, absent);
+    assert_eq!(limit(&mut room), 350);
+    room.router.set_subscriber_tracks(room.now, absent, &[]);
+    assert_eq!(limit(&mut room), 500);
+
+    // Nobody is pushed below the publisher's own minimum.
+    room.subscribe_at_most(last, &[video_out()], kbps(100));
+    assert_eq!(limit(&mut room), 300);
+    room.router.remove(last);
+    room.router.remove(restricted);
+    assert_eq!(limit(&mut room), 600);
+    room.router.remove(limited);
+    assert_eq!(limit(&mut room), 1000);
+}
+
+#[test]
+fn a_publisher_without_limits_is_freed_when_its_restricted_viewers_have_gone() {
+    let mut room = Room::published(&[video()]);
+    room.publish(&Rtp::frame(1));
+    room.advance(ms(1100));
+    assert_eq!(limits(&mut room), Vec::<u64>::new());
+    room.subscribe_at_most(SUBSCRIBER, &[video_out()], Some(Bitrate::from_kbps(500)));
+    room.publish(&Rtp::frame(2));
+    room.advance(ms(100));
+    assert_eq!(limits(&mut room), [500]);
+    room.router.remove(SUBSCRIBER);
+    room.publish(&Rtp::frame(3));
+    room.advance(ms(100));
+    let told = limits(&mut room);
+    assert!(
+        matches!(told[..], [unlimited] if unlimited >= 100_000),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -37,7 +37,7 @@ const KNOWN: [AttributeType; 5] = [
 /// Unknown attributes that a 420 names at most.
 const MAX_UNKNOWN: usize = 8;
 
-/// The worker's socket, or a TCP connection of its.
+/// One of the worker's sockets, or one of its TCP connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Link(pub u32);
 
@@ -78,6 +78,8 @@ pub(super) struct Agent {
     key: IntegrityKey,
     paths: Vec<Validated>,
     chosen: Option<Path>,
+    /// The peer has chosen before, so that a path which is there no more may be replaced without its word.
+    has_chosen: bool,
     alive_since: Instant,
     /// The last valid check or authentic media, on whichever path.
     heard_at: Instant,
@@ -90,6 +92,7 @@ impl Agent {
             ufrag: local.ufrag,
             paths: Vec::new(),
             chosen: None,
+            has_chosen: false,
             alive_since: now,
             heard_at: now,
         }
@@ -115,6 +118,11 @@ impl Agent {
         self.paths.iter().any(|known| known.path == *path)
     }
 
+    /// Whether a valid check has come through `link`.
+    pub(super) fn is_linked(&self, link: Link) -> bool {
+        self.paths.iter().any(|known| known.path.link == link)
+    }
+
     /// When the peer was last heard from there, to whichever address of ours.
     pub(super) fn heard_at(&self, link: Link, remote: SocketAddr) -> Option<Instant> {
         let is_there = |path: &Path| path.link == link && path.remote == remote;
@@ -133,10 +141,26 @@ impl Agent {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == *path) {
             known.heard_at = now;
         }
-        if self.chosen.is_some_and(|chosen| chosen != *path)
+        if self.has_chosen
+            && self.chosen != Some(*path)
             && self.has_fallen_silent(now, MEDIA_MOVES_AFTER)
         {
-            self.chosen = Some(*path);
+            self.choose(*path);
+        }
+    }
+
+    fn choose(&mut self, path: Path) {
+        self.chosen = Some(path);
+        self.has_chosen = true;
+    }
+
+    /// A connection has ended, and its paths with it. Another nominated path takes over, if there is one.
+    pub(super) fn forget(&mut self, link: Link) {
+        self.paths.retain(|known| known.path.link != link);
+        if self.chosen.is_some_and(|chosen| chosen.link == link) {
+            let nominated = self.paths.iter().filter(|known| known.nominated);
+            let latest = nominated.max_by_key(|known| known.heard_at);
+            self.chosen = latest.map(|known| known.path);
         }
     }
 
@@ -192,8 +216,8 @@ impl Agent {
                 });
             }
         }
-        if nominated || (self.chosen.is_some() && self.has_fallen_silent(now, CHECK_MOVES_AFTER)) {
-            self.chosen = Some(path);
+        if nominated || (self.has_chosen && self.has_fallen_silent(now, CHECK_MOVES_AFTER)) {
+            self.choose(path);
         }
     }
 

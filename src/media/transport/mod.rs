@@ -355,6 +355,16 @@ impl Transport {
         self.ice.is_validated(path)
     }
 
+    /// Whether a valid check has come through `link` and the path is not forgotten.
+    pub fn is_linked(&self, link: Link) -> bool {
+        self.ice.is_linked(link)
+    }
+
+    /// Forgets a connection that has ended: nothing goes there any more.
+    pub fn forget(&mut self, link: Link) {
+        self.ice.forget(link);
+    }
+
     /// When the peer was last heard from there by a valid check or authentic media; `None` without a valid check.
     pub fn heard_at(&self, link: Link, remote: SocketAddr) -> Option<Instant> {
         self.ice.heard_at(link, remote)

@@ -24,6 +24,8 @@ pub(super) struct Room {
     pub(super) away: BTreeMap<TransportId, TransportKey>,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
+    /// Its session has closed it; its transports end a few in each turn.
+    pub(super) is_ending: bool,
     events: mpsc::Sender<Event>,
     /// Events that the session's mailbox had no room for; at most four for each transport, since newer ones replace what
     /// they make obsolete.
@@ -44,6 +46,7 @@ impl Room {
             peers: BTreeMap::new(),
             away: BTreeMap::new(),
             registered: None,
+            is_ending: false,
             events,
             waiting: VecDeque::new(),
         }

@@ -1,7 +1,6 @@
 // Calls come up whatever lies between browser and server: loss and delay, translated addresses on either
 // side, two addresses, IPv6, a relay.
 
-import { Daemon } from "../daemon.mjs";
 import { assert } from "../expect.mjs";
 
 const OLD = { browser: "chromium", version: "2.20.0" };
@@ -17,23 +16,11 @@ async function call(room, ann, bob) {
   return [seenByAnn, seenByBob];
 }
 
-async function callOfTwo(stage, first, second, daemon) {
-  const room = await stage.room({}, daemon);
-  const ann = await stage.join(room, "ann", first);
-  const bob = await stage.join(room, "bob", second);
+async function callOfTwo(scene, first, second) {
+  const room = await scene.room();
+  const ann = await scene.join(room, "ann", first);
+  const bob = await scene.join(room, "bob", second);
   return call(room, ann, bob);
-}
-
-/** A daemon of its own for one scenario. */
-export async function withDaemon(stage, environment, action) {
-  const daemon = await Daemon.start(stage.world, { environment });
-  try {
-    await action(daemon);
-    assert.equal(await daemon.stop(), 0);
-  } finally {
-    daemon.kill();
-    await daemon.remove();
-  }
 }
 
 // Of what the browser tells about the server's address; Firefox tells less than Chromium.
@@ -49,9 +36,9 @@ const translated = ["port-restricted", "symmetric"].flatMap((kind) => [
   town: "roads",
   browsers: ["chromium", "firefox"],
   offer,
-  async run(stage) {
-    await stage.world.nat(kind);
-    await callOfTwo(stage, first, second);
+  async run(scene) {
+    await scene.world.nat(kind);
+    await callOfTwo(scene, first, second);
   },
 })));
 
@@ -63,10 +50,10 @@ const lossy = [
   town: "roads",
   browsers: [first.browser, second.browser],
   offer,
-  async run(stage) {
-    await stage.world.line("delay 20 loss 5%");
-    await callOfTwo(stage, first, second);
-    const { up, down } = await stage.world.lineStats();
+  async run(scene) {
+    await scene.world.line("delay 20 loss 5%");
+    await callOfTwo(scene, first, second);
+    const { up, down } = await scene.world.lineStats();
     assert.ok(up.lost > 0 && down.lost > 0, "the line did lose packets");
   },
 }));
@@ -78,73 +65,67 @@ export const paths = [
     name: "network: the server is asked at its second address and answers from it",
     town: "roads",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const { address, secondAddress } = stage.world;
-      // A name that nobody resolves: the addresses of the interfaces are told, both of them.
-      await withDaemon(stage, { DOMAIN_OR_PUBLIC_IP: "hanok.invalid" }, async (daemon) => {
-        await stage.world.cut(`ip daddr ${address} udp dport 1-65535`);
-        const room = await stage.room({}, daemon);
-        const parties = [];
-        for (const [name, { browser, version }] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
-          const party = await stage.party(name, { browser, version });
-          await party.connect((await room.token()).replace("hanok.invalid", secondAddress));
-          parties.push(party);
-        }
-        cameFrom(await call(room, ...parties), secondAddress);
-        await stage.leave();
-      });
+    // A name that nobody resolves: the addresses of the interfaces are told, both of them.
+    environment: () => ({ DOMAIN_OR_PUBLIC_IP: "hanok.invalid" }),
+    async run(scene) {
+      const { address, secondAddress } = scene.world;
+      await scene.world.cut(`ip daddr ${address} meta l4proto udp`);
+      const room = await scene.room();
+      const parties = [];
+      for (const [name, kind] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
+        const party = await scene.party(name, kind);
+        parties.push(await party.connect((await room.token()).replace("hanok.invalid", secondAddress)));
+      }
+      cameFrom(await call(room, ...parties), secondAddress);
     },
   },
   {
     name: "network: the server's public address is translated 1:1 and the private one cannot be reached",
     town: "roads",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const { publicAddress, secondAddress } = stage.world;
-      const environment = { DOMAIN_OR_PUBLIC_IP: publicAddress, HANOK_EXTERNAL_IP: publicAddress };
-      await withDaemon(stage, environment, async (daemon) => {
-        await stage.world.cut("ct status ! dnat ip protocol udp", `ct status ! dnat ip daddr != ${secondAddress} ct direction original`);
-        cameFrom(await callOfTwo(stage, CHROMIUM, FIREFOX, daemon), publicAddress);
-        await stage.leave();
-      });
+    environment: ({ publicAddress }) => ({ DOMAIN_OR_PUBLIC_IP: publicAddress, HANOK_EXTERNAL_IP: publicAddress }),
+    async run(scene) {
+      const { publicAddress, address } = scene.world;
+      await scene.world.cut(`iifname "wire0" ct status ! dnat ip daddr ${address}`);
+      cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX), publicAddress);
     },
   },
   {
     name: "network: the server has nothing but IPv6",
     town: "six",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      await withDaemon(stage, { DOMAIN_OR_PUBLIC_IP: stage.world.serverName }, async (daemon) => {
-        cameFrom(await callOfTwo(stage, CHROMIUM, FIREFOX, daemon), stage.world.address);
-        await stage.leave();
-      });
+    environment: ({ serverName }) => ({ DOMAIN_OR_PUBLIC_IP: serverName }),
+    async run(scene) {
+      cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX), scene.world.address);
     },
   },
   {
     name: "network: browsers that may only use a relay",
     town: "roads",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const { address, ...server } = await stage.world.relay();
-      await stage.world.cut(`ip daddr ${stage.world.address} iifname "wire0" meta l4proto udp`);
-      const room = await stage.room();
+    async run(scene) {
+      const { address, ...server } = await scene.world.relay();
+      await scene.world.cut(`ip daddr ${scene.world.address} iifname "wire0" meta l4proto udp`);
+      const room = await scene.room();
       const parties = [];
       for (const [name, kind] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
-        const party = await stage.party(name, kind);
+        const party = await scene.party(name, kind);
         await party.configure({ rtcConfiguration: { iceServers: [server], iceTransportPolicy: "relay" } });
         parties.push(await party.connect(await room.token()));
       }
-      for (const { local } of await call(room, ...parties)) assert.equal(local?.candidateType ?? "relay", "relay");
+      for (const { localType } of await call(room, ...parties)) assert.equal(localType ?? "relay", "relay");
     },
   },
   {
     name: "network: UDP is blocked and media takes TCP",
     town: "roads",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      await stage.world.cut('iifname "wire0" meta l4proto udp', 'oifname "wire0" meta l4proto udp');
-      const found = await callOfTwo(stage, CHROMIUM, FIREFOX);
-      for (const { local } of found) assert.equal(local?.protocol ?? "tcp", "tcp");
+    async run(scene) {
+      await scene.world.cut('iifname "wire0" meta l4proto udp', 'oifname "wire0" meta l4proto udp');
+      const room = await scene.room();
+      const parties = [await scene.join(room, "ann", CHROMIUM), await scene.join(room, "bob", FIREFOX)];
+      for (const party of parties) party.protocol = "tcp";
+      await call(room, ...parties);
     },
   },
 ];

@@ -445,9 +445,43 @@ fn answers_that_do_not_fit_the_offer_are_refused() {
             changed(name, "m=video 9", "m=video 0").replace("m=audio 9", "m=audio 0"),
             "codec VP8 is not in the session description",
         ),
+        (
+            changed(name, "m=video 9", "m=video 0"),
+            "codec VP8 is not in the session description",
+        ),
+        (
+            changed(name, "m=audio 9", "m=audio 0"),
+            "codec opus is not in the session description",
+        ),
+        (
+            changed(
+                name,
+                "m=video 9 UDP/TLS/RTP/SAVPF 96",
+                "m=video 9 UDP/TLS/RTP/SAVPF 98",
+            ),
+            "codec VP8 is not in the session description",
+        ),
     ] {
         let rejection = accept_answer(&answer, &offered).unwrap_err();
         assert_eq!(rejection.to_string(), reason);
+    }
+}
+
+#[test]
+fn an_answer_with_another_profile_lacks_the_codec() {
+    let source = publish("chromium/publisher_video_first.sdp", Some(Codec::H264)).tracks;
+    let offered = offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
+    let name = "chromium/answer_to_chromium_h264.sdp";
+    assert_eq!(accept_answer(&read(name), &offered).unwrap().1, offered);
+    // Another level is no other profile: both sides allow asymmetry (RFC 6184 section 8.2.2).
+    let answer = changed(name, "profile-level-id=42e01f", "profile-level-id=42e034");
+    assert!(accept_answer(&answer, &offered).is_ok());
+    for (from, to) in [
+        ("packetization-mode=1", "packetization-mode=0"),
+        ("profile-level-id=42e01f", "profile-level-id=f4001f"),
+    ] {
+        let rejection = accept_answer(&changed(name, from, to), &offered);
+        assert_eq!(rejection, Err(Rejection::CodecMissing { codec: "H264" }));
     }
 }
 

@@ -40,6 +40,9 @@ impl Loop {
                     let Some(&slot) = self.rooms_by_id.get(&room) else {
                         continue;
                     };
+                    if self.rooms.get_mut(slot).is_none_or(|room| room.is_ending) {
+                        continue;
+                    }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
             }
@@ -72,7 +75,7 @@ impl Loop {
                 self.drain_peer(now, index);
             }
             Command::CloseTransport(transport) => self.close_transport(now, room, transport),
-            Command::CloseRoom => self.close_room(now, room),
+            Command::CloseRoom => self.end_room(room),
             #[cfg(any(test, feature = "testing"))]
             Command::Panic(fault) => match fault {
                 Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
@@ -127,7 +130,7 @@ impl Loop {
             local,
             remote,
             tracks,
-            max_send: _,
+            max_send,
             replaces,
         } = spec;
         let peer = self.open_peer(now, room, transport, local, remote);
@@ -136,6 +139,7 @@ impl Loop {
         {
             let key = TransportKey(peer);
             room.router.add_subscriber(now, key, source, &tracks);
+            room.router.limit_subscriber(key, max_send);
             if let Some(&old) = replaces.and_then(|old| room.peers.get(&old)) {
                 room.router.replace_subscriber(TransportKey(old), key);
             }
@@ -181,6 +185,7 @@ impl Loop {
             ufrag: ufrag.clone(),
             transport,
             addrs: Vec::new(),
+            streams: Vec::new(),
             handshakes: 0,
             registered: None,
         });
@@ -191,7 +196,7 @@ impl Loop {
         Some(peer)
     }
 
-    fn close_peer(&mut self, now: Instant, peer: u32) {
+    pub(super) fn close_peer(&mut self, now: Instant, peer: u32) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.transport.close(now);
         }
@@ -211,6 +216,9 @@ impl Loop {
                 self.peers_by_addr.remove(addr);
             }
         }
+        for stream in peer.streams {
+            self.exits.streams.end(stream);
+        }
         if let Some(room) = self.rooms.get_mut(peer.room) {
             room.peers.remove(&peer.id);
             room.router.remove(TransportKey(index));
@@ -218,6 +226,17 @@ impl Loop {
         self.report_load();
     }
 
+    /// The room ends, its transports a few in each turn.
+    pub(super) fn end_room(&mut self, room: u32) {
+        if let Some(state) = self.rooms.get_mut(room)
+            && !state.is_ending
+        {
+            state.is_ending = true;
+            self.ending.push_back((room, state.generation));
+        }
+    }
+
+    /// Closes the room at once, as when the worker stops.
     pub(super) fn close_room(&mut self, now: Instant, room: u32) {
         let Some(peers) = self
             .rooms
