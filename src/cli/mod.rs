@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
 
 mod check_config;
+mod loadtest;
 mod print_config;
 mod sample_env;
 mod serve;
@@ -52,6 +53,14 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
+    #[command(
+        long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
+                      protocol, send and receive synthetic VP8 and Opus, and tell what was lost, how late it came and, \
+                      with --pid, what the server used. Prints a table and one line of JSON.\n\n\
+                      Exit status: 0 with a valid result, 1 without one."
+    )]
+    Loadtest(Box<loadtest::Arguments>),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
     /// Print etc/hanok.env
@@ -131,6 +140,9 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Loadtest(arguments) => {
+            loadtest::run(*arguments, machine, terminal).map(Action::Exit)
+        }
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
@@ -183,6 +195,10 @@ mod tests {
             "serve --port 5",
             "version extra",
             "check-config --env-file",
+            "loadtest",
+            "loadtest --url http://127.0.0.1 --secret x --publishers 0",
+            "loadtest --url http://127.0.0.1 --secret x --duration nan",
+            "loadtest --url http://127.0.0.1 --secret x --insecure --ca x",
         ] {
             let (status, out, err) = hanok(wrong, "");
             assert_eq!(status, EXIT_USAGE, "{wrong}");
@@ -195,6 +211,20 @@ mod tests {
         }
         let (_, out, _) = hanok("--help", "");
         assert!(out.contains("check-config") && !out.contains("sample-env"));
+    }
+
+    #[test]
+    fn a_load_test_says_what_it_lacks() {
+        let (status, out, err) = hanok("loadtest --url http://127.0.0.1", "");
+        assert_eq!((status, out.as_str()), (EXIT_USAGE, ""));
+        assert!(err.contains("OPENVIDU_SECRET"), "{err}");
+        let nothing = "loadtest --url http://127.0.0.1 --secret x --no-audio --video-kbps 0";
+        let (status, _, err) = hanok(nothing, "");
+        assert_eq!(status, EXIT_USAGE);
+        assert!(err.contains("nothing to send"), "{err}");
+        let (status, out, err) = hanok("loadtest --url ftp://example.com --secret x", "");
+        assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
+        assert!(err.contains("ftp://example.com"), "{err}");
     }
 
     #[test]

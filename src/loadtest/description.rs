@@ -1,4 +1,4 @@
-//! Session descriptions as Chrome writes them, and as much of ours as a browser needs to read.
+//! Session descriptions as Chrome writes them, and as much of a server's as a client needs to read.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -50,6 +50,178 @@ a=rtcp-fb:98 nack pli\r\n\
 a=fmtp:98 profile-id=0\r\n\
 a=rtpmap:99 rtx/90000\r\n\
 a=fmtp:99 apt=98\r\n";
+
+/// What a client is able and willing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Opus.
+    pub audio: bool,
+    /// VP8, and VP9.
+    pub video: bool,
+    /// Retransmissions as a stream of their own (RFC 4588).
+    pub rtx: bool,
+    /// Feedback about bandwidth: REMB and the transport-wide one.
+    pub congestion_feedback: bool,
+}
+
+impl Capabilities {
+    /// Everything, as a browser.
+    pub const BROWSER: Self = Self {
+        audio: true,
+        video: true,
+        rtx: true,
+        congestion_feedback: true,
+    };
+
+    /// The kinds of media, and the mid of each.
+    fn kinds(self) -> impl Iterator<Item = (MediaKind, &'static str)> {
+        let wanted = [
+            (MediaKind::Audio, self.audio),
+            (MediaKind::Video, self.video),
+        ];
+        let kinds = wanted.into_iter().filter(|(_, wanted)| *wanted);
+        kinds.zip(["0", "1"]).map(|((kind, _), mid)| (kind, mid))
+    }
+
+    fn write_head(self, out: &mut String) {
+        let mids: Vec<_> = self.kinds().map(|(_, mid)| mid).collect();
+        write_head(out, &mids);
+    }
+
+    /// Whether the attribute `line` stays.
+    fn allows(self, line: &str) -> bool {
+        let about_bandwidth = line.ends_with(" transport-cc") || line.ends_with(" goog-remb");
+        let about_rtx = line.contains(" rtx/90000") || line.contains(" apt=");
+        (self.congestion_feedback || !about_bandwidth) && (self.rtx || !about_rtx)
+    }
+
+    fn write_codecs(self, out: &mut String, lines: &str) {
+        for line in lines.split_inclusive("\r\n") {
+            if self.allows(line.trim_end()) {
+                out.push_str(line);
+            }
+        }
+    }
+
+    fn write_extensions(self, out: &mut String, kind: MediaKind, extensions: &[(Extension, u8)]) {
+        let bandwidth = [Extension::AbsSendTime, Extension::TransportCc];
+        let extensions: Vec<_> = extensions
+            .iter()
+            .filter(|(extension, _)| self.congestion_feedback || !bandwidth.contains(extension))
+            .copied()
+            .collect();
+        write_extensions(out, kind, &extensions);
+    }
+
+    /// The payload types of a video line, `first` before `second`.
+    fn video_formats(self, [first, second]: [u8; 2]) -> String {
+        if self.rtx {
+            format!("{first} {} {second} {}", first + 1, second + 1)
+        } else {
+            format!("{first} {second}")
+        }
+    }
+
+    /// What a publisher sends: Opus, then VP8.
+    pub fn publisher_offer(self, local: &Local, sources: Sources) -> String {
+        let Sources { audio, video, rtx } = sources;
+        let mut out = String::new();
+        self.write_head(&mut out);
+        for (kind, mid) in self.kinds() {
+            match kind {
+                MediaKind::Audio => out.push_str("m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0\r\n"),
+                MediaKind::Video => {
+                    let formats = self.video_formats([96, 98]);
+                    let _ = write!(out, "m=video 9 UDP/TLS/RTP/SAVPF {formats}\r\n");
+                }
+            }
+            write_transport(&mut out, local, "actpass");
+            let _ = write!(out, "a=mid:{mid}\r\n");
+            self.write_extensions(&mut out, kind, &PUBLISHER_EXTENSIONS);
+            let (track, codecs) = match kind {
+                MediaKind::Audio => ("microphone", AUDIO_CODECS),
+                MediaKind::Video => ("camera", VIDEO_CODECS),
+            };
+            let _ = write!(
+                out,
+                "a=sendonly\r\na=msid:stream {track}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n"
+            );
+            self.write_codecs(&mut out, codecs);
+            let sources = match kind {
+                MediaKind::Audio => vec![audio],
+                MediaKind::Video if self.rtx => {
+                    let _ = write!(out, "a=ssrc-group:FID {video} {rtx}\r\n");
+                    vec![video, rtx]
+                }
+                MediaKind::Video => vec![video],
+            };
+            for source in sources {
+                let _ = write!(
+                    out,
+                    "a=ssrc:{source} cname:browser\r\na=ssrc:{source} msid:stream {track}\r\n"
+                );
+            }
+        }
+        out
+    }
+
+    /// What a subscriber wants. It prefers VP9, so that a server that forces VP8 is seen to do so.
+    pub fn subscriber_offer(self, local: &Local) -> String {
+        let mut out = String::new();
+        self.write_head(&mut out);
+        for (kind, mid) in self.kinds() {
+            let codecs = match kind {
+                MediaKind::Audio => {
+                    out.push_str("m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0\r\n");
+                    AUDIO_CODECS
+                }
+                MediaKind::Video => {
+                    let formats = self.video_formats([98, 96]);
+                    let _ = write!(out, "m=video 9 UDP/TLS/RTP/SAVPF {formats}\r\n");
+                    VIDEO_CODECS
+                }
+            };
+            write_transport(&mut out, local, "actpass");
+            let _ = write!(out, "a=mid:{mid}\r\n");
+            self.write_extensions(&mut out, kind, &SUBSCRIBER_EXTENSIONS);
+            out.push_str("a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+            self.write_codecs(&mut out, codecs);
+        }
+        out
+    }
+
+    /// Accepts of `offer` what it can, the first codec of each section.
+    pub fn subscriber_answer(self, local: &Local, offer: &Remote) -> String {
+        let mids: Vec<&str> = offer
+            .sections
+            .iter()
+            .map(|section| section.mid.as_str())
+            .collect();
+        let mut out = String::new();
+        write_head(&mut out, &mids);
+        for section in &offer.sections {
+            let kind = section.kind.as_str();
+            let payload_type = section.payload_type;
+            let rtx = section.rtx_payload_type.filter(|_| self.rtx);
+            let _ = write!(out, "m={kind} 9 UDP/TLS/RTP/SAVPF {payload_type}");
+            if let Some(rtx) = rtx {
+                let _ = write!(out, " {rtx}");
+            }
+            out.push_str("\r\n");
+            write_transport(&mut out, local, "active");
+            let _ = write!(out, "a=mid:{}\r\n", section.mid);
+            let accepted: Vec<_> = section.extensions.iter().collect();
+            self.write_extensions(&mut out, section.kind, &accepted);
+            out.push_str("a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+            for (about, line) in &section.codec_lines {
+                if *about == Some(payload_type) || (*about == rtx && rtx.is_some()) {
+                    self.write_codecs(&mut out, line);
+                }
+            }
+        }
+        out
+    }
+}
 
 /// Chrome's ids; those of the subscriber differ, so that passing ids through unchanged is noticed.
 const PUBLISHER_EXTENSIONS: [(Extension, u8); 5] = [
@@ -109,90 +281,19 @@ fn write_extensions(out: &mut String, kind: MediaKind, extensions: &[(Extension,
     }
 }
 
-/// What a publisher sends: Opus on mid 0, VP8 on mid 1.
+/// What a browser publishes: Opus on mid 0, VP8 on mid 1.
 pub fn publisher_offer(local: &Local, sources: Sources) -> String {
-    let Sources { audio, video, rtx } = sources;
-    let mut out = String::new();
-    write_head(&mut out, &["0", "1"]);
-    out.push_str("m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0\r\n");
-    write_transport(&mut out, local, "actpass");
-    out.push_str("a=mid:0\r\n");
-    write_extensions(&mut out, MediaKind::Audio, &PUBLISHER_EXTENSIONS);
-    out.push_str("a=sendonly\r\na=msid:stream microphone\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
-    out.push_str(AUDIO_CODECS);
-    let _ = write!(
-        out,
-        "a=ssrc:{audio} cname:browser\r\na=ssrc:{audio} msid:stream microphone\r\n"
-    );
-    out.push_str("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99\r\n");
-    write_transport(&mut out, local, "actpass");
-    out.push_str("a=mid:1\r\n");
-    write_extensions(&mut out, MediaKind::Video, &PUBLISHER_EXTENSIONS);
-    out.push_str("a=sendonly\r\na=msid:stream camera\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
-    out.push_str(VIDEO_CODECS);
-    let _ = write!(
-        out,
-        "a=ssrc-group:FID {video} {rtx}\r\na=ssrc:{video} cname:browser\r\na=ssrc:{video} msid:stream camera\r\n\
-         a=ssrc:{rtx} cname:browser\r\na=ssrc:{rtx} msid:stream camera\r\n"
-    );
-    out
+    Capabilities::BROWSER.publisher_offer(local, sources)
 }
 
-/// What a subscriber wants: audio on mid 0, video on mid 1.
+/// What a browser subscribes to: audio on mid 0, video on mid 1.
 pub fn subscriber_offer(local: &Local) -> String {
-    let mut out = String::new();
-    write_head(&mut out, &["0", "1"]);
-    for (kind, mid, line, codecs) in [
-        (
-            MediaKind::Audio,
-            0,
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0",
-            AUDIO_CODECS,
-        ),
-        (
-            MediaKind::Video,
-            1,
-            "m=video 9 UDP/TLS/RTP/SAVPF 98 99 96 97",
-            VIDEO_CODECS,
-        ),
-    ] {
-        let _ = write!(out, "{line}\r\n");
-        write_transport(&mut out, local, "actpass");
-        let _ = write!(out, "a=mid:{mid}\r\n");
-        write_extensions(&mut out, kind, &SUBSCRIBER_EXTENSIONS);
-        out.push_str("a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
-        out.push_str(codecs);
-    }
-    out
+    Capabilities::BROWSER.subscriber_offer(local)
 }
 
-/// Accepts everything that `offer` offers.
+/// A browser's answer: it accepts everything that `offer` offers.
 pub fn subscriber_answer(local: &Local, offer: &Remote) -> String {
-    let mids: Vec<&str> = offer
-        .sections
-        .iter()
-        .map(|section| section.mid.as_str())
-        .collect();
-    let mut out = String::new();
-    write_head(&mut out, &mids);
-    for section in &offer.sections {
-        let kind = section.kind.as_str();
-        let payload_type = section.payload_type;
-        let _ = write!(out, "m={kind} 9 UDP/TLS/RTP/SAVPF {payload_type}");
-        if let Some(rtx) = section.rtx_payload_type {
-            let _ = write!(out, " {rtx}");
-        }
-        out.push_str("\r\n");
-        write_transport(&mut out, local, "active");
-        let _ = write!(out, "a=mid:{}\r\n", section.mid);
-        let accepted: Vec<_> = section.extensions.iter().collect();
-        write_extensions(&mut out, section.kind, &accepted);
-        out.push_str("a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
-        for line in &section.codec_lines {
-            let _ = write!(out, "{line}\r\n");
-        }
-    }
-    out
+    Capabilities::BROWSER.subscriber_answer(local, offer)
 }
 
 /// The server's side, read from its offer or answer.
@@ -206,7 +307,9 @@ pub struct Remote {
     pub fingerprint: Vec<u8>,
     /// `a=setup`.
     pub setup: String,
-    /// Its UDP candidates, as listed.
+    /// It sends no checks (RFC 8445 section 2.5).
+    pub ice_lite: bool,
+    /// Its UDP candidates, as listed; none if it sends them apart.
     pub candidates: Vec<SocketAddr>,
     /// Its passive TCP candidates, as listed.
     pub tcp_candidates: Vec<SocketAddr>,
@@ -214,14 +317,14 @@ pub struct Remote {
     pub sections: Vec<Section>,
 }
 
-/// A media section that carries one codec.
+/// A media section, and the codec of ours in it.
 #[derive(Debug, Clone)]
 pub struct Section {
     /// Audio or video.
     pub kind: MediaKind,
     /// `a=mid`.
     pub mid: String,
-    /// The codec's payload type.
+    /// The payload type of Opus or VP8, else of whatever is listed first.
     pub payload_type: u8,
     /// The payload type of its retransmissions.
     pub rtx_payload_type: Option<u8>,
@@ -231,108 +334,173 @@ pub struct Section {
     pub ssrc: Option<u32>,
     /// Its source of retransmissions.
     pub rtx_ssrc: Option<u32>,
-    /// `a=rtpmap`, `a=fmtp` and `a=rtcp-fb`.
-    codec_lines: Vec<String>,
+    /// `a=rtpmap`, `a=fmtp` and `a=rtcp-fb`, line ends included, and the payload type that each is about.
+    codec_lines: Vec<(Option<u8>, String)>,
 }
 
 impl Remote {
-    /// Reads a description that our server wrote; `None` if something that a browser needs is missing.
+    /// Reads a server's description; `None` if something that a client needs is missing.
     pub fn parse(text: &str) -> Option<Self> {
         let mut remote = Self::default();
-        for part in text.split("\r\nm=").skip(1) {
-            let mut lines = part.split("\r\n");
-            let mut words = lines.next()?.split(' ');
-            let kind = match words.next()? {
-                "audio" => MediaKind::Audio,
-                "video" => MediaKind::Video,
-                _ => continue,
-            };
-            if words.next()? == "0" {
-                continue;
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next_if(|line| !line.starts_with("m=")) {
+            remote.read_transport(line);
+        }
+        while let Some(media) = lines.next() {
+            let mut section = Section::begin(media);
+            while let Some(line) = lines.next_if(|line| !line.starts_with("m=")) {
+                remote.read_transport(line);
+                if let Some(section) = &mut section {
+                    section.read_line(line);
+                }
             }
-            let payload_type = words.nth(1)?.parse().ok()?;
-            let mut section = Section {
-                kind,
-                mid: String::new(),
-                payload_type,
-                rtx_payload_type: None,
-                extensions: ExtensionIds::default(),
-                ssrc: None,
-                rtx_ssrc: None,
-                codec_lines: Vec::new(),
-            };
-            for line in lines {
-                remote.read_line(&mut section, line)?;
-            }
-            remote.sections.push(section);
+            remote.sections.extend(section.map(Section::choose_codec));
         }
         let complete = !remote.sections.is_empty()
-            && !remote.candidates.is_empty()
+            && !remote.ufrag.is_empty()
+            && !remote.pwd.is_empty()
             && !remote.fingerprint.is_empty();
         complete.then_some(remote)
     }
 
-    fn read_line(&mut self, section: &mut Section, line: &str) -> Option<()> {
-        let Some((name, value)) = line.strip_prefix("a=").and_then(|it| it.split_once(':')) else {
-            return Some(());
+    /// Attributes of the one transport, wherever they stand: at the session level or in a section.
+    fn read_transport(&mut self, line: &str) {
+        if line == "a=ice-lite" {
+            self.ice_lite = true;
+        }
+        let Some((name, value)) = attribute(line) else {
+            return;
         };
         match name {
-            "mid" => section.mid = value.to_owned(),
-            "ice-ufrag" => self.ufrag = value.to_owned(),
-            "ice-pwd" => self.pwd = value.to_owned(),
-            "setup" => self.setup = value.to_owned(),
+            "ice-ufrag" => value.clone_into(&mut self.ufrag),
+            "ice-pwd" => value.clone_into(&mut self.pwd),
+            "setup" => value.clone_into(&mut self.setup),
             "fingerprint" => {
-                let digest = value.strip_prefix("sha-256 ")?.split(':');
-                self.fingerprint = digest
-                    .map(|byte| u8::from_str_radix(byte, 16).ok())
-                    .collect::<Option<_>>()?;
+                if let Some(digest) = value.strip_prefix("sha-256 ") {
+                    let bytes = digest
+                        .split(':')
+                        .map(|byte| u8::from_str_radix(byte, 16).ok());
+                    self.fingerprint = bytes.collect::<Option<_>>().unwrap_or_default();
+                }
             }
             "candidate" => {
-                let words: Vec<&str> = value.split(' ').collect();
-                let [_, _, protocol, _, ip, port, ..] = words[..] else {
-                    return Some(());
+                let Some((protocol, addr)) = transport_address(value) else {
+                    return;
                 };
-                let list = match protocol {
+                let list = match protocol.to_ascii_lowercase().as_str() {
                     "udp" => &mut self.candidates,
                     "tcp" if value.ends_with(" tcptype passive") => &mut self.tcp_candidates,
-                    _ => return Some(()),
+                    _ => return,
                 };
-                let candidate = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
-                if !list.contains(&candidate) {
-                    list.push(candidate);
-                }
-            }
-            "extmap" => {
-                let (id, uri) = value.split_once(' ')?;
-                if let Some(extension) = Extension::from_uri(uri) {
-                    section.extensions.set(extension, id.parse().ok()?);
-                }
-            }
-            "ssrc-group" => {
-                let mut words = value.strip_prefix("FID ")?.split(' ');
-                section.ssrc = words.next()?.parse().ok();
-                section.rtx_ssrc = words.next()?.parse().ok();
-            }
-            "ssrc" if section.ssrc.is_none() => {
-                section.ssrc = value.split(' ').next()?.parse().ok();
-            }
-            "rtpmap" | "rtcp-fb" => section.codec_lines.push(line.to_owned()),
-            "fmtp" => {
-                section.codec_lines.push(line.to_owned());
-                let (payload_type, parameters) = value.split_once(' ')?;
-                if parameters == format!("apt={}", section.payload_type) {
-                    section.rtx_payload_type = payload_type.parse().ok();
+                if !list.contains(&addr) {
+                    list.push(addr);
                 }
             }
             _ => {}
         }
-        Some(())
     }
 
     /// The section of `kind`.
     pub fn section(&self, kind: MediaKind) -> Option<&Section> {
         self.sections.iter().find(|section| section.kind == kind)
     }
+}
+
+impl Section {
+    /// Begins with an `m=` line; `None` if the section is rejected or carries something else.
+    fn begin(media: &str) -> Option<Self> {
+        let mut words = media.strip_prefix("m=")?.split(' ');
+        let kind = match words.next()? {
+            "audio" => MediaKind::Audio,
+            "video" => MediaKind::Video,
+            _ => return None,
+        };
+        let is_rejected = words.next()? == "0";
+        let payload_type = words.nth(1)?.parse().ok()?;
+        (!is_rejected).then(|| Self {
+            kind,
+            mid: String::new(),
+            payload_type,
+            rtx_payload_type: None,
+            extensions: ExtensionIds::default(),
+            ssrc: None,
+            rtx_ssrc: None,
+            codec_lines: Vec::new(),
+        })
+    }
+
+    fn read_line(&mut self, line: &str) {
+        let Some((name, value)) = attribute(line) else {
+            return;
+        };
+        match name {
+            "mid" => value.clone_into(&mut self.mid),
+            "extmap" => {
+                let known = value.split_once(' ').and_then(|(id, uri)| {
+                    let id = id.split('/').next()?.parse().ok()?;
+                    Some((Extension::from_uri(uri)?, id))
+                });
+                if let Some((extension, id)) = known {
+                    self.extensions.set(extension, id);
+                }
+            }
+            "ssrc-group" => {
+                let mut words = value.split(' ');
+                if words.next() == Some("FID") {
+                    let mut ssrc = || words.next()?.parse().ok();
+                    self.ssrc = ssrc();
+                    self.rtx_ssrc = ssrc();
+                }
+            }
+            "ssrc" if self.ssrc.is_none() => {
+                self.ssrc = value.split(' ').next().and_then(|ssrc| ssrc.parse().ok());
+            }
+            "rtpmap" | "rtcp-fb" | "fmtp" => {
+                let about = value
+                    .split(' ')
+                    .next()
+                    .and_then(|number| number.parse().ok());
+                self.codec_lines.push((about, format!("{line}\r\n")));
+            }
+            _ => {}
+        }
+    }
+
+    /// Once all lines are read: which of the codecs it will be, and who repeats it.
+    fn choose_codec(mut self) -> Self {
+        let codec = match self.kind {
+            MediaKind::Audio => " opus/48000",
+            MediaKind::Video => " VP8/90000",
+        };
+        let lines = self.codec_lines.iter();
+        let ours = lines.clone().find(|(_, line)| line.contains(codec));
+        if let Some((Some(payload_type), _)) = ours {
+            self.payload_type = *payload_type;
+        }
+        let repeats = format!(" apt={}\r\n", self.payload_type);
+        let rtx = lines.clone().find(|(_, line)| line.ends_with(&repeats));
+        self.rtx_payload_type = rtx.and_then(|(payload_type, _)| *payload_type);
+        self
+    }
+}
+
+fn attribute(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("a=")?.split_once(':')
+}
+
+/// Reads what follows `candidate:`; `None` unless it is an address that UDP can reach.
+pub fn candidate(value: &str) -> Option<SocketAddr> {
+    let (protocol, addr) = transport_address(value)?;
+    protocol.eq_ignore_ascii_case("udp").then_some(addr)
+}
+
+/// Protocol and address of a candidate that can be sent to (RFC 8839 section 5.1).
+fn transport_address(value: &str) -> Option<(&str, SocketAddr)> {
+    let mut words = value.split(' ').skip(2);
+    let protocol = words.next()?;
+    let ip = words.nth(1)?.parse().ok()?;
+    let port = words.next()?.parse().ok()?;
+    (port != 0).then(|| (protocol, SocketAddr::new(ip, port)))
 }
 
 #[cfg(test)]
@@ -434,7 +602,7 @@ mod tests {
             assert_eq!(section.rtx_ssrc, track.rtx_ssrc.map(|it| it.0));
         }
 
-        let offered = offer_subscriber(tracks, "cname", &mut random, &server());
+        let offered = offer_subscriber(tracks, "cname", 0, &mut random, &server());
         let remote = Remote::parse(&offered.offer).unwrap();
         let answer = subscriber_answer(&local(), &remote);
         let (remote, accepted) = accept_answer(&answer, &offered.tracks).unwrap();

@@ -367,6 +367,7 @@ pub fn rtcp(bytes: &[u8]) {
             Packet::Goodbye { ssrcs } => ssrcs.count(),
             Packet::Nack { lost, .. } => lost.count(),
             Packet::FullIntraRequest { sources } => sources.count(),
+            Packet::ExtendedReport { replies } => replies.count(),
             Packet::ReceiverEstimatedMaximumBitrate { ssrcs, .. } => ssrcs.count(),
             Packet::TransportWide { report } => report.len(),
             Packet::PictureLossIndication { .. } | Packet::Other { .. } => 0,
@@ -415,8 +416,13 @@ pub fn sdp_answer_publisher(bytes: &[u8]) {
         for sent in &looped.loopback {
             assert!(looped.tracks.iter().any(|track| track.mid == sent.mid));
         }
-        let offering =
-            offer_subscriber(&publishing.tracks, "cname", &mut random, &local_transport());
+        let offering = offer_subscriber(
+            &publishing.tracks,
+            "cname",
+            0,
+            &mut random,
+            &local_transport(),
+        );
         well_formed(&offering.offer, &text);
         // A client is never ICE-lite; but for that our own reader must understand what we write.
         let read_back = answer_subscriber(
@@ -455,6 +461,7 @@ pub fn sdp_accept_answer(bytes: &[u8]) {
     let offering = offer_subscriber(
         &source_tracks(),
         "cname",
+        0,
         &mut Random::seeded(1),
         &local_transport(),
     );

@@ -11,5 +11,6 @@ mod hostile_signalling;
 mod house;
 mod loopback;
 mod process;
+mod reconnection;
 mod tcp;
 mod web;

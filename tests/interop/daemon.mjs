@@ -13,6 +13,9 @@ import { assert, until, within } from "./expect.mjs";
 const BINARY = resolve(process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url)));
 const STOP_WITHIN = 8_000;
 
+// Daemons of one run have different media ports; those of another run begin elsewhere.
+let mediaSlot = Math.floor(Math.random() * 50);
+
 export const SECRET = "interop-Secret_1";
 
 export class Daemon {
@@ -25,7 +28,8 @@ export class Daemon {
     const ports = await freePorts(4);
     const host = hostOf(world.address);
     // Below the ports that the system gives to anybody who asks for one.
-    const media = 20_000 + 200 * Math.floor(Math.random() * 50);
+    mediaSlot = (mediaSlot + 1) % 50;
+    const media = 20_000 + 200 * mediaSlot;
     const keys = {
       DOMAIN_OR_PUBLIC_IP: world.address,
       HTTPS_PORT: ports[0],

@@ -37,16 +37,19 @@ export class Stage {
 
   /**
    * The daemon that all scenarios with the same settings share. offer: who offers when somebody subscribes;
-   * transport: "tcp" where the network lets no UDP through; grace: seconds for those whose socket broke.
+   * transport: "tcp" where the network lets no UDP through; grace: seconds for those whose socket broke;
+   * environment: further keys, made from the world.
    */
-  daemon({ offer = "client", transport = "udp", grace = 3 } = {}) {
-    const key = `${offer} offers, ${transport}, grace ${grace} s`;
-    if (!this.#daemons.has(key)) this.#daemons.set(key, this.#start({ offer, transport, grace }));
+  daemon({ offer = "client", transport = "udp", grace = 3, environment = () => ({}) } = {}) {
+    const further = Object.entries(environment(this.world)).map(([key, value]) => `, ${key}=${value}`).join("");
+    const key = `${offer} offers, ${transport}, grace ${grace} s${further}`;
+    if (!this.#daemons.has(key)) this.#daemons.set(key, this.#start({ offer, transport, grace, environment }));
     return this.#daemons.get(key);
   }
 
-  async #start({ offer, transport, grace }) {
-    const daemon = await Daemon.start(this.world, { offer, environment: { HANOK_RECONNECT_GRACE: grace } });
+  async #start({ offer, transport, grace, environment }) {
+    const keys = { HANOK_RECONNECT_GRACE: grace, ...environment(this.world) };
+    const daemon = await Daemon.start(this.world, { offer, environment: keys });
     if (transport === "tcp") await this.rules.blockUdp(daemon.keys);
     return daemon;
   }

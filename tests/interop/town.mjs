@@ -204,9 +204,9 @@ export class TownWorld {
     this.#client += 1;
     const { bits, any } = this.#family;
     const at = (house) => `${this.#net(CLIENTS, house)}/${bits}`;
-    await run("ip", ["-n", clients, "address", "add", at(this.#client), "dev", "wire0"]);
     await run("ip", ["-n", clients, "address", "delete", at(old), "dev", "wire0"]);
-    // The kernel takes the routes along with the last address of a network.
+    await run("ip", ["-n", clients, "address", "add", at(this.#client), "dev", "wire0"]);
+    // The kernel has taken the routes along with the old one.
     await run("ip", ["-n", clients, "route", "replace", any, "via", this.#net(CLIENTS, 1)]);
   }
 

@@ -1,7 +1,5 @@
 //! What the REST API does to connections and streams of a session (`openvidu-rest` sections 6.6, 6.7, 8).
 
-use std::sync::Arc;
-
 use super::command::Signal;
 use super::core::{Moment, Session};
 use super::notification::{ConnectionProperty, Notification};
@@ -46,14 +44,14 @@ impl Session {
             .members
             .iter_mut()
             .find(|member| member.connection().as_str() == connection && !member.is_hidden());
-        let (socket, token) = match member {
-            Some(member) => (member.socket(), &mut member.token),
+        let token = match member {
+            Some(member) => &mut member.token,
             None => {
                 let mut pending = self.pending.iter_mut();
-                let token = pending.find(|token| token.connection.as_str() == connection)?;
-                (None, token)
+                pending.find(|token| token.connection.as_str() == connection)?
             }
         };
+        let connection_id = token.connection.clone();
         let properties = &mut token.properties;
         let role = change.role.filter(|role| *role != properties.role);
         let record = change.record.filter(|record| *record != properties.record);
@@ -64,10 +62,8 @@ impl Session {
             record.map(ConnectionProperty::Record),
         ];
         for property in changed.into_iter().flatten() {
-            if let Some(socket) = socket {
-                let notification = Notification::ConnectionPropertyChanged(property);
-                self.notify(socket, Arc::new(notification));
-            }
+            let notification = Notification::ConnectionPropertyChanged(property);
+            self.notify_one(&connection_id, notification);
         }
         self.connection_view(connection)
     }
@@ -96,10 +92,10 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::session::SocketEnd;
     use crate::control::session::command::{Hidden, Request};
     use crate::control::session::properties::Role;
-    use crate::control::session::scene::{Stage, socket, stream_of};
+    use crate::control::session::reconnection::SocketEnd;
+    use crate::control::session::scene::{Stage, stream_of};
 
     const NOTHING: [&str; 0] = [];
 
@@ -267,12 +263,13 @@ mod tests {
     fn a_change_while_the_socket_is_away_is_kept() {
         let mut stage = Stage::new();
         stage.join('A');
-        let at = stage.moment();
-        stage
-            .core
-            .handle_socket_closed(at, socket('A'), SocketEnd::Lost, Some(Vec::new()));
+        stage.lose('A', SocketEnd::Lost);
         let change = role(Role::Moderator);
         let shown = stage.core.update_connection("con_A", change).unwrap();
         assert_eq!(shown.role, Some("MODERATOR"));
+        assert_eq!(
+            stage.reconnect('A', 'a', None),
+            ["a <= reconnected", "a <- Role(Moderator)"]
+        );
     }
 }

@@ -130,8 +130,8 @@ pub enum Request {
     SpeechToText,
     /// `echo`, `videoData`, and whatever else needs an answer only.
     Acknowledge,
-    /// A method that is known but not served.
-    Unserved(UnservedMethod),
+    /// `reconnectStream`
+    ReconnectStream(ReconnectStream),
 }
 
 /// `publishVideo` (section 8.3).
@@ -253,9 +253,20 @@ pub enum FilterAction {
     RemoveListener,
 }
 
-/// Known methods that are not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnservedMethod {
-    /// `reconnectStream`
-    ReconnectStream,
+/// `reconnectStream` (section 5.4). Who asks, and what is there, tells what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconnectStream {
+    /// `stream`: whose it is decides whether this is about publishing or receiving.
+    pub stream: String,
+    /// The session description.
+    pub sdp: StreamSdp,
+}
+
+/// The session description of `reconnectStream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamSdp {
+    /// `sdpString`: a publisher's offer, or a subscriber's answer.
+    Text(String),
+    /// `sdpOffer`
+    Offer(String),
 }

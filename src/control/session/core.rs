@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Request, RequestId, UnservedMethod};
+use super::command::{Request, RequestId};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
 use super::notification::Notification;
@@ -202,10 +202,10 @@ impl Session {
             Request::Unpublish => return self.unpublish(caller),
             Request::PrepareReceive { sender } => return self.prepare_receive(at, caller, &sender),
             Request::ReceiveOffer { sender, offer } => {
-                return self.receive_offer(at, caller, &sender, offer);
+                return self.receive_offer(at, caller, &sender, offer, false);
             }
             Request::ReceiveAnswer { sender, answer } => {
-                return self.receive_answer(caller, &sender, answer);
+                return self.receive_answer(caller, &sender, answer, false);
             }
             Request::Unsubscribe { sender } => return self.unsubscribe(caller, &sender),
             Request::IceCandidate { owner } => self.count_candidate(caller, &owner),
@@ -218,8 +218,8 @@ impl Session {
             Request::Filter(filter) => return self.filter(caller, &filter),
             Request::SpeechToText => return Err(Refusal::SpeechToText),
             Request::Acknowledge => self.done(caller),
-            Request::Unserved(UnservedMethod::ReconnectStream) => {
-                return Err(Refusal::Unavailable("reconnectStream"));
+            Request::ReconnectStream(reconnect) => {
+                return self.reconnect_stream(at, caller, reconnect);
             }
         }
         Ok(())

@@ -84,6 +84,7 @@ impl Session {
             turn_username: credential.as_ref().map(|minted| minted.username.clone()),
             publication: None,
             subscriptions: BTreeMap::new(),
+            next_mid: 0,
             quality: None,
             token,
             admission,
@@ -346,10 +347,10 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::session::SocketEnd;
     use crate::control::session::command::{Request, Signal};
     use crate::control::session::properties::Role;
-    use crate::control::session::scene::{self, Stage, socket};
+    use crate::control::session::reconnection::SocketEnd;
+    use crate::control::session::scene::{self, Stage};
     use crate::control::session::settings::Settings;
 
     const NOTHING: [&str; 0] = [];
@@ -464,10 +465,7 @@ mod tests {
             ]
         );
         stage.join_by_secret('S', RECORDER);
-        let at = stage.moment();
-        stage
-            .core
-            .handle_socket_closed(at, socket('S'), SocketEnd::Lost, Some(Vec::new()));
+        stage.lose('S', SocketEnd::Lost);
         assert_eq!(stage.advance(Duration::from_secs(10)), NOTHING);
     }
 

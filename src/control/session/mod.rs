@@ -13,6 +13,7 @@ pub mod effect;
 mod failures;
 mod filters;
 pub mod identifiers;
+mod media_reconnection;
 mod membership;
 mod moderation;
 pub mod notification;
@@ -28,6 +29,8 @@ pub mod reply;
 pub mod rpc_session;
 #[cfg(test)]
 pub(crate) mod scene;
+#[cfg(test)]
+mod schedules;
 pub mod service;
 pub mod settings;
 mod signals;

@@ -11,6 +11,7 @@ use super::reconnection::Grace;
 use super::rpc_session::RpcKey;
 use super::token::{Admission, Token};
 use crate::media::plane::{Track, TransportId};
+use crate::units::Codec;
 use crate::views::openvidu as view;
 
 /// A member of a session.
@@ -38,6 +39,8 @@ pub(super) struct Participant {
     pub(super) publication: Option<Publication>,
     /// What it receives, by publisher.
     pub(super) subscriptions: BTreeMap<ConnectionId, Subscription>,
+    /// The first media section of the next offer to it: no two have a mid in common, so that answers cannot be mixed up.
+    pub(super) next_mid: u32,
     /// The quality of its way to us, as the members were last told.
     pub(super) quality: Option<u8>,
 }
@@ -62,6 +65,15 @@ impl Participant {
             Link::Open(socket) => Some(*socket),
             Link::Grace(_) => None,
         }
+    }
+
+    /// The transports on which its browser sends and receives.
+    pub(super) fn transports(&self) -> impl Iterator<Item = TransportId> {
+        let subscriptions = self.subscriptions.values();
+        let publication = self.publication.iter();
+        publication
+            .map(|publication| publication.transport)
+            .chain(subscriptions.map(|subscription| subscription.transport))
     }
 
     /// The others do not see it: it is in no list and no count, and its coming and going is not told.
@@ -90,15 +102,6 @@ impl Participant {
     pub(super) fn owns(&self, stream: &str) -> bool {
         let publication = self.publication.as_ref();
         publication.is_some_and(|publication| publication.descriptor.id.as_str() == stream)
-    }
-
-    /// The transports on which its browser sends and receives.
-    pub(super) fn transports(&self) -> impl Iterator<Item = TransportId> {
-        let subscriptions = self.subscriptions.values();
-        let publication = self.publication.iter();
-        publication
-            .map(|publication| publication.transport)
-            .chain(subscriptions.map(|subscription| subscription.transport))
     }
 
     /// `metadata`: the client's data and the server's, joined (section 7.2).
@@ -183,7 +186,9 @@ pub(super) struct Publication {
     pub(super) transport: TransportId,
     /// What can be subscribed to.
     pub(super) tracks: Vec<Track>,
-    /// The browser has closed its end: unless a request explains that by this moment, the stream is over.
+    /// Its own media comes back to it (`doLoopback`), also after it has reconnected.
+    pub(super) do_loopback: bool,
+    /// Its transport is gone: unless a request explains that or brings another one by this moment, the stream is over.
     pub(super) orphaned_until: Option<Instant>,
     /// Candidates that the client announced.
     pub(super) candidates: u8,
@@ -224,11 +229,24 @@ pub(super) struct Subscription {
     pub(super) transport: TransportId,
     /// What we offered, while the answer is awaited.
     pub(super) offered: Option<Vec<Track>>,
+    /// What it can decode, one for each kind of medium.
+    pub(super) codecs: Vec<Codec>,
     /// Candidates that the client announced.
     pub(super) candidates: u8,
 }
 
 impl Subscription {
+    /// Returns whether all of `source` that is of a kind it receives is something that it can decode.
+    pub(super) fn can_follow(&self, source: &[Track]) -> bool {
+        source.iter().all(|track| {
+            let mut of_kind = self
+                .codecs
+                .iter()
+                .filter(|codec| codec.kind() == track.kind);
+            of_kind.all(|codec| *codec == track.codec)
+        })
+    }
+
     fn view(&self) -> view::Subscriber {
         view::Subscriber {
             created_at: self.created_at,

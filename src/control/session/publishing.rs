@@ -13,10 +13,9 @@ use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{
-    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Publishing, Rejection,
-    TransportId,
+    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Rejection, TransportId,
 };
-use crate::units::{Bitrate, Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
+use crate::units::{Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
 
 impl Session {
     /// `publishVideo`: the publisher is answered before the others hear of the stream.
@@ -41,19 +40,9 @@ impl Session {
         if let Some(filter) = &publish.filter {
             return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let properties = &publisher.token.properties;
-        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
-        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
-
-        let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(
-            caller,
-            &publish.offer,
-            publish.do_loopback,
-            max_receive,
-            &local,
-        )?;
-        let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
+        let (spec, answer) =
+            self.negotiate_publisher(caller, &publish.offer, publish.do_loopback, false)?;
+        let carries = |kind| spec.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
         let has_video = publish.has_video && carries(MediaKind::Video);
@@ -77,36 +66,28 @@ impl Session {
             frame_rate: publish.frame_rate,
             video_dimensions: publish.video_dimensions.filter(|_| has_video),
         };
-        let tracks = negotiated.tracks.iter().filter(|track| match track.kind {
+        let tracks = spec.tracks.iter().filter(|track| match track.kind {
             MediaKind::Audio => has_audio,
             MediaKind::Video => has_video,
         });
         let publication = Publication {
             descriptor: descriptor.clone(),
-            transport,
+            transport: spec.transport,
             tracks: tracks.cloned().collect(),
+            do_loopback: publish.do_loopback,
             orphaned_until: None,
             candidates: 0,
         };
         self.caller_mut(caller)?.publication = Some(publication);
         self.transports.insert(
-            transport,
+            spec.transport,
             TransportOwner::Publication(caller.connection.clone()),
         );
-        self.command(plane::Command::OpenPublisher(Box::new(PublisherSpec {
-            transport,
-            local: local.ice,
-            remote: negotiated.remote,
-            tracks: negotiated.tracks,
-            max_receive,
-            min_receive,
-            replaces: None,
-            loopback: negotiated.loopback,
-        })));
+        self.command(plane::Command::OpenPublisher(Box::new(spec)));
         self.reply(
             caller,
             Reply::Published {
-                answer: negotiated.answer,
+                answer,
                 stream: stream.clone(),
                 created_at: at.wall_ms,
             },
@@ -122,14 +103,18 @@ impl Session {
         Ok(())
     }
 
-    fn answer_publisher(
+    /// Negotiates a transport for what the caller wants to send; yields it with the answer.
+    pub(super) fn negotiate_publisher(
         &mut self,
         caller: &Caller,
         offer: &str,
         do_loopback: bool,
-        max_receive: Option<Bitrate>,
-        local: &LocalTransport,
-    ) -> Result<Publishing, Refusal> {
+        reconnecting: bool,
+    ) -> Result<(PublisherSpec, String), Refusal> {
+        let properties = &self.caller(caller)?.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
+        let (transport, local) = self.new_transport()?;
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
             fall_back: self.properties.allow_transcoding,
@@ -137,25 +122,37 @@ impl Session {
         };
         let answered = if do_loopback {
             let name = caller.connection.as_str();
-            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, local)
+            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, &local)
         } else {
-            plane::answer_publisher(offer, &policy, local)
+            plane::answer_publisher(offer, &policy, &local)
         };
-        answered.map_err(|rejection| match rejection {
+        let negotiated = answered.map_err(|rejection| match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
                 codec,
                 connection: caller.connection.clone(),
                 session: self.id.clone(),
                 publishing: true,
+                reconnecting,
                 sdp: offer.to_owned(),
             },
-            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
-                Refusal::PublisherSdp {
-                    connection: caller.connection.clone(),
-                    why: malformed.to_string(),
-                }
-            }
-        })
+            malformed @ (Rejection::Malformed(_)
+            | Rejection::DtlsRole(_)
+            | Rejection::OtherOffer { .. }) => Refusal::PublisherSdp {
+                connection: caller.connection.clone(),
+                why: malformed.to_string(),
+            },
+        })?;
+        let spec = PublisherSpec {
+            transport,
+            local: local.ice,
+            remote: negotiated.remote,
+            tracks: negotiated.tracks,
+            max_receive,
+            min_receive,
+            replaces: None,
+            loopback: negotiated.loopback,
+        };
+        Ok((spec, negotiated.answer))
     }
 
     /// The codec that every stream has, if one is forced (section 11.4, design D9).

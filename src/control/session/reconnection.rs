@@ -82,12 +82,13 @@ impl Grace {
         }
         self.kept_bytes += length(&notification);
         self.kept.push_back(notification);
-        let too_much = self.kept_bytes > KEPT_MAX;
-        if too_much {
-            self.kept.clear();
-            (self.until, self.longest) = (self.began, None);
-        }
-        too_much
+        self.kept_bytes > KEPT_MAX && self.end()
+    }
+
+    fn end(&mut self) -> bool {
+        self.kept.clear();
+        (self.until, self.longest) = (self.began, None);
+        true
     }
 }
 
@@ -124,14 +125,14 @@ impl Session {
         };
         let longest = (end == SocketEnd::Silent).then_some(HEARD_WITHOUT_SIGNALLING);
         let mut grace = Grace::new(at.now, length, longest);
-        let Some(unheard) = unheard else {
-            self.evict_flooded(at, &connection);
-            return;
+        let flooded = match unheard {
+            Some(unheard) => unheard
+                .into_iter()
+                .fold(false, |flooded, missed| flooded | grace.keep(missed)),
+            None => grace.end(),
         };
-        for notification in unheard {
-            if grace.keep(notification) {
-                self.happened(Happening::Flooded(connection.clone()));
-            }
+        if flooded {
+            self.happened(Happening::Flooded(connection.clone()));
         }
         if let Some(member) = self.member_mut(connection.as_str()) {
             member.link = Link::Grace(grace);
@@ -150,8 +151,11 @@ impl Session {
         rpc_session: RpcKey,
         unheard: Unheard,
     ) -> bool {
-        // Whose time was over a moment ago is too late, however busy the timer was.
-        self.evict_expired(at);
+        if self.socket_of(rpc_session).is_none() {
+            // Whose time was over a moment ago is too late, however busy the timer was. Only then: what others' ends
+            // would tell a socket that has handed back what it held, nobody would hear.
+            self.evict_expired(at);
+        }
         let outcome = self.take_over(at, socket, rpc_session, unheard);
         let Some(missed) = outcome else {
             self.answer(socket, request, Err(Refusal::Reconnection));
@@ -183,15 +187,15 @@ impl Session {
             let until = at.now.checked_add(grace);
             publication.orphaned_until = publication.orphaned_until.max(until);
         }
+        if unheard.is_none() && member.socket().is_some() {
+            self.evict_flooded(at, &connection);
+            return None;
+        }
         match std::mem::replace(&mut member.link, Link::Open(socket)) {
             Link::Open(former) if former == socket => Some(VecDeque::new()),
             Link::Open(former) => {
                 self.release(former, Duration::ZERO);
-                let Some(unheard) = unheard else {
-                    self.evict_flooded(at, &connection);
-                    return None;
-                };
-                Some(unheard.into())
+                unheard.map(VecDeque::from)
             }
             Link::Grace(grace) => Some(grace.kept),
         }
@@ -232,5 +236,303 @@ impl Session {
         for connection in expired {
             self.evict(at, &connection, &reason::NETWORK_DISCONNECT.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::session::command::{Request, Signal};
+    use crate::control::session::effect::Effect;
+    use crate::control::session::scene::{Stage, rpc_session, socket};
+    use crate::media::plane::EventKind;
+
+    const NOTHING: [&str; 0] = [];
+
+    const GONE: [&str; 2] = [
+        "B <- left con_A, networkDisconnect",
+        "B <- evicted con_A, networkDisconnect",
+    ];
+
+    fn signal(data: impl Into<String>) -> Request {
+        Request::Signal(Signal {
+            data: Some(data.into()),
+            ..Signal::default()
+        })
+    }
+
+    fn heard_signal(data: &str) -> Arc<Notification> {
+        Arc::new(Notification::SendMessage {
+            data: Some(data.to_owned()),
+            kind: None,
+            from: None,
+        })
+    }
+
+    /// A and B, who hears nothing more of what it has said itself.
+    fn two() -> Stage {
+        let mut stage = Stage::new();
+        stage.join('A');
+        stage.join('B');
+        stage
+    }
+
+    fn flooded(stage: &Stage) -> bool {
+        let flooded = Effect::Happened(Happening::Flooded("con_A".into()));
+        stage.effects.contains(&flooded)
+    }
+
+    #[test]
+    fn a_lost_socket_has_a_grace_and_then_its_participant_is_evicted() {
+        let mut stage = two();
+        stage.publish('A');
+        assert_eq!(stage.lose('A', SocketEnd::Lost), NOTHING);
+        let due = stage.now + Duration::from_secs(10);
+        assert_eq!(stage.core.poll_timeout(), Some(due));
+        assert_eq!(stage.core.connection_views(false).len(), 2);
+        assert_eq!(
+            stage.ask('B', signal("hi")),
+            ["B <- signal hi from con_B", "B <= done"]
+        );
+        assert_eq!(stage.advance(Duration::from_millis(9_999)), NOTHING);
+        let evicted = stage.advance(Duration::from_millis(1));
+        assert_eq!(evicted, ["media: close 1", GONE[0], GONE[1]]);
+        assert_eq!(stage.core.poll_timeout(), None);
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![])),
+            ["a <= error 40007"]
+        );
+    }
+
+    #[test]
+    fn a_client_that_says_goodbye_has_no_grace() {
+        let mut stage = two();
+        assert_eq!(stage.lose('A', SocketEnd::ByClient), GONE);
+        assert_eq!(
+            stage.lose('B', SocketEnd::ByClient),
+            ["media: close room", "ended"]
+        );
+    }
+
+    #[test]
+    fn the_close_of_a_socket_that_nobody_uses_changes_nothing() {
+        let mut stage = two();
+        assert_eq!(stage.lose('X', SocketEnd::ByClient), NOTHING);
+        stage.ask('A', Request::Leave);
+        assert_eq!(stage.lose('A', SocketEnd::Lost), NOTHING);
+        assert_eq!(stage.core.poll_timeout(), None);
+    }
+
+    #[test]
+    fn who_comes_back_hears_once_and_in_order_what_it_has_missed_and_nobody_else_is_told() {
+        let mut stage = two();
+        stage.publish('A');
+        stage.lose_with('A', SocketEnd::Lost, Some(vec![heard_signal("lost")]));
+        stage.ask('B', signal("one"));
+        stage.join('C');
+        stage.ask('B', Request::Leave);
+        stage.advance(Duration::from_secs(9));
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![])),
+            [
+                "a <= reconnected",
+                "a <- signal lost from -",
+                "a <- signal one from con_B",
+                "a <- joined con_C",
+                "a <- left con_B, disconnect"
+            ]
+        );
+        assert_eq!(stage.core.poll_timeout(), None);
+        assert_eq!(stage.advance(Duration::from_secs(60)), NOTHING);
+        assert_eq!(
+            stage.ask('C', signal("two")),
+            [
+                "a <- signal two from con_C",
+                "C <- signal two from con_C",
+                "C <= done"
+            ]
+        );
+        assert_eq!(stage.ask('A', signal("old")), ["A <= error 102"]);
+        let unpublished = stage.ask('a', Request::Unpublish);
+        assert!(unpublished.contains(&"a <= done".to_owned()));
+    }
+
+    #[test]
+    fn a_new_socket_that_comes_before_the_old_one_has_closed_takes_its_place() {
+        let mut stage = two();
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![heard_signal("unheard")])),
+            [
+                "A released at once",
+                "a <= reconnected",
+                "a <- signal unheard from -"
+            ]
+        );
+        assert_eq!(
+            stage.core.socket_of(rpc_session(socket('A')).key()),
+            Some(socket('a'))
+        );
+        for end in [SocketEnd::Lost, SocketEnd::ByClient, SocketEnd::Silent] {
+            assert_eq!(stage.lose('A', end), NOTHING, "a late close is nobody's");
+        }
+        assert_eq!(stage.core.poll_timeout(), None);
+        assert_eq!(stage.core.connection_views(false).len(), 2);
+        let again = stage.reconnect('A', 'a', Some(vec![]));
+        assert_eq!(again, ["a <= reconnected"], "who is there already stays");
+    }
+
+    #[test]
+    fn an_unknown_rpc_session_is_an_error_without_consequences() {
+        let mut stage = two();
+        assert_eq!(
+            stage.reconnect('X', 'x', Some(vec![])),
+            ["x <= error 40007"]
+        );
+        stage.ask('A', Request::Leave);
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![])),
+            ["a <= error 40007"]
+        );
+        stage.ask('B', Request::Leave);
+        assert!(stage.core.has_ended());
+        assert_eq!(
+            stage.reconnect('B', 'b', Some(vec![])),
+            ["b <= error 40007"]
+        );
+    }
+
+    #[test]
+    fn whose_time_is_over_is_too_late_even_if_the_timer_is_too() {
+        let mut stage = two();
+        stage.lose('A', SocketEnd::Lost);
+        stage.now += Duration::from_secs(10);
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![])),
+            [GONE[0], GONE[1], "a <= error 40007"]
+        );
+    }
+
+    #[test]
+    fn too_much_to_keep_evicts_at_once_and_is_counted() {
+        let mut stage = two();
+        stage.lose('A', SocketEnd::Lost);
+        let large = "x".repeat(KEPT_MAX / 3);
+        for _ in 0..2 {
+            stage.ask('B', signal(&*large));
+            assert!(!flooded(&stage));
+        }
+        stage.ask('B', signal(&*large));
+        assert!(flooded(&stage));
+        assert_eq!(stage.core.poll_timeout(), Some(stage.now), "at once");
+        stage.ask('B', signal(large));
+        assert!(!flooded(&stage), "counted once");
+        assert_eq!(stage.advance(Duration::ZERO), GONE);
+
+        let mut stage = two();
+        assert_eq!(stage.lose_with('A', SocketEnd::Lost, None), GONE);
+        assert!(flooded(&stage));
+
+        let mut stage = two();
+        let large = vec![heard_signal(&"x".repeat(2 * KEPT_MAX))];
+        assert_eq!(stage.lose_with('A', SocketEnd::Lost, Some(large)), GONE);
+        assert!(flooded(&stage));
+
+        let mut stage = two();
+        assert_eq!(
+            stage.reconnect('A', 'a', None),
+            [
+                GONE[0],
+                "A <- evicted con_A, networkDisconnect",
+                "A released",
+                GONE[1],
+                "a <= error 40007"
+            ]
+        );
+        assert!(flooded(&stage));
+    }
+
+    /// A participant that publishes and whose socket has fallen silent.
+    fn silent() -> Stage {
+        let mut stage = two();
+        stage.publish('A');
+        stage.media(1, EventKind::Connected);
+        stage.lose('A', SocketEnd::Silent);
+        stage
+    }
+
+    #[test]
+    fn media_that_is_heard_keeps_whose_signalling_is_silent_but_not_for_ever() {
+        let mut stage = silent();
+        let began = stage.now;
+        let mut looks = 0;
+        while let Some(due) = stage.core.poll_timeout() {
+            looks += 1;
+            let wait = due - stage.now;
+            assert!(!wait.is_zero(), "never twice at the same moment");
+            let done = stage.advance(wait);
+            assert_eq!(done.is_empty(), stage.core.poll_timeout().is_some());
+        }
+        assert_eq!(stage.now - began, HEARD_WITHOUT_SIGNALLING);
+        assert!(looks < 50, "{looks}");
+    }
+
+    #[test]
+    fn media_that_falls_silent_too_ends_it_at_the_next_look() {
+        let mut stage = silent();
+        assert_eq!(stage.advance(Duration::from_secs(10)), NOTHING);
+        stage.media(1, EventKind::WentQuiet);
+        stage.media(1, EventKind::HeardAgain);
+        assert_eq!(stage.advance(LOOK_AGAIN), NOTHING);
+        stage.media(1, EventKind::WentQuiet);
+        assert!(stage.advance(LOOK_AGAIN).contains(&GONE[0].to_owned()));
+    }
+
+    #[test]
+    fn a_close_that_was_seen_has_a_hard_grace_however_well_media_flows() {
+        let mut stage = two();
+        stage.publish('A');
+        stage.media(1, EventKind::Connected);
+        stage.lose('A', SocketEnd::Lost);
+        let gone = stage.advance(Duration::from_secs(10));
+        assert_eq!(gone, ["media: close 1", GONE[0], GONE[1]]);
+    }
+
+    #[test]
+    fn transports_that_never_connected_keep_nobody() {
+        let mut stage = two();
+        stage.publish('A');
+        stage.lose('A', SocketEnd::Silent);
+        assert!(
+            stage
+                .advance(Duration::from_secs(10))
+                .contains(&GONE[0].to_owned())
+        );
+        assert!(stage.core.heard.is_empty());
+        stage.media(1, EventKind::Connected);
+        assert!(stage.core.heard.is_empty(), "a late event of a closed one");
+    }
+
+    #[test]
+    fn a_session_whose_members_are_all_away_lives_until_their_time_is_over() {
+        let mut stage = two();
+        stage.lose('A', SocketEnd::Lost);
+        stage.lose('B', SocketEnd::Lost);
+        assert_eq!(stage.advance(Duration::from_secs(9)), NOTHING);
+        assert_eq!(
+            stage.reconnect('A', 'a', Some(vec![])),
+            ["a <= reconnected"]
+        );
+        assert_eq!(
+            stage.advance(Duration::from_secs(1)),
+            [
+                "a <- left con_B, networkDisconnect",
+                "a <- evicted con_B, networkDisconnect"
+            ]
+        );
+        stage.lose('a', SocketEnd::Lost);
+        assert_eq!(
+            stage.advance(Duration::from_secs(10)),
+            ["media: close room", "ended"]
+        );
     }
 }

@@ -96,7 +96,7 @@ pub enum Refusal {
     /// The forced or published codec is not in the session description.
     #[error(
         "Error forcing codec: '{codec}', for PARTICIPANT: '{connection}' in Session: '{session}'. \
-         Is publishing: '{publishing}'. Is Subscriber: '{}'. Is Reconnecting: 'false'.\n\
+         Is publishing: '{publishing}'. Is Subscriber: '{}'. Is Reconnecting: '{reconnecting}'.\n\
          Exception: Codec {codec} not found in the SDP\nSDP:\n{sdp}", !publishing
     )]
     CodecMissing {
@@ -108,6 +108,8 @@ pub enum Refusal {
         session: String,
         /// A publication, not a subscription.
         publishing: bool,
+        /// `reconnectStream`.
+        reconnecting: bool,
         /// The description.
         sdp: String,
     },
@@ -161,7 +163,15 @@ pub enum Refusal {
     /// Nobody subscribes to itself.
     #[error("Can loopback only when publishing media")]
     SelfSubscription,
-    /// `receiveVideoFrom` with an answer to no offer.
+    /// `reconnectStream`: nobody publishes that stream.
+    #[error("Stream '{stream}' does not exist in Session '{session}'")]
+    UnknownStream {
+        /// The stream that was named.
+        stream: String,
+        /// The session.
+        session: String,
+    },
+    /// `receiveVideoFrom` with an answer to no offer, or to one that another has replaced.
     #[error(
         "Unable to create subscriber endpoint. There is no offer to answer for the stream of participant {0}"
     )]
@@ -202,7 +212,10 @@ impl Refusal {
             | Self::StreamOwnerNotFound { .. }
             | Self::ListenedStreamNotFound { .. } => 102,
             Self::AlreadyJoined(_) => 104,
-            Self::NotStreaming(_) | Self::UserNotStreaming { .. } | Self::SelfSubscription => 105,
+            Self::UnknownStream { .. }
+            | Self::NotStreaming(_)
+            | Self::UserNotStreaming { .. }
+            | Self::SelfSubscription => 105,
             Self::AlreadyPublishing { .. } => 106,
             Self::Full(_) => 201,
             Self::UnknownSession(_) => 202,

@@ -15,11 +15,12 @@ use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
+use super::reconnection::{SocketEnd, Unheard};
 use super::reply::{Joined, Reply};
 use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
-use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
+use crate::media::plane::{Candidate, Command, Event, EventKind, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
 use crate::units::{ForcedVideoCodec, Random, Secret};
 
@@ -163,7 +164,12 @@ impl Stage {
     }
 
     pub(crate) fn move_in(&mut self) {
-        let mut next = 0;
+        self.move_in_from(0);
+    }
+
+    /// The same, on a worker that has opened so many transports already.
+    pub(crate) fn move_in_from(&mut self, opened: u64) {
+        let mut next = opened;
         self.core.move_in(Home {
             candidates: candidates(),
             fingerprint: fingerprint(),
@@ -256,6 +262,44 @@ impl Stage {
         )
     }
 
+    /// The socket of this name closes, having written all that it had.
+    pub(crate) fn lose(&mut self, name: char, end: SocketEnd) -> Vec<String> {
+        self.lose_with(name, end, Some(Vec::new()))
+    }
+
+    /// The same; `unheard` has not reached the client.
+    pub(crate) fn lose_with(
+        &mut self,
+        name: char,
+        end: SocketEnd,
+        unheard: Unheard,
+    ) -> Vec<String> {
+        let at = self.moment();
+        self.core
+            .handle_socket_closed(at, socket(name), end, unheard);
+        self.transcript()
+    }
+
+    /// The participant that joined as `name` goes on with the socket `other`; `unheard` is what its former socket, still
+    /// open, has not told it.
+    pub(crate) fn reconnect(&mut self, name: char, other: char, unheard: Unheard) -> Vec<String> {
+        let (at, id) = (self.moment(), self.request_id());
+        let key = rpc_session(socket(name)).key();
+        self.core
+            .handle_reconnect(at, socket(other), id, key, unheard);
+        self.transcript()
+    }
+
+    pub(crate) fn media(&mut self, transport: u64, kind: EventKind) -> Vec<String> {
+        let at = self.moment();
+        let event = Event {
+            transport: Some(TransportId(transport)),
+            kind,
+        };
+        self.core.handle_media_event(at, event);
+        self.transcript()
+    }
+
     pub(crate) fn advance(&mut self, by: Duration) -> Vec<String> {
         self.now += by;
         let at = self.moment();
@@ -292,16 +336,29 @@ pub(crate) fn joined(stage: &Stage) -> &Joined {
     joins.next().expect("it has joined")
 }
 
+/// The RPC session that began on this socket.
+pub(crate) fn rpc_session(socket: SocketId) -> Arc<RpcSession> {
+    Arc::new(RpcSession::new(&mut Random::seeded(socket.0)))
+}
+
+/// What a browser would answer: our offer, seen from the other end.
+pub(crate) fn answer_to(offer: &str) -> String {
+    offer
+        .replace("a=setup:actpass", "a=setup:active")
+        .replace("a=sendonly", "a=recvonly")
+        .lines()
+        .filter(|line| {
+            !line.starts_with("a=ssrc") && !line.starts_with("a=candidate") && *line != "a=ice-lite"
+        })
+        .map(|line| format!("{line}\r\n"))
+        .collect()
+}
+
 /// The stream that this participant publishes.
 pub(crate) fn stream_of(stage: &Stage, name: char) -> String {
     let shown = stage.core.connection_view(&format!("con_{name}"));
     let publishers = shown.and_then(|shown| shown.publishers).unwrap_or_default();
     publishers.first().expect("it publishes").stream_id.clone()
-}
-
-/// The RPC session that began on this socket.
-pub(crate) fn rpc_session(socket: SocketId) -> Arc<RpcSession> {
-    Arc::new(RpcSession::new(&mut Random::seeded(socket.0)))
 }
 
 pub(crate) fn socket(name: char) -> SocketId {
@@ -312,10 +369,17 @@ fn name(socket: SocketId) -> char {
     char::from_u32(u32::try_from(socket.0).unwrap()).unwrap()
 }
 
+fn replaced(transport: Option<TransportId>) -> String {
+    transport.map_or_else(String::new, |old| format!(", replacing {}", old.0))
+}
+
 fn line(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Media(command) => match command {
-            Command::OpenPublisher(spec) => format!("media: publisher {}", spec.transport.0),
+            Command::OpenPublisher(spec) => {
+                let replaced = replaced(spec.replaces);
+                format!("media: publisher {}{replaced}", spec.transport.0)
+            }
             Command::OpenSubscriber(spec) => {
                 let offered = if spec.remote.is_none() {
                     ", offered"
@@ -323,8 +387,10 @@ fn line(effect: &Effect) -> Option<String> {
                     ""
                 };
                 format!(
-                    "media: subscriber {} of {}{offered}",
-                    spec.transport.0, spec.source.0
+                    "media: subscriber {} of {}{offered}{}",
+                    spec.transport.0,
+                    spec.source.0,
+                    replaced(spec.replaces)
                 )
             }
             Command::AcceptAnswer { transport, .. } => format!("media: answered {}", transport.0),

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::envelope;
-use super::{candidates, filters, membership, moderation, publishing, signals, subscribing};
+use super::{
+    candidates, filters, membership, moderation, publishing, reconnection, signals, subscribing,
+};
 use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 
 /// A decoded request.
@@ -11,10 +13,10 @@ use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 pub(super) enum Call {
     /// `joinRoom`
     Join(JoinRoom),
-    /// `sessionStatus` of the session with this id; clients ask it before they have joined.
-    Status(String),
     /// `connect`, with the id of the RPC session that is to go on.
     Connect(Option<String>),
+    /// `sessionStatus` of the session with this id; clients ask it before they have joined.
+    Status(String),
     /// Anything else that a session decides.
     Member(Request),
 }
@@ -119,13 +121,13 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
             let params = super::params::Params::new("joinRoom", params);
             return membership::join_room(params).map(Call::Join);
         }
+        "connect" => {
+            let params = super::params::Params::new("connect", params);
+            return reconnection::connect(params).map(Call::Connect);
+        }
         "sessionStatus" => {
             let mut params = super::params::Params::new("sessionStatus", params);
             return params.text("sessionId").map(Call::Status);
-        }
-        "connect" => {
-            let params = super::params::Params::new("connect", params);
-            return membership::connect(params).map(Call::Connect);
         }
         "leaveRoom" => ("leaveRoom", membership::leave_room),
         "publishVideo" => ("publishVideo", publishing::publish_video),
@@ -154,17 +156,19 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
         "unsubscribeFromSpeechToText" => {
             ("unsubscribeFromSpeechToText", moderation::speech_to_text)
         }
-        "reconnectStream" => ("reconnectStream", moderation::reconnect_stream),
+        "reconnectStream" => ("reconnectStream", reconnection::reconnect_stream),
         "echo" => ("echo", |_| Ok(Request::Acknowledge)),
         other => return Err(CallError::UnknownMethod(other.chars().take(64).collect())),
     };
     decode(super::params::Params::new(name, params)).map(Call::Member)
 }
 
-/// Every method of the table but `reconnectStream`.
+/// Every method of the table.
 #[cfg(test)]
-pub(super) const METHODS: [&str; 22] = [
+pub(super) const METHODS: [&str; 24] = [
     "joinRoom",
+    "connect",
+    "reconnectStream",
     "leaveRoom",
     "publishVideo",
     "unpublishVideo",
@@ -213,7 +217,7 @@ mod tests {
         })
     }
 
-    const FIELDS: [&str; 24] = [
+    const FIELDS: [&str; 27] = [
         "session",
         "token",
         "secret",
@@ -238,6 +242,9 @@ mod tests {
         "params",
         "eventType",
         "sessionId",
+        "stream",
+        "sdpString",
+        "endpointName",
     ];
 
     proptest! {
@@ -259,7 +266,7 @@ mod tests {
     fn every_method_of_every_client_is_known() {
         let known =
             |method: &str| !matches!(decode(method, Map::new()), Err(CallError::UnknownMethod(_)));
-        for method in METHODS.into_iter().chain(["reconnectStream"]) {
+        for method in METHODS {
             assert!(known(method), "{method}");
         }
         assert!(!known("trickle"));

@@ -1,4 +1,4 @@
-//! `joinRoom`, `connect` and `leaveRoom` (`openvidu-signalling` sections 3, 5, 8.1, 8.2).
+//! `joinRoom` and `leaveRoom` (`openvidu-signalling` sections 3, 8.1, 8.2).
 
 use serde_json::{Map, Value, json};
 
@@ -41,11 +41,6 @@ pub(super) fn join_room(mut params: Params) -> Result<JoinRoom, CallError> {
 /// A flag that is false whatever else is sent for it, as in OpenVidu.
 fn has_flag(params: &mut Params, name: &'static str) -> bool {
     params.take(name) == Some(Value::Bool(true))
-}
-
-/// `connect`, with the id of the RPC session that is to go on; `reconnect` says the same a second time.
-pub(super) fn connect(mut params: Params) -> Result<Option<String>, CallError> {
-    params.optional_text("sessionId")
 }
 
 pub(super) fn leave_room(_: Params) -> Result<Request, CallError> {

@@ -14,6 +14,7 @@ mod notification;
 mod outbox;
 mod params;
 mod publishing;
+mod reconnection;
 #[cfg(test)]
 mod roles;
 mod service;

@@ -1,11 +1,9 @@
-//! `forceUnpublish`, `forceDisconnect`, speech to text, and what is known but not served (`openvidu-signalling`
-//! sections 5.4, 8.12, 8.13, 8.15).
+//! `forceUnpublish`, `forceDisconnect`, speech to text (`openvidu-signalling` sections 8.12, 8.13, 8.15).
 
 use super::call::CallError;
 use super::params::Params;
 use super::subscribing::ID_MAX;
 use crate::control::session::Request;
-use crate::control::session::command::UnservedMethod;
 
 pub(super) fn force_unpublish(mut params: Params) -> Result<Request, CallError> {
     let stream = params.bounded_text("streamId", ID_MAX)?;
@@ -20,8 +18,4 @@ pub(super) fn force_disconnect(mut params: Params) -> Result<Request, CallError>
 /// Refused whatever the parameters are.
 pub(super) fn speech_to_text(_: Params) -> Result<Request, CallError> {
     Ok(Request::SpeechToText)
-}
-
-pub(super) fn reconnect_stream(_: Params) -> Result<Request, CallError> {
-    Ok(Request::Unserved(UnservedMethod::ReconnectStream))
 }

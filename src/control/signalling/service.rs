@@ -396,18 +396,8 @@ impl Peer {
                     sink.feed(Message::Ping(number)).await
                 }
                 None => match self.end() {
-                    Some(End::Close(code, reason)) => {
-                        let frame = CloseFrame {
-                            code: code.into(),
-                            reason: reason.into(),
-                        };
-                        let _ = sink.send(Message::Close(Some(frame))).await;
-                        return sink;
-                    }
-                    Some(End::TakenBack) => {
-                        let _ = sink.close().await;
-                        return sink;
-                    }
+                    Some(End::Close(code, reason)) => return bid_farewell(sink, code, reason).await,
+                    Some(End::TakenBack) => return bid_farewell(sink, 1000, "").await,
                     Some(End::Overflow) => return sink,
                     None => match sink.flush().await {
                         Ok(()) => {
@@ -424,6 +414,20 @@ impl Peer {
             }
         }
     }
+}
+
+/// Closes with `code`.
+async fn bid_farewell(
+    mut sink: SplitSink<Socket, Message>,
+    code: u16,
+    reason: &'static str,
+) -> SplitSink<Socket, Message> {
+    let frame = CloseFrame {
+        code: code.into(),
+        reason: reason.into(),
+    };
+    let _ = sink.send(Message::Close(Some(frame))).await;
+    sink
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -649,13 +653,6 @@ impl Progress {
                     self.join(id, join).await;
                     continue;
                 }
-                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
-                    Ok(answer) => {
-                        self.peer.send(answer);
-                        continue;
-                    }
-                    Err(refusal) => refusal.into(),
-                },
                 (_, Ok(Call::Connect(None))) => {
                     let answer = call::connected(&id, "OK", self.peer.rpc_session().id());
                     self.peer.send(answer);
@@ -665,10 +662,17 @@ impl Progress {
                     self.reconnect(id, &rpc_session).await;
                     continue;
                 }
+                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
+                    Ok(answer) => {
+                        self.peer.send(answer);
+                        continue;
+                    }
+                    Err(refusal) => refusal.into(),
+                },
                 (_, Err(error))
                     if matches!(
                         error.method(),
-                        Some("joinRoom" | "sessionStatus" | "connect")
+                        Some("joinRoom" | "connect" | "sessionStatus")
                     ) =>
                 {
                     error

@@ -80,6 +80,14 @@ pub enum Rejection {
     /// The peer wants to be DTLS server, but we are (design D4).
     #[error("a=setup:{0} is not supported: an offer must say actpass or active, an answer active")]
     DtlsRole(String),
+    /// The answer is to another offer of ours.
+    #[error("the answer has a=mid:{answered} where the offer has a=mid:{offered}")]
+    OtherOffer {
+        /// What the answer says.
+        answered: String,
+        /// What the offer says.
+        offered: String,
+    },
 }
 
 /// A publisher's offer, answered.

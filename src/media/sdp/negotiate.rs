@@ -273,10 +273,13 @@ pub fn answer_subscriber(
 
 /// Offers `source`, the tracks of one publisher, to a browser.
 ///
-/// Payload types are the source's where no other section has them already; header extensions have fixed numbers.
+/// Sections are called `first_mid` and upwards: answers repeat the names, so that whoever has offered twice can tell what
+/// is answered. Payload types are the source's where no other section has them already; header extensions have fixed
+/// numbers.
 pub fn offer_subscriber(
     source: &[Track],
     cname: &str,
+    first_mid: u32,
     random: &mut Random,
     local: &LocalTransport,
 ) -> Offering {
@@ -284,8 +287,8 @@ pub fn offer_subscriber(
     let mut tracks = Vec::with_capacity(source.len());
     let mut ssrcs = Ssrcs::new(random);
     let mut payload_types = PayloadTypes::default();
-    for (index, source) in source.iter().enumerate() {
-        let mid = index.to_string();
+    for (source, number) in source.iter().zip(0..) {
+        let mid = first_mid.wrapping_add(number).to_string();
         let video = source.kind == MediaKind::Video;
         let Some(payload_type) = payload_types.take(Some(source.payload_type)) else {
             // More sections than payload types: the rest cannot be offered on one transport.
@@ -365,18 +368,20 @@ pub fn accept_answer(
                 "the media sections of the answer are not those of the offer",
             ));
         }
+        if let Some(mid) = &section.mid
+            && *mid != offered.mid
+        {
+            return Err(Rejection::OtherOffer {
+                answered: mid.clone(),
+                offered: offered.mid.clone(),
+            });
+        }
         let Some(rtp) = &section.rtp else {
             // Browsers refuse a section for want of the one codec in it (RFC 3264 section 6), and for nothing else.
             return Err(Rejection::CodecMissing {
                 codec: offered.codec.name(),
             });
         };
-        if rtp.mid != offered.mid {
-            return Err(malformed(format!(
-                "the answer has a=mid:{} where the offer has a=mid:{}",
-                rtp.mid, offered.mid
-            )));
-        }
         if rtp.direction.sends() {
             return Err(malformed(format!(
                 "the section with a=mid:{} says a={}: the answer to sendonly is recvonly or inactive",

@@ -1,6 +1,9 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod codecs;
 mod loss;
+mod muting;
+mod quality;
 mod replacing;
 
 use std::collections::BTreeMap;
@@ -235,6 +238,7 @@ struct Room {
     now: Instant,
     sink: Recording,
     rtcp: Vec<(TransportKey, Vec<u8>)>,
+    qualities: Vec<(TransportKey, u8)>,
 }
 
 impl Room {
@@ -244,6 +248,7 @@ impl Room {
             now: t0(),
             sink: Recording::default(),
             rtcp: Vec::new(),
+            qualities: Vec::new(),
         }
     }
 
@@ -283,8 +288,8 @@ impl Room {
         tracks: &[Track],
         max_send: Option<Bitrate>,
     ) {
-        self.router
-            .add_subscriber(self.now, key, PUBLISHER, tracks, max_send);
+        self.router.add_subscriber(self.now, key, PUBLISHER, tracks);
+        self.router.limit_subscriber(key, max_send);
         self.router.connected(self.now, key);
         self.drain();
     }
@@ -328,9 +333,14 @@ impl Room {
     }
 
     fn drain(&mut self) {
-        while let Some(Output::Rtcp { to, packet }) = self.router.poll_output() {
-            assert!(packet.len() <= 1200);
-            self.rtcp.push((to, packet.to_vec()));
+        while let Some(output) = self.router.poll_output() {
+            match output {
+                Output::Rtcp { to, packet } => {
+                    assert!(packet.len() <= 1200);
+                    self.rtcp.push((to, packet.to_vec()));
+                }
+                Output::Quality { of, level } => self.qualities.push((of, level)),
+            }
         }
     }
 
@@ -544,13 +554,8 @@ fn video_begins_with_a_key_frame_and_audio_at_once() {
 #[test]
 fn nothing_is_sent_before_the_transport_is_up() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        SUBSCRIBER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, SUBSCRIBER, PUBLISHER, &[audio_out(), video_out()]);
     room.publish(&Rtp::audio(1));
     room.publish(&Rtp::key_frame(1));
     assert_eq!(room.sink.sent, []);
@@ -973,7 +978,7 @@ fn a_packet_that_never_comes_is_given_up_for_a_key_frame() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(3));
     room.advance(ms(900));
-    assert_eq!(room.asked().len(), 8);
+    assert_eq!(room.asked().len(), 5);
     room.advance(ms(200));
     assert_eq!(room.key_frame_requests(), 1);
     room.advance(ms(5000));
@@ -1344,6 +1349,7 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
     let [
         Packet::ReceiverReport { blocks, .. },
         Packet::SourceDescription { cname: Some(_), .. },
+        Packet::ExtendedReport { .. },
         Packet::ReceiverEstimatedMaximumBitrate { bitrate, ssrcs },
     ] = &packets[..]
     else {
@@ -1412,7 +1418,8 @@ fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
     // Who only listens, or is not there yet, restricts nobody.
     room.subscribe_at_most(TransportKey(21), &[audio_out()], kbps(400));
     room.router
-        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()], kbps(350));
+        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()]);
+    room.router.limit_subscriber(absent, kbps(350));
     assert_eq!(limit(&mut room), 500);
     room.router.connected(room.now, absent);
     assert_eq!(limit(&mut room), 350);
@@ -1635,13 +1642,8 @@ fn an_answer_with_another_codec_ends_the_track() {
 #[test]
 fn a_publisher_may_receive_its_own_tracks() {
     let mut room = Room::published(&[audio(), video()]);
-    room.router.add_subscriber(
-        room.now,
-        PUBLISHER,
-        PUBLISHER,
-        &[audio_out(), video_out()],
-        None,
-    );
+    room.router
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out(), video_out()]);
     room.router.connected(room.now, PUBLISHER);
     room.publish(&Rtp::key_frame(1));
     room.publish(&Rtp::audio(1));

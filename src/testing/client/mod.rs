@@ -95,8 +95,12 @@ pub struct Client {
     pub over_tcp: bool,
     /// The connection's id, once joined.
     pub connection: String,
+    /// What brings the participant back, once joined.
+    pub rpc_session: String,
     server: SocketAddr,
-    _tasks: JoinSet<()>,
+    /// A second hold of the TCP socket.
+    wire: Option<std::net::TcpStream>,
+    tasks: JoinSet<()>,
 }
 
 impl Client {
@@ -107,15 +111,17 @@ impl Client {
     pub async fn open(server: SocketAddr) -> Result<Self, Error> {
         let unusable = |error: tungstenite::Error| Error::Unusable(error.to_string());
         let opening = async {
-            let stream = TcpStream::connect(server).await?;
+            let stream = TcpStream::connect(server).await?.into_std()?;
+            let wire = stream.try_clone()?;
+            let stream = TcpStream::from_std(stream)?;
             stream.set_nodelay(true)?;
             let url = format!("ws://{server}/openvidu");
             let (socket, _) = tokio_tungstenite::client_async(url, stream)
                 .await
                 .map_err(unusable)?;
-            Ok::<_, Error>(socket)
+            Ok::<_, Error>((socket, wire))
         };
-        let socket = tokio::time::timeout(PATIENCE, opening)
+        let (socket, wire) = tokio::time::timeout(PATIENCE, opening)
             .await
             .map_err(|_| Error::TimedOut("the WebSocket opens".to_owned()))??;
         let (mut sink, stream) = socket.split();
@@ -150,8 +156,10 @@ impl Client {
             next_id: 0,
             over_tcp: false,
             connection: String::new(),
+            rpc_session: String::new(),
             server,
-            _tasks: tasks,
+            wire: Some(wire),
+            tasks,
         })
     }
 
@@ -199,6 +207,7 @@ impl Client {
             "secret": "", "recorder": false, "dashboard": false});
         let joined = self.request("joinRoom", params).await?;
         self.connection = text(&joined, "id")?;
+        self.rpc_session = text(&joined, "sessionId")?;
         Ok(joined)
     }
 
@@ -290,6 +299,45 @@ impl Client {
             std::net::Ipv4Addr::UNSPECIFIED.into()
         };
         Negotiation::new(ip).await
+    }
+
+    /// The same participant on another socket, to `server`, which answers `connect`. The old socket stays as it is, and
+    /// what it has been told stays with it.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn reconnect(&self, server: SocketAddr) -> Result<Self, Error> {
+        let mut again = Self::open(server).await?;
+        again.next_id = self.next_id;
+        again.connection.clone_from(&self.connection);
+        again.rpc_session.clone_from(&self.rpc_session);
+        let params = json!({"sessionId": self.rpc_session, "reconnect": true});
+        let answer = again.request("connect", params).await?;
+        let expected = json!({"value": "reconnection successful", "sessionId": self.rpc_session});
+        if answer != expected {
+            return Err(Error::Unusable(answer.to_string()));
+        }
+        Ok(again)
+    }
+
+    /// Resets the TCP connection, so that neither end says goodbye.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        if let Some(wire) = self.wire.take() {
+            socket2::SockRef::from(&wire).set_linger(Some(Duration::ZERO))?;
+        }
+        self.tasks.abort_all();
+        Ok(())
+    }
+
+    /// The notifications that came so far and were not waited for, in order.
+    pub fn heard(&mut self) -> Vec<Notification> {
+        while let Ok(told) = self.notifications.try_recv() {
+            self.passed_over.push_back(told);
+        }
+        self.passed_over.drain(..).collect()
     }
 
     /// Leaves, and closes the socket as openvidu-browser does.

@@ -274,7 +274,7 @@ impl Room {
             track.rtx_ssrc = track.rtx_ssrc.map(|_| Ssrc(4000 + key.0 * 10));
         }
         self.router
-            .add_subscriber(self.now, key, self.publisher, &tracks, None);
+            .add_subscriber(self.now, key, self.publisher, &tracks);
         let former = std::mem::replace(&mut self.subscribers[index], key);
         if former != key {
             self.router.replace_subscriber(former, key);

@@ -127,6 +127,9 @@ async function readStats(stream) {
       energy: entry.totalAudioEnergy,
       nackCount: entry.nackCount,
       pliCount: entry.pliCount,
+      freezes: entry.freezeCount,
+      framesSent: entry.framesSent,
+      retransmitted: entry.retransmittedPacketsSent ?? entry.retransmittedPacketsReceived,
     }]));
   const transport = report.find((entry) => entry.type === "transport");
   const pair = report.find((entry) => entry.type === "candidate-pair" && entry.nominated && entry.state === "succeeded");

@@ -5,7 +5,6 @@
 // How fast media is back is printed; what is asserted leaves room for a busy machine.
 
 import { assert, sleep, until } from "../expect.mjs";
-import { withDaemon } from "./network-paths.mjs";
 
 const SAMPLE_MS = 100;
 // So many samples in a row with new packets in them: media flows.
@@ -53,8 +52,8 @@ function told(what, found) {
 }
 
 /** Parties that all publish and see each other; `name: { browser, version, apart }`, where `apart` uses the second address. */
-async function meeting(scene, daemon, wanted) {
-  const room = await scene.room({}, daemon);
+async function meeting(scene, wanted) {
+  const room = await scene.room();
   const { address, secondAddress } = scene.world;
   const parties = {};
   for (const [name, { browser, version, apart = false }] of Object.entries(wanted)) {
@@ -87,7 +86,7 @@ const signalling = (world, { keys }) => [
 ];
 
 const VICTIMS = { ann: { browser: "chromium" }, fay: { browser: "firefox" }, bob: { browser: "chromium", apart: true } };
-const PATIENT = { HANOK_RECONNECT_GRACE: 10 };
+const GRACE = 10;
 
 /** Bob tells `count` numbers one by one; returns what everybody must have heard, in order. */
 async function tell(bob, count, pause) {
@@ -117,7 +116,7 @@ export const cuts = [
     full: true,
     async run(scene) {
       await scene.world.nat("symmetric");
-      const call = await meeting(scene, undefined, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
+      const call = await meeting(scene, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
       const before = await Promise.all(call.all.map((party) => party.published()));
       const found = await silences(call.pairs, () => scene.world.rebind(), { limit: 30_000, atLeast: 8_000 });
       assert.ok(await scene.world.unclaimed() > 0, "the router had no place for what went to the old ports");
@@ -138,16 +137,14 @@ export const cuts = [
     town: "moving",
     browsers: ["chromium", "firefox"],
     full: true,
+    grace: GRACE,
     timeout: 150_000,
     async run(scene) {
-      await withDaemon(scene, PATIENT, async (daemon) => {
-        const call = await meeting(scene, daemon, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
-        const found = await silences(call.pairs, () => scene.world.moveClients(), { limit: 60_000, atLeast: 15_000 });
-        assert.ok(told("silent after a move", found) < 45);
-        await nobodyLeft(call);
-        await Promise.all(call.pairs.map(([receiver, publisher]) => receiver.receives(publisher)));
-        await scene.leave();
-      });
+      const call = await meeting(scene, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
+      const found = await silences(call.pairs, () => scene.world.moveClients(), { limit: 60_000, atLeast: 15_000 });
+      assert.ok(told("silent after a move", found) < 45);
+      await nobodyLeft(call);
+      await Promise.all(call.pairs.map(([receiver, publisher]) => receiver.receives(publisher)));
     },
   },
   {
@@ -155,25 +152,23 @@ export const cuts = [
     town: "silence",
     browsers: ["chromium", "firefox"],
     full: true,
+    grace: GRACE,
     timeout: 150_000,
     async run(scene) {
-      await withDaemon(scene, PATIENT, async (daemon) => {
-        const call = await meeting(scene, daemon, VICTIMS);
-        const { ann, fay, bob } = call;
-        const mend = await scene.world.cut(...signalling(scene.world, daemon));
-        let expected;
-        const found = await silences(call.pairs, async () => {
-          expected = await tell(bob, 10, 2_000);
-          await mend();
-        }, { limit: 60_000, atLeast: 22_000 });
-        for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
-        assert.ok(told("media was silent at most for", found) < 3);
-        await nobodyLeft(call);
-        // Both directions of signalling work again.
-        await ann.signal({ type: "after", data: "ann is back" });
-        await fay.event("signal", { signalType: "signal:after", from: ann.connectionId });
-        await scene.leave();
-      });
+      const call = await meeting(scene, VICTIMS);
+      const { room, ann, fay, bob } = call;
+      const mend = await scene.world.cut(...signalling(scene.world, room.daemon));
+      let expected;
+      const found = await silences(call.pairs, async () => {
+        expected = await tell(bob, 10, 2_000);
+        await mend();
+      }, { limit: 60_000, atLeast: 22_000 });
+      for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
+      assert.ok(told("media was silent at most for", found) < 3);
+      await nobodyLeft(call);
+      // Both directions of signalling work again.
+      await ann.signal({ type: "after", data: "ann is back" });
+      await fay.event("signal", { signalType: "signal:after", from: ann.connectionId });
     },
   },
   {
@@ -181,24 +176,22 @@ export const cuts = [
     town: "reset",
     browsers: ["chromium", "firefox"],
     full: true,
+    grace: GRACE,
     timeout: 150_000,
     async run(scene) {
-      await withDaemon(scene, PATIENT, async (daemon) => {
-        const call = await meeting(scene, daemon, VICTIMS);
-        const { ann, fay, bob } = call;
-        const mend = await scene.world.cut(...signalling(scene.world, daemon).map((match) => `${match} reject with tcp reset`));
-        let expected;
-        const found = await silences(call.pairs, async () => {
-          expected = await tell(bob, 6, 1_000);
-          await mend();
-        }, { limit: 60_000, atLeast: 10_000 });
-        for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
-        assert.ok(told("media was silent at most for", found) < 3);
-        await nobodyLeft(call);
-        await fay.signal({ type: "after", data: "fay is back" });
-        await ann.event("signal", { signalType: "signal:after", from: fay.connectionId });
-        await scene.leave();
-      });
+      const call = await meeting(scene, VICTIMS);
+      const { room, ann, fay, bob } = call;
+      const mend = await scene.world.cut(...signalling(scene.world, room.daemon).map((match) => `${match} reject with tcp reset`));
+      let expected;
+      const found = await silences(call.pairs, async () => {
+        expected = await tell(bob, 6, 500);
+        await mend();
+      }, { limit: 60_000, atLeast: 10_000 });
+      for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
+      assert.ok(told("media was silent at most for", found) < 3);
+      await nobodyLeft(call);
+      await fay.signal({ type: "after", data: "fay is back" });
+      await ann.event("signal", { signalType: "signal:after", from: fay.connectionId });
     },
   },
   {
@@ -206,26 +199,24 @@ export const cuts = [
     town: "away",
     browsers: ["chromium", "firefox"],
     full: true,
+    grace: GRACE,
     timeout: 150_000,
     async run(scene) {
-      await withDaemon(scene, PATIENT, async (daemon) => {
-        const { room, ann, fay, bob } = await meeting(scene, daemon, VICTIMS);
-        const began = Date.now();
-        const mend = await scene.world.cut(...signalling(scene.world, daemon).map((match) => `${match} reject with tcp reset`));
-        await tell(bob, 2, 500);
-        for (const gone of [ann, fay]) {
-          const { connectionId, streamId } = gone;
-          await bob.event("connectionDestroyed", { connectionId, reason: "networkDisconnect" }, { within: 25_000 });
-          await bob.event("streamDestroyed", { streamId, reason: "networkDisconnect" });
-        }
-        const seconds = (Date.now() - began) / 1000;
-        console.log(`     given up after ${seconds.toFixed(1)} s`);
-        assert.ok(seconds > 9, "not before the grace is over");
-        assert.deepEqual(await room.present(), [bob.connectionId]);
-        await mend();
-        for (const gone of [ann, fay]) await gone.event("sessionDisconnected", { reason: "networkDisconnect" }, { within: 30_000 });
-        await scene.leave();
-      });
+      const { room, ann, fay, bob } = await meeting(scene, VICTIMS);
+      const began = Date.now();
+      const mend = await scene.world.cut(...signalling(scene.world, room.daemon).map((match) => `${match} reject with tcp reset`));
+      await tell(bob, 2, 500);
+      for (const gone of [ann, fay]) {
+        const { connectionId, streamId } = gone;
+        await bob.event("connectionDestroyed", { connectionId, reason: "networkDisconnect" }, { within: 25_000 });
+        await bob.event("streamDestroyed", { streamId, reason: "networkDisconnect" });
+      }
+      const seconds = (Date.now() - began) / 1000;
+      console.log(`     given up after ${seconds.toFixed(1)} s`);
+      assert.ok(seconds > 9, "not before the grace is over");
+      assert.deepEqual(await room.present(), [bob.connectionId]);
+      await mend();
+      for (const gone of [ann, fay]) await gone.event("sessionDisconnected", { reason: "networkDisconnect" }, { within: 30_000 });
     },
   },
   {
@@ -234,7 +225,7 @@ export const cuts = [
     browsers: ["chromium", "firefox"],
     full: true,
     async run(scene) {
-      const call = await meeting(scene, undefined, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
+      const call = await meeting(scene, { ann: { browser: "chromium" }, fay: { browser: "firefox" } });
       const found = await silences(call.pairs, async () => scene.world.line("blackout 5s"), { limit: 40_000, atLeast: 7_000 });
       const longest = told("silent around 5 s of darkness", found);
       assert.ok(longest > 4 && longest < 12);

@@ -1,7 +1,6 @@
 // Calls come up whatever lies between browser and server: loss and delay, translated addresses on either
 // side, two addresses, IPv6, a relay.
 
-import { Daemon } from "../daemon.mjs";
 import { assert } from "../expect.mjs";
 
 const OLD = { browser: "chromium", version: "2.20.0" };
@@ -17,23 +16,11 @@ async function call(room, ann, bob) {
   return [seenByAnn, seenByBob];
 }
 
-async function callOfTwo(scene, first, second, daemon) {
-  const room = await scene.room({}, daemon);
+async function callOfTwo(scene, first, second) {
+  const room = await scene.room();
   const ann = await scene.join(room, "ann", first);
   const bob = await scene.join(room, "bob", second);
   return call(room, ann, bob);
-}
-
-/** A daemon of its own for one scenario. */
-export async function withDaemon(scene, environment, action) {
-  const daemon = await Daemon.start(scene.world, { environment });
-  try {
-    await action(daemon);
-    assert.equal(await daemon.stop(), 0);
-  } finally {
-    daemon.kill();
-    await daemon.remove();
-  }
 }
 
 // Of what the browser tells about the server's address; Firefox tells less than Chromium.
@@ -78,46 +65,38 @@ export const paths = [
     name: "network: the server is asked at its second address and answers from it",
     town: "roads",
     browsers: ["chromium", "firefox"],
+    // A name that nobody resolves: the addresses of the interfaces are told, both of them.
+    environment: () => ({ DOMAIN_OR_PUBLIC_IP: "hanok.invalid" }),
     async run(scene) {
       const { address, secondAddress } = scene.world;
-      // A name that nobody resolves: the addresses of the interfaces are told, both of them.
-      await withDaemon(scene, { DOMAIN_OR_PUBLIC_IP: "hanok.invalid" }, async (daemon) => {
-        await scene.world.cut(`ip daddr ${address} udp dport 1-65535`);
-        const room = await scene.room({}, daemon);
-        const parties = [];
-        for (const [name, { browser, version }] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
-          const party = await scene.party(name, { browser, version });
-          await party.connect((await room.token()).replace("hanok.invalid", secondAddress));
-          parties.push(party);
-        }
-        cameFrom(await call(room, ...parties), secondAddress);
-        await scene.leave();
-      });
+      await scene.world.cut(`ip daddr ${address} meta l4proto udp`);
+      const room = await scene.room();
+      const parties = [];
+      for (const [name, kind] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
+        const party = await scene.party(name, kind);
+        parties.push(await party.connect((await room.token()).replace("hanok.invalid", secondAddress)));
+      }
+      cameFrom(await call(room, ...parties), secondAddress);
     },
   },
   {
     name: "network: the server's public address is translated 1:1 and the private one cannot be reached",
     town: "roads",
     browsers: ["chromium", "firefox"],
+    environment: ({ publicAddress }) => ({ DOMAIN_OR_PUBLIC_IP: publicAddress, HANOK_EXTERNAL_IP: publicAddress }),
     async run(scene) {
-      const { publicAddress, secondAddress } = scene.world;
-      const environment = { DOMAIN_OR_PUBLIC_IP: publicAddress, HANOK_EXTERNAL_IP: publicAddress };
-      await withDaemon(scene, environment, async (daemon) => {
-        await scene.world.cut("ct status ! dnat ip protocol udp", `ct status ! dnat ip daddr != ${secondAddress} ct direction original`);
-        cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX, daemon), publicAddress);
-        await scene.leave();
-      });
+      const { publicAddress, address } = scene.world;
+      await scene.world.cut(`iifname "wire0" ct status ! dnat ip daddr ${address}`);
+      cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX), publicAddress);
     },
   },
   {
     name: "network: the server has nothing but IPv6",
     town: "six",
     browsers: ["chromium", "firefox"],
+    environment: ({ serverName }) => ({ DOMAIN_OR_PUBLIC_IP: serverName }),
     async run(scene) {
-      await withDaemon(scene, { DOMAIN_OR_PUBLIC_IP: scene.world.serverName }, async (daemon) => {
-        cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX, daemon), scene.world.address);
-        await scene.leave();
-      });
+      cameFrom(await callOfTwo(scene, CHROMIUM, FIREFOX), scene.world.address);
     },
   },
   {

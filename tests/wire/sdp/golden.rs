@@ -280,7 +280,7 @@ fn offer(browser: &str, forced_video: Option<Codec>) -> Offering {
         forced_video,
     )
     .tracks;
-    offer_subscriber(&tracks, CNAME, &mut Random::seeded(1), &local())
+    offer_subscriber(&tracks, CNAME, 0, &mut Random::seeded(1), &local())
 }
 
 #[test]

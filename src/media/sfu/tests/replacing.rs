@@ -265,7 +265,7 @@ fn who_subscribes_while_the_publisher_is_away_waits_for_it() {
     let waiting = room.router.detach_publisher(PUBLISHER).unwrap();
     assert_ne!(waiting, PUBLISHER);
     room.router
-        .add_subscriber(room.now, VIEWER, waiting, &[audio_out(), video_out()], None);
+        .add_subscriber(room.now, VIEWER, waiting, &[audio_out(), video_out()]);
     room.router.connected(room.now, VIEWER);
     room.advance(ms(5_000));
     assert_eq!(
@@ -308,7 +308,7 @@ impl Room {
             .add_publisher(self.now, SUCCESSOR, &[new_video()], None, None);
         self.router.replace_publisher(self.now, gone, SUCCESSOR);
         self.router
-            .add_subscriber(self.now, VIEWER, SUCCESSOR, &[video_out()], None);
+            .add_subscriber(self.now, VIEWER, SUCCESSOR, &[video_out()]);
         self.router.connected(self.now, VIEWER);
         self.publish_anew(&Rtp::key_frame(1).restarted(1));
         assert_eq!(self.received(VIEWER).len(), 1);
@@ -353,7 +353,7 @@ fn sender_reports_speak_of_the_new_clock_once_it_is_known() {
 fn what_the_publisher_got_back_of_itself_is_not_taken_over() {
     let mut room = Room::published(&[audio(), video()]);
     room.router
-        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out()], None);
+        .add_subscriber(room.now, PUBLISHER, PUBLISHER, &[audio_out()]);
     room.replace_publisher(false, &[new_audio()]);
     room.publish_anew(&Rtp::audio(1).restarted(1));
     assert_eq!(room.sink.sent, []);
@@ -377,7 +377,7 @@ fn a_subscriber_goes_on_where_its_former_transport_stood() {
         ..video_out()
     };
     room.router
-        .add_subscriber(room.now, VIEWER, PUBLISHER, &[picture_out, sound_out], None);
+        .add_subscriber(room.now, VIEWER, PUBLISHER, &[picture_out, sound_out]);
     room.router.replace_subscriber(SUBSCRIBER, VIEWER);
     room.publish(&Rtp::frame(102));
     assert_eq!(
@@ -419,7 +419,7 @@ fn a_subscriber_goes_on_where_its_former_transport_stood() {
 fn a_subscriber_whose_former_transport_is_unknown_begins_anew() {
     let mut room = Room::published(&[audio()]);
     room.router
-        .add_subscriber(room.now, VIEWER, PUBLISHER, &[audio_out()], None);
+        .add_subscriber(room.now, VIEWER, PUBLISHER, &[audio_out()]);
     room.router.replace_subscriber(SUBSCRIBER, VIEWER);
     room.router.connected(room.now, VIEWER);
     room.publish(&Rtp::audio(1));
@@ -439,7 +439,7 @@ fn a_fresh_receiver_begins_in_the_lower_half_wherever_the_old_one_stood() {
         last = room.received(SUBSCRIBER)[0].seq();
     }
     room.router
-        .add_subscriber(room.now, VIEWER, PUBLISHER, &[audio_out()], None);
+        .add_subscriber(room.now, VIEWER, PUBLISHER, &[audio_out()]);
     room.router.replace_subscriber(SUBSCRIBER, VIEWER);
     room.router.connected(room.now, VIEWER);
     room.publish(&Rtp::audio(source + 1));

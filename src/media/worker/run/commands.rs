@@ -119,7 +119,7 @@ impl Loop {
             router.replace_publisher(now, waiting, key);
         }
         if !loopback.is_empty() {
-            router.add_subscriber(now, key, key, &loopback, None);
+            router.add_subscriber(now, key, key, &loopback);
         }
     }
 
@@ -138,8 +138,8 @@ impl Loop {
             && let Some(source) = room.source(source)
         {
             let key = TransportKey(peer);
-            room.router
-                .add_subscriber(now, key, source, &tracks, max_send);
+            room.router.add_subscriber(now, key, source, &tracks);
+            room.router.limit_subscriber(key, max_send);
             if let Some(&old) = replaces.and_then(|old| room.peers.get(&old)) {
                 room.router.replace_subscriber(TransportKey(old), key);
             }

@@ -1,0 +1,90 @@
+//! What `/proc` says of a process and of sockets (proc(5)).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Processor time of all its threads, system calls included.
+    pub(super) cpu: Duration,
+    /// Resident memory.
+    pub(super) rss_kib: u64,
+}
+
+/// What process `pid` has used so far; `None` means this one.
+pub(super) fn usage(pid: Option<u32>) -> io::Result<Usage> {
+    let folder = pid.map_or_else(|| "/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
+    let mut cpu = Duration::ZERO;
+    for thread in fs::read_dir(format!("{folder}/task"))? {
+        // Nanoseconds on a processor come first; clock ticks, in `stat`, are too coarse for a window of seconds.
+        match fs::read_to_string(thread?.path().join("schedstat")) {
+            Ok(text) => cpu += Duration::from_nanos(first_number(&text)),
+            // The thread has ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let status = fs::read_to_string(format!("{folder}/status"))?;
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(Usage {
+        cpu,
+        rss_kib: rss.map_or(0, first_number),
+    })
+}
+
+fn first_number(text: &str) -> u64 {
+    let word = text.split_ascii_whitespace().next();
+    word.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// Datagrams that UDP sockets bound to `ports` of this host could not hold, as far as the kernel tells.
+pub(super) fn socket_drops(ports: &BTreeSet<u16>) -> u64 {
+    ["/proc/self/net/udp", "/proc/self/net/udp6"]
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .map(|table| drops_in(&table, ports))
+        .sum()
+}
+
+fn drops_in(table: &str, ports: &BTreeSet<u16>) -> u64 {
+    let drops = table.lines().skip(1).filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (_, port) = words.nth(1)?.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        let drops = words.next_back()?.parse::<u64>().ok()?;
+        ports.contains(&port).then_some(drops)
+    });
+    drops.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_processor_and_memory() {
+        let before = usage(None).unwrap();
+        let mut sum = 0_u64;
+        while usage(None).unwrap().cpu < before.cpu + Duration::from_millis(5) {
+            sum = std::hint::black_box(sum.wrapping_mul(31) + 1);
+        }
+        assert!(before.rss_kib > 1_000, "{before:?}");
+        let same = usage(Some(std::process::id())).unwrap();
+        assert!(same.cpu >= before.cpu + Duration::from_millis(5));
+        assert!(usage(Some(u32::MAX)).is_err());
+    }
+
+    #[test]
+    fn drops_are_those_of_the_ports() {
+        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+              396: 0100007F:9C40 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0000000000000000 17\n\
+              397: 00000000:9C41 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0000000000000000 5\n";
+        assert_eq!(drops_in(table, &BTreeSet::from([40_000])), 17);
+        assert_eq!(drops_in(table, &BTreeSet::from([40_000, 40_001])), 22);
+        assert_eq!(drops_in(table, &BTreeSet::from([1])), 0);
+        assert_eq!(drops_in("", &BTreeSet::from([1])), 0);
+    }
+}
