@@ -9,5 +9,6 @@ mod containment;
 mod hostile_media;
 mod hostile_signalling;
 mod house;
+mod loadtest;
 mod process;
 mod web;
