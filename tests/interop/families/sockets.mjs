@@ -10,16 +10,18 @@ async function toldSince(party, from, types) {
   return (await party.events()).slice(from).filter(({ type }) => types.includes(type));
 }
 
-// bob speaks and somebody joins while ann's socket is away; then she is back.
-async function whileAway(scene, cell, { room, ann, bob }, { away, back }) {
+// bob speaks and somebody joins while ann's socket is away for `seconds`; then she is back.
+async function whileAway(scene, cell, { room, ann, bob }, away, seconds) {
   const before = (await ann.events()).length;
+  // Whoever comes meanwhile is at the door already: the grace does not wait for a page to load.
+  const [cy, token] = await Promise.all([scene.party("cy", second(cell)), room.token({ role: "SUBSCRIBER" })]);
   await away();
+  const back = sleep(1000 * seconds).then(() => ann.cord.mend());
   await bob.signal({ type: "chat", data: "one" });
-  const cy = await scene.join(room, "cy", second(cell, { role: "SUBSCRIBER" }));
+  await cy.connect(token);
   await bob.signal({ type: "chat", data: "two" });
-  // Media goes on meanwhile, both ways.
-  await Promise.all([bob.receives(ann), ann.receives(bob), cy.receives(ann)]);
-  await back();
+  // Media goes on, both ways.
+  await Promise.all([back, bob.receives(ann), ann.receives(bob), cy.receives(ann)]);
   await ann.event("reconnected", {}, { within: 20_000 });
   await bob.signal({ type: "chat", data: "three" });
   await ann.event("signal", { data: "three" });
@@ -57,14 +59,8 @@ export const sockets = [
     timeout: 240_000,
     async run(scene, cell) {
       const call = await callOfTwo(scene, cell, { ann: { cord: true } });
-      const started = Date.now();
-      await whileAway(scene, cell, call, {
-        away: () => call.ann.cord.cut(),
-        back: async () => {
-          await sleep(Math.max(0, 5000 - (Date.now() - started)));
-          await call.ann.cord.mend();
-        },
-      });
+      // Clients try again at once and then every 3 s.
+      await whileAway(scene, cell, call, () => call.ann.cord.cut(), 2.5);
     },
   },
   {
@@ -74,17 +70,7 @@ export const sockets = [
     timeout: 240_000,
     async run(scene, cell) {
       const call = await callOfTwo(scene, cell, { ann: { cord: true } });
-      let started;
-      await whileAway(scene, cell, call, {
-        away: async () => {
-          await call.ann.cord.silence();
-          started = Date.now();
-        },
-        back: async () => {
-          await sleep(Math.max(0, 20_000 - (Date.now() - started)));
-          await call.ann.cord.mend();
-        },
-      });
+      await whileAway(scene, cell, call, () => call.ann.cord.silence(), 20);
     },
   },
   {
