@@ -396,7 +396,9 @@ impl Peer {
                     sink.feed(Message::Ping(number)).await
                 }
                 None => match self.end() {
-                    Some(End::Close(code, reason)) => return bid_farewell(sink, code, reason).await,
+                    Some(End::Close(code, reason)) => {
+                        return bid_farewell(sink, code, reason).await;
+                    }
                     Some(End::TakenBack) => return bid_farewell(sink, 1000, "").await,
                     Some(End::Overflow) => return sink,
                     None => match sink.flush().await {
