@@ -110,7 +110,7 @@ impl Call {
         call.router
             .add_publisher(t0(), call.publisher, &[track(call.ssrc)], None, None);
         call.router
-            .add_subscriber(t0(), SUBSCRIBER, call.publisher, &[track(OUT)], None);
+            .add_subscriber(t0(), SUBSCRIBER, call.publisher, &[track(OUT)]);
         call.router.connected(t0(), SUBSCRIBER);
         call
     }
@@ -173,7 +173,7 @@ impl Call {
 
     fn deliver(&mut self) {
         for mut datagram in self.egress.datagrams.split_off(0) {
-            if self.random.u32() % 10 == 0 {
+            if self.below(10) == 0 {
                 continue;
             }
             let len = self.subscriber.unprotect_rtp(&mut datagram);

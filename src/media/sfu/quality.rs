@@ -23,7 +23,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Samples before the first level, and in a row before it changes. One comes each second.
 const FIRST_AFTER: u32 = 4;
 const FALLS_AFTER: u32 = 3;
-const RISES_AFTER: u32 = 8;
+const RISES_AFTER: u32 = 5;
 /// A better level needs values so much below its limits.
 const MARGIN: f64 = 0.8;
 /// What a second leaves of the loss before it.
@@ -104,9 +104,7 @@ impl Quality {
 
     /// Takes a sample, one each second while packets come; returns the level if it is another one.
     pub(crate) fn sample(&mut self, now: Instant, measures: Measures) -> Option<u8> {
-        let Some((at, before)) = self.last.replace((now, measures)) else {
-            return None;
-        };
+        let (at, before) = self.last.replace((now, measures))?;
         let time = now.saturating_duration_since(at);
         // Numbers that begin anew belong to another source.
         if time.is_zero() || time > MAX_SAMPLE || measures.is_before(&before) {

@@ -1382,9 +1382,11 @@ fn limits(room: &mut Room) -> Vec<u64> {
     room.reports(PUBLISHER)
         .iter()
         .flat_map(|packet| Compound::new(packet))
-        .filter_map(|packet| match packet {
-            Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } => Some(bitrate.kbps()),
-            _ => None,
+        .filter_map(|packet| {
+            let Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } = packet else {
+                return None;
+            };
+            Some(bitrate.kbps())
         })
         .collect()
 }

@@ -26,7 +26,7 @@ impl Talk {
     fn go_on(&mut self, seconds: u64, one_in: u16) -> Vec<u8> {
         for _ in 0..seconds * 50 {
             self.seq = self.seq.wrapping_add(1);
-            if self.seq % one_in != 0 {
+            if !self.seq.is_multiple_of(one_in) {
                 self.room.publish(&Rtp::audio(self.seq));
             }
             self.room.advance(ms(20));
