@@ -259,8 +259,10 @@ impl Room {
     /// What a worker does once time has passed.
     fn report(&mut self) {
         self.router.handle_timeout(self.now);
-        while let Some(Output::Rtcp { to, packet }) = self.router.poll_output() {
-            self.egress.send_rtcp(to, packet);
+        while let Some(output) = self.router.poll_output() {
+            if let Output::Rtcp { to, packet } = output {
+                self.egress.send_rtcp(to, packet);
+            }
         }
     }
 

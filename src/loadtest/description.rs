@@ -613,12 +613,101 @@ mod tests {
     #[test]
     fn what_no_browser_could_use_is_not_read() {
         let offer = publisher_offer(&local(), SOURCES);
-        assert!(Remote::parse(&offer).is_none(), "no candidate");
+        assert!(Remote::parse(&offer).is_some_and(|it| it.candidates.is_empty()));
         let candidate = "a=candidate:1 1 udp 1 192.0.2.1 40000 typ host\r\n";
-        assert!(Remote::parse(&(offer.clone() + candidate)).is_some());
-        assert!(Remote::parse(&(offer.replace("m=", "x=") + candidate)).is_none());
+        assert!(
+            Remote::parse(&(offer.clone() + candidate)).is_some_and(|it| it.candidates.len() == 1)
+        );
+        for missing in ["m=", "a=ice-ufrag", "a=ice-pwd", "a=fingerprint"] {
+            assert!(
+                Remote::parse(&offer.replace(missing, "x=")).is_none(),
+                "{missing}"
+            );
+        }
         for bad in ["", "v=0", "v=0\r\nm=audio", "v=0\r\nm=audio 9 X y\r\n"] {
             assert!(Remote::parse(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn kurentos_dialect_is_understood() {
+        // Transport attributes at the session level, several codecs, no candidate.
+        let text = "v=0\na=group:BUNDLE 0 1\na=fingerprint:sha-256 AB:CD\na=ice-ufrag:kms\na=ice-pwd:secret\n\
+            m=audio 1 UDP/TLS/RTP/SAVPF 0 111\na=setup:active\na=mid:0\na=rtpmap:111 opus/48000/2\n\
+            m=video 1 UDP/TLS/RTP/SAVPF 102 96\na=mid:1\na=rtpmap:102 H264/90000\na=rtpmap:96 VP8/90000\n\
+            a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\na=ssrc:77 cname:user\n\
+            m=application 0 UDP/DTLS/SCTP webrtc-datachannel\na=mid:2\n";
+        let remote = Remote::parse(text).unwrap();
+        assert_eq!(
+            (remote.ufrag.as_str(), remote.setup.as_str()),
+            ("kms", "active")
+        );
+        assert!(!remote.ice_lite);
+        let [audio, video] = &remote.sections[..] else {
+            panic!("{remote:?}");
+        };
+        assert_eq!((audio.payload_type, video.payload_type), (111, 96));
+        assert_eq!((video.ssrc, video.rtx_payload_type), (Some(77), None));
+        assert_eq!(video.extensions.get(Extension::AbsSendTime), Some(3));
+        let trickled = "1 1 UDP 2013266431 198.51.100.7 40123 typ host";
+        assert_eq!(
+            candidate(trickled),
+            Some(([198, 51, 100, 7], 40_123).into())
+        );
+        for unusable in [
+            "1 1 TCP 1019216383 198.51.100.7 9 typ host tcptype active",
+            "1 1 udp 1 a.local 40000 typ host",
+            "1 1 udp 1 198.51.100.7 0 typ host",
+            "",
+        ] {
+            assert_eq!(candidate(unusable), None, "{unusable}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_cannot_do_is_neither_offered_nor_accepted() {
+        let modest = Capabilities {
+            audio: false,
+            video: true,
+            rtx: false,
+            congestion_feedback: false,
+        };
+        let unwanted = [
+            "m=audio",
+            "rtx",
+            "apt=",
+            "transport-cc",
+            "goog-remb",
+            "abs-send-time",
+        ];
+        let publishing = modest.publisher_offer(&local(), SOURCES);
+        let subscribing = modest.subscriber_offer(&local());
+        let tracks = answer_publisher(
+            &publisher_offer(&local(), SOURCES),
+            &CodecPolicy::default(),
+            &server(),
+        )
+        .unwrap()
+        .tracks;
+        let offered = offer_subscriber(&tracks, "cname", &mut Random::seeded(1), &server());
+        let offer = Remote::parse(&offered.offer).unwrap();
+        let answer = Capabilities {
+            audio: true,
+            ..modest
+        }
+        .subscriber_answer(&local(), &offer);
+        assert!(accept_answer(&answer, &offered.tracks).is_ok());
+        for word in unwanted {
+            assert!(!publishing.contains(word), "{word} in {publishing}");
+            assert!(!subscribing.contains(word), "{word} in {subscribing}");
+            assert!(
+                word == "m=audio" || !answer.contains(word),
+                "{word} in {answer}"
+            );
+        }
+        let publication =
+            answer_publisher(&publishing, &CodecPolicy::default(), &server()).unwrap();
+        assert_eq!(publication.tracks.len(), 1);
+        assert_eq!(publication.tracks[0].rtx_ssrc, None);
     }
 }

@@ -55,7 +55,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Takes a packet that has not been seen before; `counts` if it was sent in the window. Returns whether a key frame
+    /// Takes a packet that has not been seen before; `counts` if its frame began in the window. Returns whether a key frame
     /// was shown because of it.
     pub(super) fn take(&mut self, now: Instant, stamp: &Stamp, counts: bool) -> bool {
         if self.next.is_some_and(|next| is_before(stamp.frame, next)) {
@@ -137,6 +137,7 @@ mod tests {
             number: 0,
             frame,
             sent_ns: 0,
+            age_ns: 0,
             index,
             count,
             key_frame,
@@ -169,7 +170,7 @@ mod tests {
             }
         }
         assert_eq!(frames.counts.shown, 15);
-        frames.take(at(20), &packet(15, 1, 2, false), true);
+        frames.take(at(19), &packet(15, 1, 2, false), true);
         assert_eq!(
             frames.counts,
             FrameCounts {
@@ -178,7 +179,7 @@ mod tests {
             }
         );
         frames.take(at(30), &packet(20, 0, 1, false), true);
-        assert_eq!(frames.counts.freezes, 1, "ten intervals");
+        assert_eq!(frames.counts.freezes, 1, "eleven intervals");
     }
 
     #[test]

@@ -411,7 +411,7 @@ mod tests {
             assert_eq!(of.len(), 1 + REPETITIONS as usize);
             assert!(of.iter().all(|(_, check)| *check == of[0].1));
         }
-        assert!(!agent.is_lost(now));
+        assert!(!agent.is_lost(t0() + Duration::from_secs(29)));
         assert!(agent.is_lost(t0() + CONSENT));
     }
 

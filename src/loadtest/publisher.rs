@@ -94,7 +94,9 @@ struct Camera {
 
 #[derive(Debug, Clone, Copy)]
 struct Leaving {
+    /// When it was due, and when it really began.
     began: Instant,
+    first_ns: u64,
     size: usize,
     count: usize,
     index: usize,
@@ -248,6 +250,7 @@ impl Publisher {
             | Packet::Goodbye { .. }
             | Packet::ReceiverEstimatedMaximumBitrate { .. }
             | Packet::TransportWide { .. }
+            | Packet::ExtendedReport { .. }
             | Packet::Other { .. } => {}
         }
     }
@@ -260,6 +263,7 @@ impl Audio {
             number: self.track.number,
             frame: self.track.number,
             sent_ns,
+            age_ns: 0,
             index: 0,
             count: 1,
             key_frame: false,
@@ -303,6 +307,7 @@ impl Camera {
             self.picture_id = self.picture_id.wrapping_add(1) & 0x7fff;
             Leaving {
                 began,
+                first_ns: sent_ns,
                 size,
                 count: encoder::packets(size),
                 index: 0,
@@ -311,6 +316,7 @@ impl Camera {
         });
         let Leaving {
             began,
+            first_ns,
             size,
             count,
             index,
@@ -325,6 +331,7 @@ impl Camera {
             number: self.track.number,
             frame: self.frame,
             sent_ns,
+            age_ns: u32::try_from(sent_ns.saturating_sub(first_ns)).unwrap_or(u32::MAX),
             index: u8::try_from(index).ok()?,
             count: u8::try_from(count).ok()?,
             key_frame,

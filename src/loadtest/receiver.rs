@@ -190,7 +190,7 @@ impl Receiver {
         }
         if track.kind == MediaKind::Video
             && let Some(frames) = &mut self.frames
-            && frames.take(now, &stamp, counts)
+            && frames.take(now, &stamp, measure.counts(stamp.frame_ns()))
         {
             self.first_key_frame.get_or_insert(now);
         }
@@ -453,4 +453,209 @@ impl Seen {
 const fn place(number: u32) -> (usize, u64) {
     let at = number % Seen::SPAN;
     ((at / 64) as usize, 1 << (at % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::description::Sources;
+    use super::super::measure::Window;
+    use super::super::publisher::{MAX_PACKET, Publisher, Video};
+    use super::*;
+    use crate::media::rtp::rtcp::Compound;
+    use crate::testing::t0;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// What a server agrees to; with a stream for retransmissions or without.
+    fn remote(rtx: bool) -> Remote {
+        let mut text = "v=0\r\na=ice-ufrag:serv\r\na=ice-pwd:serverpasswordserverpass\r\na=fingerprint:sha-256 AB:CD\r\n\
+                        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+                        a=rtpmap:111 opus/48000/2\r\n\
+                        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\n"
+            .to_owned();
+        if rtx {
+            text += "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
+        }
+        Remote::parse(&text).unwrap()
+    }
+
+    /// A publisher and a subscriber with nothing between them but what a test makes of each packet.
+    struct Pair {
+        publisher: Publisher,
+        receiver: Receiver,
+        measure: Measure,
+        /// Arriving later.
+        delayed: Vec<(Instant, Vec<u8>)>,
+        nacks: u64,
+    }
+
+    impl Pair {
+        fn new(rtx: bool) -> Self {
+            let mut measure = Measure::new(t0());
+            measure.window = Some(Window {
+                begin_ns: 500_000_000,
+                end_ns: 4_500_000_000,
+            });
+            let remote = remote(rtx);
+            let sources = Sources {
+                audio: 1,
+                video: 2,
+                rtx: 3,
+            };
+            let video = Video {
+                kbps: 1_500,
+                fps: 30,
+                pace: 5 * MILLISECOND,
+            };
+            // Sequence numbers wrap within the first second.
+            let phase = 0x1234_ffe0;
+            Self {
+                publisher: Publisher::new(t0(), 7, &remote, sources, video, phase),
+                receiver: Receiver::new(t0(), 7, &remote),
+                measure,
+                delayed: Vec::new(),
+                nacks: 0,
+            }
+        }
+
+        /// Five seconds; `delay` says when the n-th packet arrives, or that it does not.
+        fn run(&mut self, mut delay: impl FnMut(u64) -> Option<Duration>) {
+            let mut count = 0;
+            let mut rtcp = Vec::new();
+            for ms in 0..5_000 {
+                let now = t0() + MILLISECOND * ms;
+                let mut buffer = [0; MAX_PACKET];
+                while let Some(len) =
+                    self.publisher
+                        .poll_packet(now, &mut self.measure, &mut buffer)
+                {
+                    if let Some(delay) = delay(count) {
+                        self.delayed.push((now + delay, buffer[..len].to_vec()));
+                    }
+                    count += 1;
+                }
+                let (due, later) = std::mem::take(&mut self.delayed)
+                    .into_iter()
+                    .partition(|(at, _)| *at <= now);
+                self.delayed = later;
+                let due: Vec<_> = due;
+                for (_, packet) in due {
+                    let packet = RtpPacket::parse(&packet).unwrap();
+                    self.receiver.handle_rtp(now, &packet, &mut self.measure);
+                }
+                while self.receiver.poll_rtcp(now, &mut rtcp) {
+                    for packet in Compound::new(&rtcp) {
+                        self.nacks += u64::from(matches!(packet, Packet::Nack { .. }));
+                        self.publisher.handle_rtcp(&packet);
+                    }
+                }
+            }
+        }
+
+        fn lost(&self) -> [u64; 2] {
+            let received = |kind| self.receiver.received(kind).unwrap();
+            let sent = self.publisher.sent;
+            [
+                sent.audio - received(MediaKind::Audio).unique,
+                sent.video - received(MediaKind::Video).unique,
+            ]
+        }
+    }
+
+    #[test]
+    fn what_is_not_lost_is_counted_once_and_in_order() {
+        let mut pair = Pair::new(true);
+        pair.run(|_| Some(20 * MILLISECOND));
+        let sent = pair.publisher.sent;
+        assert_eq!((sent.audio, sent.frames), (200, 120));
+        assert!((680..730).contains(&sent.video), "{}", sent.video);
+        assert_eq!(pair.lost(), [0, 0]);
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            let received = pair.receiver.received(kind).unwrap();
+            let flaws = (received.recovered, received.reordered, received.duplicates);
+            assert_eq!(flaws, (0, 0, 0), "{kind:?}");
+        }
+        let frames = pair.receiver.frame_counts().unwrap();
+        assert_eq!((frames.shown, frames.freezes), (120, 0));
+        assert_eq!(pair.receiver.foreign, 0);
+        assert_eq!(pair.nacks, 0);
+        let latency = &pair.measure.latency;
+        assert_eq!(latency.len(), sent.audio + sent.video);
+        assert!(latency.max() >= 20 * MILLISECOND && latency.max() < 22 * MILLISECOND);
+    }
+
+    #[test]
+    fn lost_video_is_asked_for_and_comes_again_by_either_way() {
+        for rtx in [true, false] {
+            let mut pair = Pair::new(rtx);
+            pair.run(|count| (count % 20 != 19).then_some(10 * MILLISECOND));
+            let video = pair.receiver.received(MediaKind::Video).unwrap();
+            assert!(video.recovered > 20, "rtx {rtx}: {video:?}");
+            assert!(pair.publisher.sent.retransmitted >= video.recovered);
+            let [audio_lost, video_lost] = pair.lost();
+            assert_eq!(video_lost, 0, "rtx {rtx}");
+            assert!(audio_lost > 5, "nobody asks for audio: {audio_lost}");
+            assert_eq!(video.duplicates, 0);
+            let frames = pair.receiver.frame_counts().unwrap();
+            assert_eq!(frames.shown, 120, "rtx {rtx}");
+        }
+    }
+
+    #[test]
+    fn a_silence_ends_with_a_key_frame_that_was_asked_for_and_counts_as_a_freeze() {
+        let mut pair = Pair::new(true);
+        let mut outage = Vec::new();
+        let mut now = 0;
+        pair.run(|count| {
+            now = count;
+            let is_out = (150..950).contains(&count);
+            outage.push(is_out);
+            (!is_out).then_some(10 * MILLISECOND)
+        });
+        assert!(now > 1_000 && outage.iter().filter(|out| **out).count() == 800);
+        assert!(pair.publisher.sent.key_frame_requests > 0);
+        let frames = pair.receiver.frame_counts().unwrap();
+        assert!((1..=3).contains(&frames.freezes), "{frames:?}");
+        assert!(frames.shown < 100, "{frames:?}");
+    }
+
+    #[test]
+    fn what_is_late_or_comes_twice_is_told_apart_from_what_was_lost() {
+        let mut pair = Pair::new(true);
+        // Every tenth packet takes so long that others overtake it, but not so long that it is asked for again in vain.
+        pair.run(|count| Some(if count % 10 == 0 { 15 } else { 10 } * MILLISECOND));
+        let video = pair.receiver.received(MediaKind::Video).unwrap();
+        assert_eq!(pair.lost(), [0, 0]);
+        assert!(video.reordered + video.recovered > 30, "{video:?}");
+        assert!(
+            video.duplicates > 0,
+            "asked for at once, they come twice: {video:?}"
+        );
+    }
+
+    #[test]
+    fn strangers_are_counted_apart() {
+        let mut pair = Pair::new(true);
+        pair.receiver.stream = 8;
+        pair.run(|_| Some(10 * MILLISECOND));
+        assert!(pair.receiver.foreign > 800);
+        assert_eq!(
+            pair.receiver.received(MediaKind::Video),
+            Some(Received::default())
+        );
+        assert!(pair.measure.latency.is_empty());
+    }
+
+    #[test]
+    fn numbers_are_seen_once_over_the_wrap_and_forgotten_once_they_are_old() {
+        let mut seen = Seen::default();
+        for number in (u32::MAX - 50..=u32::MAX).chain(0..50) {
+            assert!(seen.insert(number) && !seen.insert(number), "{number}");
+        }
+        assert!(seen.insert(60) && seen.insert(55));
+        assert!(seen.insert(60 + Seen::SPAN));
+        assert!(!seen.insert(60), "too old to tell");
+        assert!(seen.insert(61), "skipped");
+        assert!(seen.insert(10_000_000) && seen.insert(9_999_999));
+    }
 }

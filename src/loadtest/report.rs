@@ -378,7 +378,7 @@ fn server(observed: &Observed, packets: f64) -> Option<Server> {
         packets_per_cpu_second: ratio(packets, cpu_seconds),
         rss_before_kib: before.rss_kib,
         rss_after_kib: end.rss_kib,
-        rss_per_subscription_kib: ratio(grown as f64, observed.subscriptions as f64),
+        rss_per_subscription_kib: ratio(grown as f64, observed.subscriptions_at_end as f64),
         dropped: observed.server_drops,
     })
 }

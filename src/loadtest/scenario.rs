@@ -492,7 +492,10 @@ pub(super) struct Told {
 pub(super) struct Observed {
     pub(super) duration: Duration,
     pub(super) interrupted: bool,
+    /// Those that are measured.
     pub(super) subscriptions: usize,
+    /// Those of the burst as well.
+    pub(super) subscriptions_at_end: usize,
     pub(super) server_before_joins: Option<Usage>,
     pub(super) server: Option<[Usage; 2]>,
     pub(super) own: [Usage; 2],
@@ -743,6 +746,7 @@ impl Test<'_> {
             duration: finish.saturating_duration_since(begin).min(whole),
             interrupted,
             subscriptions,
+            subscriptions_at_end: self.subscriptions.len(),
             server_before_joins: prepared.server,
             server: server_begin.zip(server).map(|(begin, end)| [begin, end]),
             own: [own_begin, own],

@@ -2,11 +2,11 @@
 //! is, when it left, and its place in a frame.
 //!
 //! ```text
-//! | magic 4 | stream 4 | number 4 | frame 4 | sent, ns 8 | index 1 | count 1 | flags 1 | 0 |
+//! | magic 4 | stream 4 | number 4 | frame 4 | sent, ns 8 | age, ns 4 | index 1 | count 1 | flags 1 | 0 |
 //! ```
 
 /// Bytes of a stamp.
-pub(super) const LEN: usize = 28;
+pub(super) const LEN: usize = 32;
 
 const MAGIC: [u8; 4] = *b"hnk1";
 const KEY_FRAME: u8 = 1;
@@ -22,6 +22,8 @@ pub(super) struct Stamp {
     pub(super) frame: u32,
     /// Nanoseconds from the beginning of the test to its departure.
     pub(super) sent_ns: u64,
+    /// Nanoseconds since the first packet of its frame left.
+    pub(super) age_ns: u32,
     /// Its place in the frame.
     pub(super) index: u8,
     /// Packets of the frame.
@@ -41,17 +43,23 @@ impl Stamp {
         out[8..12].copy_from_slice(&self.number.to_be_bytes());
         out[12..16].copy_from_slice(&self.frame.to_be_bytes());
         out[16..24].copy_from_slice(&self.sent_ns.to_be_bytes());
-        out[24] = self.index;
-        out[25] = self.count;
-        out[26] = if self.key_frame { KEY_FRAME } else { 0 };
-        out[27] = 0;
+        out[24..28].copy_from_slice(&self.age_ns.to_be_bytes());
+        out[28] = self.index;
+        out[29] = self.count;
+        out[30] = if self.key_frame { KEY_FRAME } else { 0 };
+        out[31] = 0;
+    }
+
+    /// When the first packet of its frame left.
+    pub(super) const fn frame_ns(&self) -> u64 {
+        self.sent_ns.saturating_sub(self.age_ns as u64)
     }
 
     /// Reads it from the end of `payload`; `None` if it is not ours.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let bytes = payload.last_chunk::<LEN>()?;
         let u32_at = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-        if bytes[..4] != MAGIC || bytes[24] >= bytes[25] {
+        if bytes[..4] != MAGIC || bytes[28] >= bytes[29] {
             return None;
         }
         Some(Self {
@@ -59,9 +67,10 @@ impl Stamp {
             number: u32_at(8)?,
             frame: u32_at(12)?,
             sent_ns: u64::from_be_bytes(*bytes.get(16..)?.first_chunk()?),
-            index: bytes[24],
-            count: bytes[25],
-            key_frame: bytes[26] & KEY_FRAME != 0,
+            age_ns: u32_at(24)?,
+            index: bytes[28],
+            count: bytes[29],
+            key_frame: bytes[30] & KEY_FRAME != 0,
         })
     }
 }
@@ -87,6 +96,7 @@ mod tests {
                 number,
                 frame: number / 3,
                 sent_ns,
+                age_ns: number ^ 0x55,
                 index: count - 1,
                 count,
                 key_frame,

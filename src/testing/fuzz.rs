@@ -367,6 +367,7 @@ pub fn rtcp(bytes: &[u8]) {
             Packet::Goodbye { ssrcs } => ssrcs.count(),
             Packet::Nack { lost, .. } => lost.count(),
             Packet::FullIntraRequest { sources } => sources.count(),
+            Packet::ExtendedReport { replies } => replies.count(),
             Packet::ReceiverEstimatedMaximumBitrate { ssrcs, .. } => ssrcs.count(),
             Packet::TransportWide { report } => report.len(),
             Packet::PictureLossIndication { .. } | Packet::Other { .. } => 0,

@@ -9,6 +9,7 @@ mod containment;
 mod hostile_media;
 mod hostile_signalling;
 mod house;
+mod loadtest;
 mod loopback;
 mod process;
 mod reconnection;

@@ -39,13 +39,11 @@ if (options.list) {
   }
 } else if (SERVER_NAMESPACE) {
   await inWorld(vethWorld(SERVER_NAMESPACE), ofRow(ROWS[ROW]));
-  process.send(counts);
-  process.disconnect();
+  process.send(counts, () => process.exit());
 } else if (TOWN) {
   const world = new TownWorld(JSON.parse(TOWN));
   await inWorld(world, ofTown(world.kind));
-  process.send(counts);
-  process.disconnect();
+  process.send(counts, () => process.exit());
 } else {
   const started = Date.now();
   // The children are known by this mark in their environment, whoever their parent has become.

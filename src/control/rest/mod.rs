@@ -9,6 +9,7 @@
 //!   ([`crate::units::ice_server`]);
 //! - negative bandwidths are 400, and so is a `customSessionId` of more than 256 characters;
 //! - a session of which 10,000 connections wait for their user takes no more of them: 409;
+//! - a connection can be changed (PATCH), as in OpenVidu Pro, unless `OPENVIDU_EDITION` is `ce`: then it is 403;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
 //!   the SDKs know 401, and know no 429.
 //!

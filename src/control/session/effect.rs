@@ -54,6 +54,10 @@ pub enum Happening {
     Joined(ConnectionId),
     /// Someone left.
     Left(ConnectionId, Arc<str>),
+    /// A hidden participant joined: for the log only, events do not tell of it (`openvidu-rest` section 3).
+    JoinedUnseen(ConnectionId),
+    /// A hidden participant left.
+    LeftUnseen(ConnectionId, Arc<str>),
     /// More notifications waited for someone than are kept: it is evicted.
     Flooded(ConnectionId),
     /// A stream began.

@@ -94,8 +94,10 @@ impl Session {
         let is_hidden = participant.is_hidden();
         let announcement = Notification::ParticipantJoined(participant.member());
         self.members.push(participant);
-        self.happened(Happening::Joined(connection.clone()));
-        if !is_hidden {
+        if is_hidden {
+            self.happened(Happening::JoinedUnseen(connection));
+        } else {
+            self.happened(Happening::Joined(connection.clone()));
             self.garbage_at = None;
             self.deserted_until = None;
             self.notify_others(&connection, announcement);
@@ -240,16 +242,24 @@ impl Session {
     pub fn close(&mut self, reason: &str) {
         let reason: Arc<str> = reason.into();
         for participant in std::mem::take(&mut self.members) {
-            let connection = participant.connection().clone();
-            self.forget(participant, &reason);
-            self.happened(Happening::Left(connection, reason.clone()));
+            self.forget(&participant, &reason);
+            self.has_left(&participant, &reason);
         }
         self.happened(Happening::Destroyed(reason));
         self.end();
     }
 
-    fn forget(&mut self, participant: Participant, reason: &Arc<str>) {
-        self.tear_down(&participant, reason);
+    fn has_left(&mut self, participant: &Participant, reason: &Arc<str>) {
+        let (connection, reason) = (participant.connection().clone(), reason.clone());
+        self.happened(if participant.is_hidden() {
+            Happening::LeftUnseen(connection, reason)
+        } else {
+            Happening::Left(connection, reason)
+        });
+    }
+
+    fn forget(&mut self, participant: &Participant, reason: &Arc<str>) {
+        self.tear_down(participant, reason);
         if let Some(socket) = participant.socket() {
             let evicted = Notification::ParticipantEvicted {
                 connection: participant.connection().clone(),
@@ -278,7 +288,7 @@ impl Session {
                 reason: reason.clone(),
             });
         }
-        self.happened(Happening::Left(connection.clone(), reason.clone()));
+        self.has_left(&participant, reason);
         Some(participant)
     }
 

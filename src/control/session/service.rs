@@ -858,7 +858,10 @@ async fn sleep_until(due: Option<Instant>) {
 fn log(happening: &Happening) {
     match happening {
         Happening::Joined(connection) => tracing::info!(%connection, "joined"),
-        Happening::Left(connection, reason) => {
+        Happening::JoinedUnseen(connection) => {
+            tracing::info!(%connection, "joined, hidden from the others");
+        }
+        Happening::Left(connection, reason) | Happening::LeftUnseen(connection, reason) => {
             tracing::info!(%connection, reason = &**reason, "left")
         }
         Happening::Flooded(connection) => {

@@ -669,7 +669,11 @@ impl Progress {
                         self.peer.send(answer);
                         continue;
                     }
-                    Err(refusal) => refusal.into(),
+                    Err(refusal) => {
+                        // Nobody shall find out by trying which sessions there are.
+                        self.count_failure();
+                        refusal.into()
+                    }
                 },
                 (_, Err(error))
                     if matches!(

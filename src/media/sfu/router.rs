@@ -46,6 +46,13 @@ pub enum Output<'a> {
         /// The packet, until the next call.
         packet: &'a [u8],
     },
+    /// A publisher's media gets here so well, 5 (excellent) to 0 (not at all), unlike before.
+    Quality {
+        /// Its transport.
+        of: TransportKey,
+        /// How well.
+        level: u8,
+    },
 }
 
 /// The producers and consumers of one room.
@@ -189,6 +196,20 @@ impl Router {
         }
     }
 
+    /// Nothing authentic arrives from the transport `key` any more.
+    pub fn went_quiet(&mut self, now: Instant, key: TransportKey) {
+        if let Some(source) = self.sources.get_mut(&key) {
+            source.went_quiet(now, &mut self.outbox);
+        }
+    }
+
+    /// Something arrives from the transport `key` again.
+    pub fn heard_again(&mut self, now: Instant, key: TransportKey) {
+        if let Some(source) = self.sources.get_mut(&key) {
+            source.heard_again(now, &mut self.outbox);
+        }
+    }
+
     /// Forgets a transport. Subscribers of a publisher that goes stay, silent.
     pub fn remove(&mut self, key: TransportKey) {
         self.remove_subscriber(key);
@@ -322,10 +343,12 @@ impl Router {
     }
 }
 
-/// RTCP packets that wait to be polled, in buffers that are used again.
+/// What waits to be polled; RTCP packets are in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<(TransportKey, Vec<u8>)>,
+    /// The latest of each publisher.
+    levels: BTreeMap<TransportKey, u8>,
     spare: Vec<Vec<u8>>,
     /// The packet that was polled last.
     current: Vec<u8>,
@@ -346,7 +369,17 @@ impl Outbox {
         }
     }
 
+    /// A publisher's quality, if it is another one.
+    pub(crate) fn rate(&mut self, of: TransportKey, level: Option<u8>) {
+        if let Some(level) = level {
+            self.levels.insert(of, level);
+        }
+    }
+
     fn poll(&mut self) -> Option<Output<'_>> {
+        if let Some((of, level)) = self.levels.pop_first() {
+            return Some(Output::Quality { of, level });
+        }
         let (to, packet) = self.waiting.pop_front()?;
         let last = std::mem::replace(&mut self.current, packet);
         self.recycle(last);

@@ -7,7 +7,9 @@ use super::consumer::{Consumer, MAX_HEADER_LEN, Stamp, Verdict};
 use super::history::PassedOn;
 use super::ntp::{self, Moment};
 use super::producer::{Arrival, Producer, Stream};
+use super::quality::{Measures, Quality};
 use super::rate_limit::{AudioSent, RateLimit};
+use super::reference_times::ReferenceTimes;
 use super::router::{Outbox, Sink, TransportKey};
 use crate::media::rtp::RtpPacket;
 use crate::media::rtp::rtcp::{Compound, NackedSequences, Packet};
@@ -31,6 +33,8 @@ pub(crate) struct Source {
     rate_limit: RateLimit,
     /// Subscribers have come or gone: what it is told may have changed.
     is_audience_new: bool,
+    quality: Quality,
+    reference_times: ReferenceTimes,
     pub(crate) producers: Vec<Producer>,
     /// Sorted by key.
     pub(crate) destinations: Vec<Destination>,
@@ -75,6 +79,8 @@ impl Source {
             key,
             rate_limit: RateLimit::new(max_receive, min_receive),
             is_audience_new: false,
+            quality: Quality::default(),
+            reference_times: ReferenceTimes::default(),
             producers: tracks
                 .iter()
                 .enumerate()
@@ -366,6 +372,13 @@ impl Source {
             {
                 producer.sender_report(now, info);
             }
+            if let Packet::ExtendedReport { replies } = packet {
+                for reply in replies {
+                    if let Some(round_trip) = self.reference_times.replied(now, reply) {
+                        self.quality.measured_round_trip(now, round_trip);
+                    }
+                }
+            }
         }
     }
 
@@ -409,6 +422,7 @@ impl Source {
                     }
                 }
                 Packet::SourceDescription { .. }
+                | Packet::ExtendedReport { .. }
                 | Packet::Goodbye { .. }
                 | Packet::ReceiverEstimatedMaximumBitrate { .. }
                 | Packet::TransportWide { .. }
@@ -452,7 +466,14 @@ impl Source {
         let is_outdated = std::mem::take(&mut self.is_audience_new)
             && self.rate_limit.is_outdated(self.least_max_send());
         if slot == 0 || is_outdated {
-            self.write_receiver_report(now, our_ssrc, outbox);
+            self.write_receiver_report(moment, our_ssrc, outbox);
+        }
+        if slot == 0 {
+            let mut measures = Measures::default();
+            for producer in &self.producers {
+                producer.measure(&mut measures);
+            }
+            outbox.rate(self.key, self.quality.sample(now, measures));
         }
         for destination in &mut self.destinations {
             // Spread over the second, so that a large room's reports are not one burst.
@@ -476,7 +497,20 @@ impl Source {
         }
     }
 
-    fn write_receiver_report(&mut self, now: Instant, our_ssrc: Ssrc, outbox: &mut Outbox) {
+    /// Nothing authentic arrives from the publisher any more.
+    pub(crate) fn went_quiet(&mut self, now: Instant, outbox: &mut Outbox) {
+        outbox.rate(self.key, self.quality.went_quiet(now));
+    }
+
+    /// Something arrives again.
+    pub(crate) fn heard_again(&mut self, now: Instant, outbox: &mut Outbox) {
+        outbox.rate(self.key, self.quality.heard_again(now));
+    }
+
+    fn write_receiver_report(&mut self, moment: Moment, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let now = moment.now;
+        let reference_time = ntp::ntp_duration(moment.since);
+        self.reference_times.sent(now, reference_time);
         let least_max_send = self.least_max_send();
         let Self {
             key,
@@ -491,7 +525,8 @@ impl Source {
                 .filter_map(|producer| producer.report_block(now));
             writer
                 .receiver_report(our_ssrc, blocks)
-                .canonical_name(our_ssrc, cname);
+                .canonical_name(our_ssrc, cname)
+                .receiver_reference_time(our_ssrc, reference_time);
             if !producers.iter().any(|producer| producer.feedback.remb) {
                 return;
             }

@@ -1,6 +1,9 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod codecs;
 mod loss;
+mod muting;
+mod quality;
 mod replacing;
 
 use std::collections::BTreeMap;
@@ -235,6 +238,7 @@ struct Room {
     now: Instant,
     sink: Recording,
     rtcp: Vec<(TransportKey, Vec<u8>)>,
+    qualities: Vec<(TransportKey, u8)>,
 }
 
 impl Room {
@@ -244,6 +248,7 @@ impl Room {
             now: t0(),
             sink: Recording::default(),
             rtcp: Vec::new(),
+            qualities: Vec::new(),
         }
     }
 
@@ -328,9 +333,14 @@ impl Room {
     }
 
     fn drain(&mut self) {
-        while let Some(Output::Rtcp { to, packet }) = self.router.poll_output() {
-            assert!(packet.len() <= 1200);
-            self.rtcp.push((to, packet.to_vec()));
+        while let Some(output) = self.router.poll_output() {
+            match output {
+                Output::Rtcp { to, packet } => {
+                    assert!(packet.len() <= 1200);
+                    self.rtcp.push((to, packet.to_vec()));
+                }
+                Output::Quality { of, level } => self.qualities.push((of, level)),
+            }
         }
     }
 
@@ -968,7 +978,7 @@ fn a_packet_that_never_comes_is_given_up_for_a_key_frame() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(3));
     room.advance(ms(900));
-    assert_eq!(room.asked().len(), 8);
+    assert_eq!(room.asked().len(), 5);
     room.advance(ms(200));
     assert_eq!(room.key_frame_requests(), 1);
     room.advance(ms(5000));
@@ -1339,6 +1349,7 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
     let [
         Packet::ReceiverReport { blocks, .. },
         Packet::SourceDescription { cname: Some(_), .. },
+        Packet::ExtendedReport { .. },
         Packet::ReceiverEstimatedMaximumBitrate { bitrate, ssrcs },
     ] = &packets[..]
     else {
@@ -1371,9 +1382,11 @@ fn limits(room: &mut Room) -> Vec<u64> {
     room.reports(PUBLISHER)
         .iter()
         .flat_map(|packet| Compound::new(packet))
-        .filter_map(|packet| match packet {
-            Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } => Some(bitrate.kbps()),
-            _ => None,
+        .filter_map(|packet| {
+            let Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } = packet else {
+                return None;
+            };
+            Some(bitrate.kbps())
         })
         .collect()
 }

@@ -717,8 +717,20 @@ impl Loop {
                     self.tell(room_slot, Some(id), EventKind::Connected);
                     self.drain_room(room_slot);
                 }
-                Said::WentQuiet => self.tell(room_slot, Some(id), EventKind::WentQuiet),
-                Said::HeardAgain => self.tell(room_slot, Some(id), EventKind::HeardAgain),
+                Said::WentQuiet => {
+                    self.tell(room_slot, Some(id), EventKind::WentQuiet);
+                    if let Some(room) = self.rooms.get_mut(room_slot) {
+                        room.router.went_quiet(now, TransportKey(index));
+                    }
+                    self.drain_room(room_slot);
+                }
+                Said::HeardAgain => {
+                    self.tell(room_slot, Some(id), EventKind::HeardAgain);
+                    if let Some(room) = self.rooms.get_mut(room_slot) {
+                        room.router.heard_again(now, TransportKey(index));
+                    }
+                    self.drain_room(room_slot);
+                }
                 Said::Failed(reason) => {
                     tracing::debug!(transport = id.0, ?reason, "failed");
                     self.fail_peer(index, reason);
@@ -763,7 +775,18 @@ impl Loop {
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };
-        while let Some(sfu::Output::Rtcp { to, packet }) = room.router.poll_output() {
+        while let Some(output) = room.router.poll_output() {
+            let (to, packet) = match output {
+                sfu::Output::Rtcp { to, packet } => (to, packet),
+                sfu::Output::Quality { of, level } => {
+                    if let Some(id) = self.peers.get_mut(of.0).map(|peer| peer.id)
+                        && room.tell(Some(id), EventKind::Quality(level))
+                    {
+                        self.undelivered.insert(index);
+                    }
+                    continue;
+                }
+            };
             let Some(peer) = self.peers.get_mut(to.0) else {
                 continue;
             };

@@ -25,7 +25,8 @@ use crate::media::transport::Link;
 /// A connection that has not proved to be a browser's for so long is closed (robustness S10).
 const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Unproved connections; of more the oldest gives way. A browser proves itself within a round trip.
+/// Unproved connections, and no more than half of all; of more the oldest gives way. A browser proves itself within a
+/// round trip.
 const MAX_UNPROVED: usize = 4_096;
 
 /// Unproved connections of one address, for IPv6 of one /64; further ones are closed at once.
@@ -114,13 +115,14 @@ pub(super) struct Streams {
     listeners: Vec<Listener>,
     connections: Slots<Connection>,
     max_connections: usize,
+    max_unproved: usize,
     /// In the order of their deadlines; entries of proved and closed ones are passed over.
     unproved: VecDeque<(Instant, u32, u32)>,
     unproved_count: usize,
     unproved_by_network: HashMap<IpAddr, u32>,
     complained_at: Option<Instant>,
     /// Connections to close once everything is sent.
-    ending: Vec<u32>,
+    ending: Vec<(u32, u32)>,
     ready: Vec<Ready>,
     arena: Vec<u8>,
     used: usize,
@@ -149,6 +151,7 @@ impl Streams {
             listeners: listeners.into_iter().map(listener).collect(),
             connections: Slots::default(),
             max_connections,
+            max_unproved: MAX_UNPROVED.min(max_connections / 2),
             unproved: VecDeque::new(),
             unproved_count: 0,
             unproved_by_network: HashMap::new(),
@@ -262,7 +265,7 @@ impl Streams {
             self.tally.refused += 1;
             return Ok(());
         }
-        while self.unproved_count >= MAX_UNPROVED {
+        while self.unproved_count >= self.max_unproved.max(1) {
             let Some((_, slot, generation)) = self.unproved.pop_front() else {
                 break;
             };
@@ -398,7 +401,7 @@ impl Streams {
             && !connection.is_ending
         {
             connection.is_ending = true;
-            self.ending.push(slot);
+            self.ending.push((slot, connection.generation));
         }
     }
 
@@ -468,9 +471,17 @@ impl Streams {
     /// Sends everything that waits, then closes what was to end after that.
     pub(super) fn flush(&mut self) -> Tally {
         self.send();
-        for slot in std::mem::take(&mut self.ending) {
-            self.close(slot);
+        let mut ending = std::mem::take(&mut self.ending);
+        for (slot, generation) in ending.drain(..) {
+            if self
+                .connections
+                .get_generation_mut(slot, generation)
+                .is_some()
+            {
+                self.close(slot);
+            }
         }
+        self.ending = ending;
         std::mem::take(&mut self.tally)
     }
 
@@ -539,5 +550,123 @@ fn network(ip: IpAddr) -> IpAddr {
             let bits = v6.to_bits() & (u128::MAX << 64);
             IpAddr::V6(Ipv6Addr::from_bits(bits))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::testing::t0;
+
+    fn streams(max_connections: usize) -> (Streams, SocketAddr) {
+        let listener = StreamListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = listener.local_addr();
+        let streams = Streams::new(vec![listener], max_connections).unwrap();
+        (streams, addr)
+    }
+
+    fn turn(streams: &mut Streams, now: Instant) -> Vec<Ready> {
+        let ready = streams.poll();
+        for ready in &ready {
+            if let Ready::Listener(index) = ready {
+                streams.accept(now, *index);
+            }
+        }
+        ready
+    }
+
+    fn is_closed(browser: &mut TcpStream) -> bool {
+        browser.set_nonblocking(true).unwrap();
+        match browser.read(&mut [0; 10]) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    #[test]
+    fn the_oldest_unproved_connection_gives_way_and_proved_ones_stay() {
+        let (mut streams, addr) = streams(8);
+        let mut browsers = Vec::new();
+        let owner = Owner {
+            peer: 1,
+            generation: 0,
+        };
+        for _ in 0..4 {
+            browsers.push(TcpStream::connect(addr).unwrap());
+            turn(&mut streams, t0());
+        }
+        assert!(streams.prove(0, owner));
+        for _ in 0..3 {
+            browsers.push(TcpStream::connect(addr).unwrap());
+            turn(&mut streams, t0());
+        }
+        let closed: Vec<bool> = browsers.iter_mut().map(is_closed).collect();
+        assert_eq!(closed, [false, true, true, false, false, false, false]);
+        assert_eq!((streams.len(), streams.flush().refused), (5, 2));
+        // What is proved is bounded by all.
+        for slot in 1..5 {
+            assert!(streams.prove(slot, owner));
+        }
+        for _ in 0..8 {
+            browsers.push(TcpStream::connect(addr).unwrap());
+            turn(&mut streams, t0());
+        }
+        assert_eq!(streams.len(), 8);
+        streams.handle_timeout(t0() + PROOF_DEADLINE);
+        assert_eq!((streams.len(), streams.poll_timeout()), (5, None));
+    }
+
+    #[test]
+    fn without_descriptors_nothing_is_accepted_for_a_second() {
+        let (mut streams, addr) = streams(100);
+        let _browser = TcpStream::connect(addr).unwrap();
+        let exhausted = rustix::io::Errno::MFILE.into();
+        streams.pause(t0(), 0, &exhausted);
+        assert_eq!(turn(&mut streams, t0()), []);
+        let later = streams.poll_timeout().unwrap();
+        assert_eq!(later, t0() + ACCEPT_PAUSE);
+        streams.handle_timeout(later);
+        assert_eq!(turn(&mut streams, later), [Ready::Listener(0)]);
+        assert_eq!(streams.len(), 1);
+    }
+
+    #[test]
+    fn a_crowd_is_counted_by_its_network() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(
+            network(ip("2001:db8:1:2:3:4:5:6")),
+            network(ip("2001:db8:1:2::9"))
+        );
+        assert_ne!(
+            network(ip("2001:db8:1:2::1")),
+            network(ip("2001:db8:1:3::1"))
+        );
+        assert_ne!(network(ip("192.0.2.1")), network(ip("192.0.2.2")));
+    }
+
+    #[test]
+    fn frames_for_a_connection_that_has_gone_are_nobodys() {
+        let (mut streams, addr) = streams(8);
+        let first = TcpStream::connect(addr).unwrap();
+        turn(&mut streams, t0());
+        streams.space(0, 100).unwrap()[..3].copy_from_slice(b"one");
+        streams.commit(3);
+        streams.close(0);
+        drop(first);
+        let mut second = TcpStream::connect(addr).unwrap();
+        turn(&mut streams, t0());
+        assert_eq!(streams.len(), 1, "in the same slot");
+        streams.flush();
+        assert!(streams.space(1, 100).is_none());
+        assert!(streams.space(0, MAX_FRAMED + 1).is_none());
+        streams.space(0, 100).unwrap()[..3].copy_from_slice(b"two");
+        streams.commit(3);
+        assert_eq!(streams.flush().written.datagrams, 1);
+        let mut frame = [0; 100];
+        assert_eq!(second.read(&mut frame).unwrap(), 5);
+        assert_eq!(frame[..5], *b"\0\x03two");
     }
 }

@@ -931,7 +931,9 @@ impl Core {
                     self.report.goodbyes += 1;
                     true
                 }
-                rtcp::Packet::SourceDescription { .. } | rtcp::Packet::Other { .. } => true,
+                rtcp::Packet::SourceDescription { .. }
+                | rtcp::Packet::ExtendedReport { .. }
+                | rtcp::Packet::Other { .. } => true,
             };
             self.report.unexpected += u64::from(!known);
         }

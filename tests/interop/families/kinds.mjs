@@ -80,22 +80,20 @@ export const kinds = [
       const strict = await scene.room({ forcedVideoCodec: "VP8", allowTranscoding: false });
       const eve = await scene.joinAgain(strict, ann, "eve");
       await eve.admit(["H264"]);
-      await assert.rejects(eve.publish(), ({ told }) => /Code: 800$/.test(told?.message) || told?.code === 800);
+      await assert.rejects(eve.publish(), ({ told }) => /Code: 800\b/.test(told?.message));
       const lenient = await scene.room({ forcedVideoCodec: "VP8", allowTranscoding: true });
       const cy = await scene.joinAgain(lenient, ann, "cy");
       const [dan, fay] = [
         await scene.join(lenient, "dan", { browser: "chromium", role: "SUBSCRIBER" }),
         await scene.join(lenient, "fay", { browser: "firefox", role: "SUBSCRIBER" }),
       ];
-      const method = cell.offer === "client" ? "receiveVideoFrom" : "prepareReceiveVideoFrom";
-      await fay.setDamage({ method, pattern: "nothing of this", replacement: "" });
+      // A damage that changes nothing keeps the answer.
+      await fay.setDamage({ method: "receiveVideoFrom", pattern: "nothing of this", replacement: "" });
       await cy.publish();
       assert.equal((await dan.receives(cy)).received.video.codec, "video/H264");
-      if (cell.offer === "client") {
-        const { error } = await until("fay's answer", () => fay.damagedAnswer());
-        assert.equal(error?.code, 800);
-        assert.match(error.message, /Code: 800$/);
-      }
+      const { error } = await until("fay's answer", () => fay.damagedAnswer());
+      assert.equal(error?.code, 800);
+      assert.match(error.message, /Code: 800$/);
       assert.deepEqual(await lenient.present(), [cy, dan, fay].map(({ connectionId }) => connectionId).sort());
     },
   },

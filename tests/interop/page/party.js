@@ -128,7 +128,6 @@ async function readStats(stream) {
       nackCount: entry.nackCount,
       pliCount: entry.pliCount,
       freezes: entry.freezeCount,
-      framesReceived: entry.framesReceived,
       framesSent: entry.framesSent,
       retransmitted: entry.retransmittedPacketsSent ?? entry.retransmittedPacketsReceived,
     }]));

@@ -16,9 +16,10 @@ import { losses } from "./network-loss.mjs";
 import { paths } from "./network-paths.mjs";
 import { page } from "./page.mjs";
 import { quality } from "./quality.mjs";
+import { replacing } from "./replacing.mjs";
 import { rest } from "./rest.mjs";
 import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...bandwidth, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
+export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...bandwidth, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];

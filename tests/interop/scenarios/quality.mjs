@@ -1,6 +1,6 @@
-// How much a publisher sends.
+// How much a publisher sends, and how its network is rated.
 
-import { assert, sleep } from "../expect.mjs";
+import { assert, sleep, until } from "../expect.mjs";
 
 // OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH by default.
 const MAXIMUM_KBPS = 1000;
@@ -33,6 +33,35 @@ export const quality = [
       }
       console.log(`     kbit/s, second by second: ${rates.join(" ")}`);
       assert.ok(rates.at(-1) > ENOUGH_KBPS, `it sends ${rates.join(" ")} kbit/s`);
+    },
+  },
+  {
+    // Without answers to our reference times nobody would know of the delay: nothing is lost, and it is even.
+    name: "quality: a long way, then a lossy one, then a good one are told to everybody, of Chromium and of Firefox",
+    town: "quality",
+    browsers: ["chromium", "firefox"],
+    timeout: 180_000,
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann");
+      const fay = await scene.join(room, "fay", { browser: "firefox" });
+      await ann.publish();
+      await fay.publish();
+      await Promise.all([ann.receives(fay, { limit: 20_000 }), fay.receives(ann, { limit: 20_000 })]);
+      for (const [line, wanted] of [["clear", [4, 5]], ["delay 170", [3]], ["delay 20 loss 15%", [1, 2]], ["clear", [5]]]) {
+        await scene.world.line(line);
+        const began = Date.now();
+        for (const listener of [ann, fay]) {
+          for (const publisher of [ann, fay]) {
+            await until(`${listener}: ${publisher} is rated ${wanted.join(" or ")} (${line})`, async () => {
+              const events = await listener.events("networkQualityLevelChanged");
+              const levels = events.filter(({ connectionId }) => connectionId === publisher.connectionId).map(({ newValue }) => newValue);
+              return wanted.includes(levels.at(-1)) || assert.fail(JSON.stringify(levels));
+            }, { within: 60_000 });
+          }
+        }
+        console.log(`     ${line}: told after ${((Date.now() - began) / 1000).toFixed(1)} s`);
+      }
     },
   },
 ];

@@ -45,7 +45,7 @@ impl Bench {
                 sockets: vec![media],
                 listeners: vec![listener],
             },
-            max_streams: 1_000,
+            max_streams: 2_000,
             stun: vec![stun],
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
