@@ -181,8 +181,13 @@ impl Room {
         router.add_publisher(now, PUBLISHER, &published.tracks, None, None);
         for consumer in 1..=consumers {
             let key = TransportKey(consumer as u32);
-            let offered =
-                offer_subscriber(&published.tracks, "cname", &mut random, &local_transport());
+            let offered = offer_subscriber(
+                &published.tracks,
+                "cname",
+                0,
+                &mut random,
+                &local_transport(),
+            );
             router.add_subscriber(now, key, PUBLISHER, &offered.tracks);
             router.connected(now, key);
         }
@@ -254,8 +259,10 @@ impl Room {
     /// What a worker does once time has passed.
     fn report(&mut self) {
         self.router.handle_timeout(self.now);
-        while let Some(Output::Rtcp { to, packet }) = self.router.poll_output() {
-            self.egress.send_rtcp(to, packet);
+        while let Some(output) = self.router.poll_output() {
+            if let Output::Rtcp { to, packet } = output {
+                self.egress.send_rtcp(to, packet);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use hanok::control::signalling::refusal_of;
 use hanok::media::rtp::RtpPacket;
 use hanok::media::rtp::rtcp::Compound;
 use hanok::media::stun::{IntegrityKey, Message};
-use hanok::testing::fuzz::{TARGETS, handshake_begins};
+use hanok::testing::fuzz::{TARGETS, forwarded, handshake_begins};
 use hanok::units::Random;
 
 const MUTATIONS: u64 = 2_000;
@@ -35,6 +35,8 @@ replayed!(
     srtp,
     rtp,
     descriptor,
+    header_extension,
+    router,
     rtcp,
     sdp_answer_publisher,
     sdp_answer_subscriber,
@@ -69,7 +71,20 @@ fn the_seeds_get_past_the_door() {
     for name in names_in(&corpus("rtcp")) {
         assert!(Compound::new(&read("rtcp", &name)).count() > 0, "{name}");
     }
-    for name in ["join_room", "publish_video", "send_message"] {
+    for name in names_in(&corpus("router")) {
+        // Two subscribers get a key frame and more.
+        assert!(forwarded(&read("router", &name)) >= 4, "{name}");
+    }
+    for name in [
+        "join_room",
+        "join_room_by_secret",
+        "publish_video",
+        "send_message",
+        "force_unpublish",
+        "force_disconnect",
+        "apply_filter",
+        "exec_filter_method",
+    ] {
         let frame = String::from_utf8(read("json_rpc", name)).expect("text");
         assert_eq!(refusal_of(&frame), None);
     }

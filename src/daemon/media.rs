@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::port_owner::{Protocol, port_owner};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
 use crate::media::net::interfaces::{Interface, interfaces};
-use crate::media::net::port::bind_in_range;
+use crate::media::net::port::MediaPort;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
@@ -53,31 +54,24 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
     };
     let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
     tracing::info!(port = config.turn.port, "STUN");
+    let max_streams = max_streams();
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
     for index in 0..count {
-        let media = bind_in_range(config.media.ports, &bind, sole).map_err(|error| {
+        let media = MediaPort::bind(config.media.ports, &bind, sole).map_err(|error| {
             Misconfigured(format!(
                 "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
             ))
         })?;
-        let port = media.first().map_or(0, |socket| socket.local_addr().port());
+        let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
             index,
             media,
             stun: stun.pop().unwrap_or_default(),
-            candidates: told
-                .addresses
-                .iter()
-                .zip(0..)
-                .map(|(ip, rank)| Candidate {
-                    addr: SocketAddr::new(*ip, port),
-                    tcp: false,
-                    rank,
-                })
-                .collect(),
+            max_streams: max_streams / count,
+            candidates: candidates_on(port, &told),
             identity: identity.clone(),
             counters: shared.clone(),
         })
@@ -93,6 +87,34 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
         counters,
         turn_host: turn_host(config, &told),
     })
+}
+
+/// Every address with UDP, then every address with TCP, for browsers whose network lets no UDP through.
+fn candidates_on(port: u16, told: &Addresses) -> Arc<[Candidate]> {
+    let candidates = |tcp| {
+        let ranked = told.addresses.iter().zip(0..);
+        ranked.map(move |(ip, rank)| Candidate {
+            addr: SocketAddr::new(*ip, port),
+            tcp,
+            rank,
+        })
+    };
+    candidates(false).chain(candidates(true)).collect()
+}
+
+/// TCP connections of all workers together. Service managers grant many descriptors but hand out few, for the sake of
+/// programs that call select(2): what we may have, we take. Half of it belongs to the web and the files.
+fn max_streams() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let granted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if setrlimit(Resource::Nofile, granted).is_ok() {
+        limit.current = limit.maximum;
+    }
+    let unlimited = u64::MAX;
+    usize::try_from(limit.current.unwrap_or(unlimited) / 2).unwrap_or(usize::MAX)
 }
 
 async fn candidates(config: &Config, interfaces: &[Interface]) -> Addresses {

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::control::access::Gate;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
@@ -91,8 +92,10 @@ impl Daemon {
             media.plane,
             Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
         );
-        let connections = Connections::new(directory.clone());
-        let proxy = web::bind(config, certificates, directory.clone(), &connections)?;
+        // One for all that take the secret from outside, so that wrong guesses add up.
+        let gate = Gate::new(config.secret.clone());
+        let connections = Connections::new(directory.clone(), gate.clone());
+        let proxy = web::bind(config, certificates, directory.clone(), &connections, gate)?;
         let addresses = proxy.addresses().collect();
         let proxy_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();

@@ -63,9 +63,12 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         turn_urls: vec![turn_url(turn_host, config.turn.port)],
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
+        video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,
         garbage_threshold: (!config.sessions.garbage_interval.is_zero())
             .then_some(config.sessions.garbage_threshold),
+        autostop: config.recording.autostop,
+        community_edition: config.community_edition,
         limits: session::Limits::default(),
     }
 }
@@ -76,12 +79,9 @@ pub(super) fn bind(
     certificates: Arc<CertificateStore>,
     directory: Directory,
     connections: &Connections,
+    gate: Gate,
 ) -> anyhow::Result<Proxy> {
-    let rest = rest::router(
-        rest_settings(config),
-        Gate::new(config.secret.clone()),
-        directory,
-    );
+    let rest = rest::router(rest_settings(config), gate, directory);
     let services = Services {
         rest: BoxCloneSyncService::new(rest),
         signalling: BoxCloneSyncService::new(signalling::service(connections)),
@@ -167,6 +167,7 @@ fn rest_settings(config: &Config) -> rest::Settings {
                 headers: config.webhook.headers.clone(),
                 events: config.webhook.events.clone(),
             }),
+        community_edition: config.community_edition,
         ice_servers: config.turn.ice_servers.clone(),
     }
 }

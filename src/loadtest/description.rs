@@ -311,6 +311,8 @@ pub struct Remote {
     pub ice_lite: bool,
     /// Its UDP candidates, as listed; none if it sends them apart.
     pub candidates: Vec<SocketAddr>,
+    /// Its passive TCP candidates, as listed.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Its media sections, rejected ones left out.
     pub sections: Vec<Section>,
 }
@@ -382,8 +384,17 @@ impl Remote {
                 }
             }
             "candidate" => {
-                let candidate = candidate(value).filter(|it| !self.candidates.contains(it));
-                self.candidates.extend(candidate);
+                let Some((protocol, addr)) = transport_address(value) else {
+                    return;
+                };
+                let list = match protocol.to_ascii_lowercase().as_str() {
+                    "udp" => &mut self.candidates,
+                    "tcp" if value.ends_with(" tcptype passive") => &mut self.tcp_candidates,
+                    _ => return,
+                };
+                if !list.contains(&addr) {
+                    list.push(addr);
+                }
             }
             _ => {}
         }
@@ -479,11 +490,17 @@ fn attribute(line: &str) -> Option<(&str, &str)> {
 
 /// Reads what follows `candidate:`; `None` unless it is an address that UDP can reach.
 pub fn candidate(value: &str) -> Option<SocketAddr> {
+    let (protocol, addr) = transport_address(value)?;
+    protocol.eq_ignore_ascii_case("udp").then_some(addr)
+}
+
+/// Protocol and address of a candidate that can be sent to (RFC 8839 section 5.1).
+fn transport_address(value: &str) -> Option<(&str, SocketAddr)> {
     let mut words = value.split(' ').skip(2);
-    let is_udp = words.next()?.eq_ignore_ascii_case("udp");
+    let protocol = words.next()?;
     let ip = words.nth(1)?.parse().ok()?;
     let port = words.next()?.parse().ok()?;
-    (is_udp && port != 0).then(|| SocketAddr::new(ip, port))
+    (port != 0).then(|| (protocol, SocketAddr::new(ip, port)))
 }
 
 #[cfg(test)]
@@ -515,11 +532,11 @@ mod tests {
                 hash: "sha-256".into(),
                 digest: vec![0xab; 32],
             },
-            candidates: Arc::new([Candidate {
+            candidates: Arc::new([false, true].map(|tcp| Candidate {
                 addr: ([192, 0, 2, 1], 40_000).into(),
-                tcp: false,
+                tcp,
                 rank: 0,
-            }]),
+            })),
         }
     }
 
@@ -564,6 +581,7 @@ mod tests {
         );
         assert_eq!(answer.fingerprint, [0xab; 32]);
         assert_eq!(answer.candidates, [([192, 0, 2, 1], 40_000).into()]);
+        assert_eq!(answer.tcp_candidates, answer.candidates);
         let video = answer.section(MediaKind::Video).unwrap();
         assert_eq!((video.payload_type, video.rtx_payload_type), (96, Some(97)));
         assert_eq!(video.extensions.get(Extension::Mid), Some(4));
@@ -584,7 +602,7 @@ mod tests {
             assert_eq!(section.rtx_ssrc, track.rtx_ssrc.map(|it| it.0));
         }
 
-        let offered = offer_subscriber(tracks, "cname", &mut random, &server());
+        let offered = offer_subscriber(tracks, "cname", 0, &mut random, &server());
         let remote = Remote::parse(&offered.offer).unwrap();
         let answer = subscriber_answer(&local(), &remote);
         let (remote, accepted) = accept_answer(&answer, &offered.tracks).unwrap();

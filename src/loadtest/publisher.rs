@@ -250,6 +250,7 @@ impl Publisher {
             | Packet::Goodbye { .. }
             | Packet::ReceiverEstimatedMaximumBitrate { .. }
             | Packet::TransportWide { .. }
+            | Packet::ExtendedReport { .. }
             | Packet::Other { .. } => {}
         }
     }

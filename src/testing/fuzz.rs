@@ -1,6 +1,8 @@
 //! The entry of every fuzz target: one function per decoder, which feeds it bytes from outside and panics where a
 //! promise of it is broken. `fuzz/` calls them, and `tests/corpora.rs` replays the committed corpora through them.
 
+mod forwarding;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use crate::media::rtp::rtcp::{Compound, Packet};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket, descriptor, retransmission};
 use crate::media::sdp::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Rejection,
-    RemoteTransport, Track, accept_answer, answer_publisher, answer_subscriber, offer_subscriber,
+    RemoteTransport, Track, accept_answer, answer_publisher, answer_publisher_with_loopback,
+    answer_subscriber, offer_subscriber,
 };
 use crate::media::stun::{self, AttributeType, IntegrityKey, Message};
 use crate::media::transport::srtp::{
@@ -26,16 +29,20 @@ use crate::media::turn::Server;
 use crate::testing::t0;
 use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Random};
 
+pub use forwarding::{forwarded, header_extension, router};
+
 /// A target's name, which is also that of its corpus, and its entry.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("stun", stun),
     ("stun_server", stun_server),
     ("srtp", srtp),
     ("rtp", rtp),
     ("descriptor", descriptor),
+    ("header_extension", header_extension),
+    ("router", router),
     ("rtcp", rtcp),
     ("sdp_answer_publisher", sdp_answer_publisher),
     ("sdp_answer_subscriber", sdp_answer_subscriber),
@@ -151,7 +158,9 @@ pub fn handshake_begins(bytes: &[u8]) -> bool {
                     assert_eq!(to, path);
                     answered = true;
                 }
-                Output::Connected { .. } => panic!("connected to nobody"),
+                Output::Connected { .. } | Output::WentQuiet | Output::HeardAgain => {
+                    panic!("connected to nobody")
+                }
                 Output::Failed(_) => {}
             }
         }
@@ -306,14 +315,35 @@ pub fn rtp(bytes: &[u8]) {
     descriptor(packet.payload);
 }
 
-/// A payload, read as of every codec and as a retransmission (RFC 4588).
+/// A payload, read as of every codec and as a retransmission (RFC 4588). What is read lies within its bits, and is the
+/// same whatever follows.
 pub fn descriptor(payload: &[u8]) {
-    for codec in Codec::ALL {
-        let _ = descriptor::starts_key_frame(codec, payload);
+    let longer = [payload, &[0xff; 3]].concat();
+    if let Some(vp8) = descriptor::vp8::Descriptor::parse(payload) {
+        assert!(vp8.partition <= 7 && vp8.temporal_id.is_none_or(|id| id <= 3));
+        assert!(vp8.picture_id.is_none_or(|id| id < 1 << 15));
+        assert_eq!(descriptor::vp8::Descriptor::parse(&longer), Some(vp8));
     }
-    let _ = descriptor::vp8::Descriptor::parse(payload);
-    let _ = descriptor::vp9::Descriptor::parse(payload);
-    let _ = descriptor::av1::AggregationHeader::parse(payload);
+    if let Some(vp9) = descriptor::vp9::Descriptor::parse(payload) {
+        assert!(
+            vp9.temporal_id.is_none_or(|id| id <= 7) && vp9.spatial_id.is_none_or(|id| id <= 7)
+        );
+        assert!(vp9.picture_id.is_none_or(|id| id < 1 << 15));
+        assert_eq!(descriptor::vp9::Descriptor::parse(&longer), Some(vp9));
+    }
+    if let Some(av1) = descriptor::av1::AggregationHeader::parse(payload) {
+        assert!(av1.unit_count <= 3 && !(av1.continues && av1.new_coded_video_sequence));
+        assert_eq!(
+            descriptor::av1::AggregationHeader::parse(&longer),
+            Some(av1)
+        );
+    }
+    for codec in Codec::ALL {
+        if descriptor::starts_key_frame(codec, payload) {
+            assert!(codec == Codec::Opus || !payload.is_empty());
+            assert!(descriptor::starts_key_frame(codec, &longer));
+        }
+    }
     if let Some((original, rest)) = retransmission::unwrap(payload) {
         let mut again = vec![0; payload.len()];
         let len = retransmission::wrap(&mut again, original, rest);
@@ -337,6 +367,7 @@ pub fn rtcp(bytes: &[u8]) {
             Packet::Goodbye { ssrcs } => ssrcs.count(),
             Packet::Nack { lost, .. } => lost.count(),
             Packet::FullIntraRequest { sources } => sources.count(),
+            Packet::ExtendedReport { replies } => replies.count(),
             Packet::ReceiverEstimatedMaximumBitrate { ssrcs, .. } => ssrcs.count(),
             Packet::TransportWide { report } => report.len(),
             Packet::PictureLossIndication { .. } | Packet::Other { .. } => 0,
@@ -369,9 +400,29 @@ pub fn sdp_answer_publisher(bytes: &[u8]) {
         well_formed(&publishing.answer, &text);
         sound(&publishing.remote, &publishing.tracks);
         assert!(!publishing.tracks.is_empty());
+        assert!(publishing.loopback.is_empty());
         let mut random = Random::seeded(1);
-        let offering =
-            offer_subscriber(&publishing.tracks, "cname", &mut random, &local_transport());
+        let looped = answer_publisher_with_loopback(
+            &text,
+            &policy,
+            "cname",
+            &mut random,
+            &local_transport(),
+        );
+        let looped = looped.expect("loopback refuses nothing");
+        well_formed(&looped.answer, &text);
+        assert_eq!(looped.tracks, publishing.tracks);
+        sound(&looped.remote, &looped.loopback);
+        for sent in &looped.loopback {
+            assert!(looped.tracks.iter().any(|track| track.mid == sent.mid));
+        }
+        let offering = offer_subscriber(
+            &publishing.tracks,
+            "cname",
+            0,
+            &mut random,
+            &local_transport(),
+        );
         well_formed(&offering.offer, &text);
         // A client is never ICE-lite; but for that our own reader must understand what we write.
         let read_back = answer_subscriber(
@@ -410,6 +461,7 @@ pub fn sdp_accept_answer(bytes: &[u8]) {
     let offering = offer_subscriber(
         &source_tracks(),
         "cname",
+        0,
         &mut Random::seeded(1),
         &local_transport(),
     );

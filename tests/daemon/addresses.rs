@@ -1,6 +1,6 @@
 //! Answers come from the address that was asked, also on a wildcard socket.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hanok::media::stun::{Class, Message, Method, TransactionId, Writer};
@@ -12,30 +12,45 @@ use crate::house::{House, eventually};
 /// Two of the addresses of every loopback interface.
 const ASKED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
 
+/// A publisher whose checks go to the address `asked` is heard and answered from there alone.
+async fn publishes_by_way_of(house: &House, session: &str, from: IpAddr, asked: IpAddr) {
+    let mut client = house.join(session).await;
+    let negotiation = Negotiation::new(from).await.unwrap();
+    let params = publish_params(&negotiation.publisher_offer());
+    let published = client.request("publishVideo", params).await.unwrap();
+    let remote = remote(&published, "sdpAnswer").unwrap();
+    let mut candidates = remote.candidates.iter();
+    let port = candidates.find(|it| it.ip().is_loopback()).unwrap().port();
+    let target = SocketAddr::new(asked, port);
+    let sending = negotiation.connect(&remote, true, Some(target)).unwrap();
+    let report = sending
+        .until("feedback arrives", |report| report.receiver_reports > 0)
+        .await
+        .unwrap();
+    assert!(report.is_connected());
+    assert_eq!(report.strangers, 0, "everything came from {asked}");
+    assert_eq!(report.mapped, Some(sending.local_addr));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_call_runs_over_the_address_that_the_browser_asked() {
     let house = House::open().await;
     let session = house.session().await;
     for asked in ASKED {
-        let mut client = house.join(&session).await;
-        let negotiation = Negotiation::new(LOOPBACK).await.unwrap();
-        let params = publish_params(&negotiation.publisher_offer());
-        let published = client.request("publishVideo", params).await.unwrap();
-        let remote = remote(&published, "sdpAnswer").unwrap();
-        let candidate = remote
-            .candidates
-            .iter()
-            .find(|candidate| candidate.ip().is_loopback())
-            .unwrap();
-        let target = SocketAddr::new(asked.into(), candidate.port());
-        let sending = negotiation.connect(&remote, true, Some(target)).unwrap();
-        let report = sending
-            .until("feedback arrives", |report| report.receiver_reports > 0)
-            .await
-            .unwrap();
-        assert!(report.is_connected());
-        assert_eq!(report.strangers, 0, "everything came from {asked}");
+        publishes_by_way_of(&house, &session, LOOPBACK, asked.into()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_runs_over_ipv6() {
+    // A machine without IPv6 has no such calls.
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.is_err() {
+        return;
+    }
+    let house = House::open().await;
+    let session = house.session().await;
+    let here = Ipv6Addr::LOCALHOST.into();
+    publishes_by_way_of(&house, &session, here, here).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use hanok::config::Config;
 use hanok::testing::client::{Client, Error, Message, Negotiation, publish_params};
 use serde_json::{Value, json};
 
-use crate::house::{House, Witness, eventually};
+use crate::house::{House, Witness, eventually, http, rest};
 
 /// Lost participants are gone at once.
 fn impatient(config: &mut Config) {
@@ -360,7 +360,7 @@ async fn tokens_that_are_wrong_used_foreign_or_guessed_join_nothing() {
         (&foreign, "no_such_session", 202),
     ] {
         // Whatever else is claimed changes nothing (S32, S33).
-        let params = json!({"token": token, "session": session, "platform": "x", "metadata": "", "secret": "MY_SECRET",
+        let params = json!({"token": token, "session": session, "platform": "x", "metadata": "", "secret": "",
             "recorder": true, "dashboard": true, "role": "MODERATOR", "id": joined.connection});
         let refused = attacker.request("joinRoom", params).await;
         let refused = refused.expect_err(token);
@@ -417,4 +417,135 @@ async fn a_subscriber_publishes_nothing_and_strangers_and_other_sessions_reach_n
     assert_eq!(refused.code(), Some(803), "{refused}");
     assert_eq!(house.daemon.transports(), 3);
     witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_secrets_of_sockets_and_of_rest_add_up_and_shut_out_secrets_alone() {
+    let house = House::open().await;
+    let session = house.session().await;
+    let token = house.token(&session, "PUBLISHER").await;
+    let join = |secret: &str, token: &str| {
+        json!({"token": token, "session": session, "platform": "x", "metadata": "", "secret": secret,
+            "recorder": true})
+    };
+    // The development secret opens the door to a recorder that nobody sees.
+    let mut recorder = Client::open(house.plain()).await.unwrap();
+    let joined = recorder.request("joinRoom", join("MY_SECRET", "")).await;
+    assert_eq!(joined.unwrap()["id"], "RECORDER");
+    let shown = house.sessions().await;
+    assert_eq!(shown[0]["connections"]["numberOfElements"], 0);
+
+    for guess in ["my_secret", "MY_SECRET ", "MY_SECRE", "OPENVIDUAPP", "x"] {
+        let mut guesser = Client::open(house.plain()).await.unwrap();
+        for _ in 0..2 {
+            let refused = guesser.request("joinRoom", join(guess, "")).await;
+            assert_eq!(refused.unwrap_err().code(), Some(401), "{guess}");
+        }
+    }
+    let (status, head, _) = http(house.plain(), "GET", "/openvidu/api/sessions", None).await;
+    assert_eq!(status, 401, "the right secret is not looked at");
+    assert!(head.to_lowercase().contains("retry-after:"), "{head}");
+    let mut late = Client::open(house.plain()).await.unwrap();
+    let refused = late.request("joinRoom", join("MY_SECRET", "")).await;
+    assert_eq!(refused.unwrap_err().code(), Some(401));
+    let joined = late.request("joinRoom", join("MY_SECRET", &token)).await;
+    assert!(joined.unwrap()["id"].as_str().unwrap().starts_with("con_"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moderators_end_streams_and_participants_with_their_media_and_nobody_elses() {
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    let session = house.session().await;
+    let mut moderator = Client::open(house.plain()).await.unwrap();
+    let token = house.token(&session, "MODERATOR").await;
+    moderator.join(&token).await.unwrap();
+    let mut victim = house.join(&session).await;
+    let (stream, sending) = victim.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    let receiving = moderator.subscribe(&stream).await.unwrap();
+    receiving
+        .until("media arrives", |report| report.video.received > 0)
+        .await
+        .unwrap();
+    assert_eq!(house.daemon.transports(), 4);
+
+    let unpublish = json!({"streamId": stream});
+    moderator
+        .request("forceUnpublish", unpublish.clone())
+        .await
+        .unwrap();
+    let told = victim
+        .notification("participantUnpublished", |_| true)
+        .await;
+    assert_eq!(told.unwrap()["reason"], "forceUnpublishByUser");
+    eventually("its transports are closed", async || {
+        house.daemon.transports() == 2
+    })
+    .await;
+    let refused = moderator.request("forceUnpublish", unpublish).await;
+    assert_eq!(refused.unwrap_err().code(), Some(105));
+
+    // REST does the same to the next stream.
+    let (stream, sending) = victim.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    let path = format!("/openvidu/api/sessions/{session}/stream/{stream}");
+    assert_eq!(rest(house.plain(), "DELETE", &path, None).await.0, 204);
+    let by_server = |params: &Value| params["reason"] == "forceUnpublishByServer";
+    victim
+        .notification("participantUnpublished", by_server)
+        .await
+        .unwrap();
+    assert_eq!(rest(house.plain(), "DELETE", &path, None).await.0, 404);
+
+    let (_, sending) = victim.publish().await.unwrap();
+    sending.connected().await.unwrap();
+    let params = json!({"connectionId": victim.connection});
+    moderator.request("forceDisconnect", params).await.unwrap();
+    let told = victim.notification("participantEvicted", |_| true).await;
+    assert_eq!(told.unwrap()["reason"], "forceDisconnectByUser");
+    eventually("its transport is closed", async || {
+        house.daemon.transports() == 2
+    })
+    .await;
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rest_signals_and_changes_of_a_connection_reach_the_clients_that_they_concern() {
+    let house = House::open().await;
+    let session = house.session().await;
+    let mut a = house.join(&session).await;
+    let mut b = house.join(&session).await;
+    let signal = json!({"session": session, "type": "chat", "data": "hello", "to": [b.connection]});
+    let (status, _) = rest(house.plain(), "POST", "/openvidu/api/signal", Some(signal)).await;
+    assert_eq!(status, 200);
+    let told = b.notification("sendMessage", |_| true).await.unwrap();
+    assert_eq!(
+        told,
+        json!({"type": "chat", "data": "hello"}),
+        "without from"
+    );
+
+    let path = format!(
+        "/openvidu/api/sessions/{session}/connection/{}",
+        a.connection
+    );
+    let change = json!({"role": "SUBSCRIBER", "record": false});
+    let (status, shown) = rest(house.plain(), "PATCH", &path, Some(change)).await;
+    assert_eq!((status, &shown["role"]), (200, &json!("SUBSCRIBER")));
+    for expected in [
+        json!({"property": "role", "newValue": "SUBSCRIBER"}),
+        json!({"property": "record", "newValue": "false"}),
+    ] {
+        let told = a.notification("connectionPropertyChanged", |_| true).await;
+        assert_eq!(told.unwrap(), expected);
+    }
+    assert_eq!(a.publish().await.unwrap_err().code(), Some(401));
+
+    let house = House::with(|config| config.community_edition = true).await;
+    let session = house.session().await;
+    let path = format!("/openvidu/api/sessions/{session}/connection/x");
+    let (status, _) = rest(house.plain(), "PATCH", &path, Some(json!({}))).await;
+    assert_eq!(status, 403);
 }

@@ -224,6 +224,7 @@ pub(crate) struct Witness {
     pub(crate) session: String,
     _publisher: Client,
     _subscriber: Client,
+    stream: String,
     sending: PeerConnection,
     receiving: PeerConnection,
 }
@@ -249,9 +250,20 @@ impl Witness {
             session,
             _publisher: publisher,
             _subscriber: subscriber,
+            stream,
             sending,
             receiving,
         }
+    }
+
+    /// What is published.
+    pub(crate) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Video packets sent so far.
+    pub(crate) fn sent(&self) -> u32 {
+        self.sending.report().video.sent
     }
 
     /// The port of its worker.

@@ -10,5 +10,8 @@ mod hostile_media;
 mod hostile_signalling;
 mod house;
 mod loadtest;
+mod loopback;
 mod process;
+mod reconnection;
+mod tcp;
 mod web;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use hanok::testing::client::{Client, PATIENCE};
+use hanok::testing::client::{Client, LOOPBACK, PATIENCE};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -317,6 +317,19 @@ async fn a_process_out_of_descriptors_keeps_its_calls_and_recovers() {
     let mut crowd = Vec::new();
     for _ in 0..60 {
         crowd.push(TcpStream::connect(process.plain).await.unwrap());
+    }
+    eventually("all descriptors are taken", async || {
+        process.usage().0 >= used + 20
+    })
+    .await;
+    witness.has_lost_nothing().await;
+    drop(crowd);
+    eventually("they come back", async || process.usage().0 < used + 20).await;
+    // The same on the media port, where browsers knock if UDP is blocked.
+    let media = (LOOPBACK, witness.port());
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(TcpStream::connect(media).await.unwrap());
     }
     eventually("all descriptors are taken", async || {
         process.usage().0 >= used + 20

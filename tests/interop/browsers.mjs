@@ -1,5 +1,6 @@
 // Debian's own Chromium and Firefox, headless, with made-up cameras. ICE settings are left as they come.
 
+import { readFileSync, readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,18 +50,46 @@ export class Browsers {
   }
 
   async close() {
-    for (const launching of this.#launched.values()) {
+    await Promise.all([...this.#launched.values()].map(async (launching) => {
       const launched = await launching.catch(() => null);
-      if (!launched) continue;
-      await Promise.race([launched.browser.close().catch(() => {}), sleep(5000, null, { ref: false })]);
-      launched.browser.process()?.kill("SIGKILL");
-      await rm(launched.profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
-    }
+      if (launched) await quit(launched);
+    }));
     this.#launched.clear();
   }
 }
 
-async function launch(kind) {
+/** Ends a browser and what it has written. */
+export async function quit({ browser, profile }) {
+  signalAll(browser.process()?.pid, "SIGCONT");
+  await Promise.race([browser.close().catch(() => {}), sleep(5000, null, { ref: false })]);
+  browser.process()?.kill("SIGKILL");
+  await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+}
+
+/** Signals a process that we started and all its descendants, the eldest first. */
+export function signalAll(pid, signal) {
+  if (!pid) return;
+  const children = new Map();
+  for (const entry of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const [, parent] = /\) \S+ (\d+) /.exec(readFileSync(`/proc/${entry}/stat`, "utf8"));
+      children.set(Number(parent), [...(children.get(Number(parent)) ?? []), Number(entry)]);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  for (let generation = [pid]; generation.length > 0; generation = generation.flatMap((one) => children.get(one) ?? [])) {
+    for (const one of generation) {
+      try {
+        process.kill(one, signal);
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+  }
+}
+
+export async function launch(kind) {
   const profile = await mkdtemp(join(tmpdir(), `hanok-${kind}-`));
   const browser = await puppeteer.launch({
     ...LAUNCH[kind],

@@ -13,6 +13,9 @@ import { assert, until, within } from "./expect.mjs";
 const BINARY = resolve(process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url)));
 const STOP_WITHIN = 8_000;
 
+// Daemons of one run have different media ports; those of another run begin elsewhere.
+let mediaSlot = Math.floor(Math.random() * 50);
+
 export const SECRET = "interop-Secret_1";
 
 export class Daemon {
@@ -23,13 +26,15 @@ export class Daemon {
   static async start(world, { dev = false, offer = "client", environment = {} } = {}) {
     const folder = await mkdtemp(join(tmpdir(), "hanok-daemon-"));
     const ports = await freePorts(4);
+    const host = hostOf(world.address);
     // Below the ports that the system gives to anybody who asks for one.
-    const media = 20_000 + 200 * Math.floor(Math.random() * 50);
+    mediaSlot = (mediaSlot + 1) % 50;
+    const media = 20_000 + 200 * mediaSlot;
     const keys = {
       DOMAIN_OR_PUBLIC_IP: world.address,
       HTTPS_PORT: ports[0],
       COTURN_PORT: ports[2],
-      HANOK_PLAIN_LISTEN: `${world.address}:${ports[3]}`,
+      HANOK_PLAIN_LISTEN: `${host}:${ports[3]}`,
       HANOK_MEDIA_MIN_PORT: media,
       HANOK_MEDIA_MAX_PORT: media + 199,
       HANOK_SUBSCRIBE_OFFER: offer,
@@ -65,7 +70,8 @@ export class Daemon {
     this.folder = folder;
     this.keys = keys;
     this.secret = secret;
-    this.url = `https://${world.address}:${keys.HTTPS_PORT}`;
+    // A world may keep a way of its own for those who only look.
+    this.url = `https://${hostOf(world.secondAddress ?? world.address)}:${keys.HTTPS_PORT}`;
     this.plainUrl = `http://${keys.HANOK_PLAIN_LISTEN}`;
   }
 
@@ -73,17 +79,21 @@ export class Daemon {
     const log = openSync(join(this.folder, "log"), "a");
     const [command, ...rest] = [...this.world.prefix, BINARY, ...args];
     // Nothing of the caller's environment may configure the daemon.
-    const { PATH, HOME = "/", RUST_BACKTRACE = "1" } = process.env;
+    const { PATH, HOME = "/", RUST_BACKTRACE = "1", INTEROP_RUN } = process.env;
     this.process = spawn(command, rest, {
       cwd: this.folder,
       stdio: ["ignore", log, log],
-      env: { PATH, HOME, RUST_BACKTRACE, ...environment },
+      env: { PATH, HOME, RUST_BACKTRACE, INTEROP_RUN, ...environment },
     });
     closeSync(log);
     this.exited = new Promise((resolve) => {
       this.process.once("error", (error) => resolve({ code: null, signal: null, error }));
       this.process.once("exit", (code, signal) => resolve({ code, signal }));
     });
+  }
+
+  get ended() {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
   }
 
   async #ready() {
@@ -140,12 +150,16 @@ export class Daemon {
   }
 
   log() {
-    return readFileSync(join(this.folder, "log"), "utf8").split("\n").slice(-80).join("\n");
+    return this.wholeLog().split("\n").slice(-80).join("\n");
   }
 
   /** What must never be in the log of a good run. */
   complaints() {
-    return readFileSync(join(this.folder, "log"), "utf8").split("\n").filter((line) => /panicked|\bERROR\b/.test(line));
+    return this.wholeLog().split("\n").filter((line) => /panicked|\bERROR\b/.test(line));
+  }
+
+  wholeLog() {
+    return readFileSync(join(this.folder, "log"), "utf8");
   }
 
   /** Resident memory in MiB. */
@@ -160,7 +174,7 @@ export class Daemon {
 
   /** Asks it to end as systemd would and returns its exit code. */
   async stop() {
-    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill("SIGTERM");
+    if (!this.ended) this.process.kill("SIGTERM");
     try {
       return (await within(STOP_WITHIN, "the daemon's end", this.exited)).code;
     } finally {
@@ -169,7 +183,7 @@ export class Daemon {
   }
 
   kill() {
-    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill("SIGKILL");
+    if (!this.ended) this.process.kill("SIGKILL");
   }
 
   remove() {
@@ -177,12 +191,21 @@ export class Daemon {
   }
 }
 
+/** An address as it stands in a URL. */
+export function hostOf(address) {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+// Of this whole run: a daemon in another namespace does not show here that it has one.
+const taken = new Set();
+
 // Held together until all are known, so that no two are the same.
 async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
+  const servers = await Promise.all(Array.from({ length: count + taken.size }, () => new Promise((resolve, reject) => {
     const server = createServer().once("error", reject).listen(0, () => resolve(server));
   })));
-  const ports = servers.map((server) => server.address().port);
+  const ports = servers.map((server) => server.address().port).filter((port) => !taken.has(port)).slice(0, count);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  for (const port of ports) taken.add(port);
   return ports;
 }

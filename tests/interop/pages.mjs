@@ -3,9 +3,10 @@
 
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, stop } from "esbuild";
 
-export const VERSIONS = ["2.32.2", "2.20.0"];
+export const NEWEST = "2.32.2";
+export const VERSIONS = ["2.20.0", "2.22.0", "2.24.0", "2.27.0", NEWEST];
 
 const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 
@@ -24,7 +25,8 @@ async function bundle(version) {
 
 export async function servePages() {
   const scripts = new Map();
-  for (const version of VERSIONS) scripts.set(version, await bundle(version));
+  await Promise.all(VERSIONS.map(async (version) => scripts.set(version, await bundle(version))));
+  await stop();
   const server = createServer((request, response) => {
     const [, version, file] = request.url.split("/");
     const script = scripts.get(version);

@@ -1,4 +1,4 @@
-// One participant: a tab in a browser, with a published client in it (page/party.js).
+// One participant: a published client (page/party.js) in a tab of a browser.
 
 import { assert, until, within } from "./expect.mjs";
 
@@ -8,12 +8,18 @@ const AEAD = /AEAD_AES_(256|128)_GCM$/;
 export class Party {
   connectionId = null;
   streamId = null;
+  /** Whether the media of this party is expected on TCP or on UDP. */
+  protocol = "udp";
+  /** The cord that its WebSocket hangs on (cord.mjs), where a scenario asked for one. */
+  cord = null;
+  #number;
 
-  constructor(page, name, browser, version) {
+  constructor(page, name, browser, version, number = 0) {
     this.page = page;
     this.name = name;
     this.browser = browser;
     this.version = version;
+    this.#number = number;
     this.console = [];
     page.on("console", (message) => this.#note(`${message.type()}: ${message.text()}`));
     page.on("pageerror", (error) => this.#note(`uncaught: ${error?.message ?? error}`));
@@ -27,15 +33,35 @@ export class Party {
     return `${this.name} (${this.browser}, client ${this.version})`;
   }
 
-  // Calls window.party and turns what it tells about failures into an Error.
+  /** Another connection of the same user: a second client in the same tab. */
+  async another(name) {
+    const number = await this.page.evaluate(() => window.addParty());
+    const party = new Party(this.page, name, this.browser, this.version, number);
+    party.protocol = this.protocol;
+    return party;
+  }
+
+  /** Loads the page anew, as a user does: whoever was in it is gone without a word. */
+  async reload() {
+    await this.page.reload({ waitUntil: "load", timeout: 15_000 });
+    this.connectionId = null;
+    this.streamId = null;
+  }
+
+  // Calls the party in the page and turns what it tells about failures into an Error.
   async #call(method, ...args) {
     const answer = await within(
       CONNECT_WITHIN + 5000,
       `${this}: ${method}`,
-      this.page.evaluate((name, values) => window.party[name](...values), method, args),
+      this.page.evaluate((number, name, values) => window.parties[number][name](...values), this.#number, method, args),
     );
     if (answer?.error) throw Object.assign(new Error(`${this}: ${method}: ${answer.error.message}`), { told: answer.error });
     return answer && "value" in answer ? answer.value : answer;
+  }
+
+  // What is the page's and not one client's.
+  #setting(name, ...args) {
+    return this.page.evaluate((method, values) => window.settings[method](...values), name, args);
   }
 
   async connect(token, data = JSON.stringify({ clientData: this.name })) {
@@ -48,21 +74,33 @@ export class Party {
     return this.streamId;
   }
 
+  configure(advanced) { return this.#call("configure", advanced); }
   unpublish() { return this.#call("unpublish"); }
-  publishAudio(on) { return this.#call("publishAudio", on); }
-  publishVideo(on) { return this.#call("publishVideo", on); }
+  publishAudio(...how) { return this.#call("publishAudio", ...how); }
+  publishVideo(...how) { return this.#call("publishVideo", ...how); }
+  replaceVideo(width, height) { return this.#call("replaceVideo", width, height); }
+  reconnectStream(streamId) { return this.#call("reconnectStream", streamId); }
+  forceUnpublish(streamId) { return this.#call("forceUnpublish", streamId); }
+  forceDisconnect(connectionId) { return this.#call("forceDisconnect", connectionId); }
   unsubscribe(streamId) { return this.#call("unsubscribe", streamId); }
-  setAutoSubscribe(on) { return this.page.evaluate((value) => window.party.setAutoSubscribe(value), on); }
+  setAutoSubscribe(on) { return this.#call("setAutoSubscribe", on); }
   subscribe(streamId) { return this.#call("subscribe", streamId); }
-  setDamage(damage) { return this.page.evaluate((value) => window.party.setDamage(value), damage); }
-  damagedAnswer() { return this.page.evaluate(() => window.party.damagedAnswer()); }
   signal(signal) { return this.#call("signal", signal); }
   disconnect() { return this.#call("disconnect"); }
-  subscribed(streamId) { return this.page.evaluate((id) => window.party.subscribed(id), streamId); }
-  published() { return this.page.evaluate(() => window.party.published()); }
+  subscribed(streamId) { return this.#call("subscribed", streamId); }
+  published() { return this.#call("published"); }
+  setDamage(damage) { return this.#setting("setDamage", damage); }
+  damagedAnswer() { return this.#setting("damagedAnswer"); }
+  secrets() { return this.#setting("secrets"); }
+  /** Publishes with these codecs only, best first; `null` for all. */
+  admit(codecs) { return this.#setting("admit", codecs); }
+  /** From now on the page's timers run once a minute. */
+  slowDown() { return this.#setting("slowDown"); }
+  slowMinutes() { return this.#setting("slowMinutes"); }
 
-  events(type) {
-    return this.page.evaluate((wanted) => window.party.events().filter((event) => !wanted || event.type === wanted), type);
+  async events(type) {
+    const all = await this.#call("events");
+    return type ? all.filter((event) => event.type === type) : all;
   }
 
   /** Waits for an event of `type` that has all of `fields`. */
@@ -80,7 +118,7 @@ export class Party {
    */
   async receives(publisher, { audio = true, video = true, limit = 15_000 } = {}) {
     const id = publisher.streamId;
-    const first = await until(`${this}: media of ${publisher}`, async () => {
+    let first = await until(`${this}: media of ${publisher}`, async () => {
       const stats = await this.subscribed(id);
       if (audio && !(stats?.received.audio?.packets > 0)) throw new Error(JSON.stringify(stats));
       if (video && !(stats?.received.video?.frames > 0)) throw new Error(JSON.stringify(stats));
@@ -88,20 +126,23 @@ export class Party {
     }, { within: limit });
     const later = await until(`${this}: media of ${publisher} goes on`, async () => {
       const stats = await this.subscribed(id);
-      if (audio && !(stats.received.audio.packets >= first.received.audio.packets + 20)) throw new Error(JSON.stringify(stats));
-      if (video && !(stats.received.video.frames >= first.received.video.frames + 8)) throw new Error(JSON.stringify(stats));
+      // A new transport counts from the start.
+      if (stats && stats.transport !== first.transport) first = stats;
+      if (audio && !(stats?.received.audio?.packets >= (first.received.audio?.packets ?? 0) + 20)) throw new Error(JSON.stringify(stats));
+      if (video && !(stats?.received.video?.frames >= (first.received.video?.frames ?? 0) + 8)) throw new Error(JSON.stringify(stats));
       return stats;
     }, { within: limit });
     if (!audio) assert.equal(later.received.audio?.packets ?? 0, 0, `${this}: audio was not expected`);
     if (!video) assert.equal(later.received.video?.packets ?? 0, 0, `${this}: video was not expected`);
-    this.#isProtected(later);
+    this.#isInOrder(later);
     const own = publisher.page.isClosed() ? null : await publisher.published();
-    if (own) publisher.#isProtected(own);
+    if (own) publisher.#isInOrder(own);
     return later;
   }
 
-  // Both browsers name the SRTP profile of a transport, so it is checked in every call.
-  #isProtected(stats) {
+  // Both browsers name the SRTP profile and the protocol of a transport, so they are checked in every call.
+  #isInOrder(stats) {
     assert.match(stats.srtpCipher ?? "none", AEAD, `${this}: an AEAD profile protects the media`);
+    if (stats.protocol) assert.equal(stats.protocol, this.protocol, `${this}: the protocol of the media`);
   }
 }

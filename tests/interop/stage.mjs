@@ -1,138 +1,98 @@
-// What a scenario is given: a daemon, rooms and parties. It cleans up after each scenario and keeps
-// daemons and browsers for the next one.
+// Where scenarios happen: a world with its browsers, daemons and pages, which stay from one to the next.
+// Each scenario gets a scene of its own, with rooms and parties, and cleans up after itself, so that
+// several can be played side by side.
 
 import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Browsers } from "./browsers.mjs";
+import { Browsers, launch, quit } from "./browsers.mjs";
+import { Cord } from "./cord.mjs";
 import { Daemon } from "./daemon.mjs";
 import { assert, sleep, until } from "./expect.mjs";
-import { servePages } from "./pages.mjs";
+import { NEWEST, servePages } from "./pages.mjs";
 import { Party } from "./party.mjs";
+import { Rules } from "./rules.mjs";
 
 export class Stage {
   #daemons = new Map();
   #browsers = new Browsers();
   #pages = null;
-  #parties = [];
-  #tabs = [];
   #rooms = 0;
   #artefacts = null;
-  #offer = "client";
+  /** Whatever a log must not tell: tokens, credentials of TURN, passwords of ICE, RPC session ids. */
+  secrets = new Set();
 
   constructor(world) {
     this.world = world;
+    this.rules = new Rules(world);
   }
 
   async open() {
     this.#pages = await servePages();
   }
 
-  begin({ offer = "client" }) {
-    this.#offer = offer;
+  scene(settings) {
+    return new Scene(this, settings);
   }
 
-  /** The daemon of this scenario: one per direction of the subscribe offer, shared by all scenarios. */
-  async daemon(offer = this.#offer) {
-    if (!this.#daemons.has(offer)) this.#daemons.set(offer, Daemon.start(this.world, { offer }));
-    return this.#daemons.get(offer);
+  /**
+   * The daemon that all scenarios with the same settings share. offer: who offers when somebody subscribes;
+   * transport: "tcp" where the network lets no UDP through; grace: seconds for those whose socket broke;
+   * environment: further keys, made from the world.
+   */
+  daemon({ offer = "client", transport = "udp", grace = 3, environment = () => ({}) } = {}) {
+    const further = Object.entries(environment(this.world)).map(([key, value]) => `, ${key}=${value}`).join("");
+    const key = `${offer} offers, ${transport}, grace ${grace} s${further}`;
+    if (!this.#daemons.has(key)) this.#daemons.set(key, this.#start({ offer, transport, grace, environment }));
+    return this.#daemons.get(key);
   }
 
-  /** Creates a session by REST. */
-  async room(properties = {}, daemon = undefined) {
-    daemon ??= await this.daemon();
+  async #start({ offer, transport, grace, environment }) {
+    const keys = { HANOK_RECONNECT_GRACE: grace, ...environment(this.world) };
+    const daemon = await Daemon.start(this.world, { offer, environment: keys });
+    if (transport === "tcp") await this.rules.blockUdp(daemon.keys);
+    return daemon;
+  }
+
+  browser(kind) {
+    return this.#browsers.get(kind);
+  }
+
+  pageAddress(version) {
+    return this.#pages.address(version);
+  }
+
+  roomName() {
     this.#rooms += 1;
-    const customSessionId = `room-${this.world.kind}-${this.#rooms}`;
-    const { status, json } = await daemon.rest("POST", "/openvidu/api/sessions", { customSessionId, ...properties });
-    assert.equal(status, 200, "a session can be created");
-    return new Room(daemon, json.id);
-  }
-
-  /** Opens a tab with a published client in it. */
-  async party(name, { browser = "chromium", version = "2.32.2" } = {}) {
-    const party = new Party(await this.tab(browser), name, browser, version);
-    this.#parties.push(party);
-    await party.page.goto(this.#pages.address(version), { waitUntil: "load", timeout: 15_000 });
-    return party;
-  }
-
-  /** Opens a tab, creates a token and connects with it. */
-  async join(room, name, { browser, version, role } = {}) {
-    const [party, token] = await Promise.all([this.party(name, { browser, version }), room.token({ role })]);
-    return party.connect(token);
-  }
-
-  async tab(browser = "chromium") {
-    const launched = await this.#browsers.get(browser);
-    // A window of its own: what lies behind another tab is neither drawn nor clicked.
-    const page = await launched.browser.newPage(browser === "chromium" ? { type: "window" } : undefined);
-    this.#tabs.push(page);
-    return page;
+    return `room-${this.world.kind}-${this.#rooms}`;
   }
 
   async versions() {
     const names = [];
-    for (const kind of ["chromium", "firefox"]) names.push((await this.#browsers.get(kind)).version);
+    for (const kind of ["chromium", "firefox"]) names.push((await this.browser(kind)).version);
     return names;
   }
 
-  /** After a scenario that passed: everybody leaves, and then nothing may be left in any daemon. */
-  async leave() {
-    for (const party of this.#parties) {
-      if (!party.page.isClosed()) await party.disconnect().catch(() => {});
-    }
-    await this.#closeTabs();
-    for (const starting of this.#daemons.values()) {
-      const daemon = await starting;
-      await until("GET /sessions is empty", async () => {
-        const left = await daemon.sessions();
-        return left.length === 0 || assert.fail(JSON.stringify(left));
-      }, { within: 6_000 });
-    }
-  }
-
-  /** After a scenario that failed: pictures and logs into a folder, then a clean table for the next one. */
-  async collect(scenario) {
+  /** A folder for what a failed scenario leaves behind. */
+  async artefacts(scenario) {
     this.#artefacts ??= await mkdtemp(join(tmpdir(), "hanok-interop-"));
-    const folder = join(this.#artefacts, scenario.replace(/[^a-z0-9]+/gi, "-").slice(0, 80));
+    const folder = join(this.#artefacts, scenario.replace(/[^a-z0-9]+/gi, "-").slice(0, 100));
     await mkdir(folder, { recursive: true });
-    for (const [index, page] of this.#tabs.entries()) {
-      if (page.isClosed()) continue;
-      const shot = page.screenshot({ path: join(folder, `tab-${index}.png`) }).catch(() => {});
-      await Promise.race([shot, sleep(5000, null, { ref: false })]);
-    }
-    for (const party of this.#parties) {
-      const events = party.page.isClosed() ? [] : await party.events().catch((error) => [String(error)]);
-      const lines = [...party.console, "events:", ...events.map((event) => JSON.stringify(event))];
-      await writeFile(join(folder, `${party.name}.txt`), `${lines.join("\n")}\n`);
-    }
-    await this.#closeTabs();
-    for (const [offer, starting] of this.#daemons) {
-      const daemon = await starting.catch(() => null);
-      if (!daemon) {
-        this.#daemons.delete(offer);
-        continue;
-      }
-      await writeFile(join(folder, `daemon-${offer}.log`), daemon.log());
-      const left = await daemon.sessions().catch(() => []);
-      for (const { id } of left) await daemon.rest("DELETE", `/openvidu/api/sessions/${id}`).catch(() => {});
-      if (daemon.process.exitCode !== null || daemon.process.signalCode !== null) this.#daemons.delete(offer);
-    }
     return folder;
   }
 
-  async #closeTabs() {
-    const tabs = this.#tabs.splice(0);
-    this.#parties.length = 0;
-    await Promise.all(tabs.map((page) => (page.isClosed() ? null : page.close().catch(() => {}))));
+  /** After a failure: a daemon that has ended is not used again. */
+  async forget(daemon) {
+    if (!daemon.ended) return;
+    for (const [key, starting] of this.#daemons) if ((await starting.catch(() => null)) === daemon) this.#daemons.delete(key);
   }
 
   /** Ends every daemon after a last look at it, which may throw. */
   async dismiss(look) {
-    for (const [offer, starting] of this.#daemons) {
+    for (const [key, starting] of this.#daemons) {
       const daemon = await starting;
-      await look(daemon);
-      this.#daemons.delete(offer);
+      await look(daemon, key, this.secrets);
+      this.#daemons.delete(key);
       await daemon.remove();
     }
   }
@@ -152,17 +112,153 @@ export class Stage {
   }
 }
 
+/** What one scenario is given. */
+class Scene {
+  #stage;
+  #settings;
+  #parties = [];
+  #tabs = [];
+  #rooms = [];
+  #cords = [];
+  #browsers = [];
+
+  constructor(stage, settings) {
+    this.#stage = stage;
+    this.#settings = settings;
+    this.world = stage.world;
+    this.rules = stage.rules;
+  }
+
+  daemon() {
+    return this.#stage.daemon(this.#settings);
+  }
+
+  /** Creates a session by REST. */
+  async room(properties = {}, daemon = undefined) {
+    daemon ??= await this.daemon();
+    const { status, json } = await daemon.rest("POST", "/openvidu/api/sessions", { customSessionId: this.#stage.roomName(), ...properties });
+    assert.equal(status, 200, "a session can be created");
+    const room = new Room(daemon, json.id, this.#stage.secrets);
+    this.#rooms.push(room);
+    return room;
+  }
+
+  /**
+   * Opens a tab with a published client in it. own: in a browser of its own (from `ownBrowser`).
+   */
+  async party(name, { browser = "chromium", version = NEWEST, own } = {}) {
+    const party = new Party(await this.tab(browser, own), name, browser, version);
+    party.protocol = this.#settings.transport ?? "udp";
+    this.#parties.push(party);
+    await party.page.goto(this.#stage.pageAddress(version), { waitUntil: "load", timeout: 15_000 });
+    return party;
+  }
+
+  /** Opens a tab, creates a token and connects with it. cord: by a cord that can be cut (cord.mjs). */
+  async join(room, name, { browser, version, own, role, data, kurentoOptions, cord } = {}) {
+    const [party, token] = await Promise.all([this.party(name, { browser, version, own }), room.token({ role, data, kurentoOptions })]);
+    if (cord) {
+      party.cord = await Cord.to(room.daemon, this.#stage.rules);
+      this.#cords.push(party.cord);
+    }
+    return party.connect(party.cord ? party.cord.token(token) : token);
+  }
+
+  /** The same user once more, in the same tab. */
+  async joinAgain(room, party, name, { role } = {}) {
+    const another = await party.another(name);
+    this.#parties.push(another);
+    return another.connect(await room.token({ role }));
+  }
+
+  async tab(browser = "chromium", own = undefined) {
+    const launched = own ?? await this.#stage.browser(browser);
+    // A window of its own: what lies behind another tab is neither drawn nor clicked.
+    const page = await launched.browser.newPage({ type: "window" });
+    this.#tabs.push(page);
+    return page;
+  }
+
+  /** A browser for this scene alone. */
+  async ownBrowser(kind) {
+    const launched = await launch(kind);
+    this.#browsers.push(launched);
+    return launched;
+  }
+
+  async #overhear() {
+    for (const party of this.#parties) {
+      if (party.page.isClosed()) continue;
+      for (const secret of await party.secrets().catch(() => [])) this.#stage.secrets.add(secret);
+    }
+  }
+
+  /** After a scenario that passed: everybody leaves, and then nothing may be left of its rooms. */
+  async leave() {
+    await this.#overhear();
+    for (const party of this.#parties) {
+      if (!party.page.isClosed()) await party.disconnect().catch(() => {});
+    }
+    await this.#close();
+    for (const room of this.#rooms) {
+      if (room.daemon.ended) continue;
+      await until(`nothing is left of ${room.id}`, async () => {
+        const { status, text } = await room.daemon.rest("GET", room.path);
+        return status === 404 || assert.fail(text);
+      }, { within: 1000 * Number(room.daemon.keys.HANOK_RECONNECT_GRACE) + 3000 });
+    }
+  }
+
+  /** After a scenario that failed: pictures, events and logs into a folder, then a clean table. */
+  async collect(scenario) {
+    const folder = await this.#stage.artefacts(scenario);
+    for (const [index, page] of this.#tabs.entries()) {
+      if (page.isClosed()) continue;
+      const shot = page.screenshot({ path: join(folder, `tab-${index}.png`) }).catch(() => {});
+      await Promise.race([shot, sleep(3000, null, { ref: false })]);
+    }
+    const told = [];
+    for (const party of this.#parties) {
+      const asked = party.page.isClosed() ? [] : party.events().catch((error) => [{ unknown: String(error) }]);
+      const events = await Promise.race([asked, sleep(3000, [{ unknown: "the page does not answer" }], { ref: false })]);
+      const lines = events.map((event) => JSON.stringify(event));
+      await writeFile(join(folder, `${party.name}.txt`), `${[...party.console, "events:", ...lines].join("\n")}\n`);
+      told.push(`${party}, last events:`, ...lines.slice(-8).map((line) => `  ${line}`));
+    }
+    await Promise.race([this.#close(), sleep(10_000, null, { ref: false })]);
+    for (const daemon of new Set(this.#rooms.map((room) => room.daemon))) {
+      await writeFile(join(folder, `daemon-${daemon.process.pid}.log`), daemon.log());
+      told.push("daemon, last lines:", ...daemon.log().trimEnd().split("\n").slice(-8).map((line) => `  ${line}`));
+      await this.#stage.forget(daemon);
+    }
+    for (const room of this.#rooms) await room.daemon.rest("DELETE", room.path).catch(() => {});
+    return { folder, told };
+  }
+
+  async #close() {
+    const tabs = this.#tabs.splice(0);
+    this.#parties.length = 0;
+    await Promise.all(tabs.map((page) => (page.isClosed() ? null : page.close().catch(() => {}))));
+    for (const cord of this.#cords.splice(0)) cord.close();
+    await Promise.all(this.#browsers.splice(0).map(quit));
+  }
+}
+
 /** A session of the daemon. */
 class Room {
-  constructor(daemon, id) {
+  #secrets;
+
+  constructor(daemon, id, secrets) {
     this.daemon = daemon;
     this.id = id;
     this.path = `/openvidu/api/sessions/${id}`;
+    this.#secrets = secrets;
   }
 
-  async token({ role, data } = {}) {
-    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data });
+  async token({ role, data, kurentoOptions } = {}) {
+    const { status, json } = await this.daemon.rest("POST", `${this.path}/connection`, { role, data, kurentoOptions });
     assert.equal(status, 200, "a connection can be created");
+    this.#secrets.add(new URL(json.token).searchParams.get("token"));
     return json.token;
   }
 
@@ -172,8 +268,17 @@ class Room {
     return json.content;
   }
 
+  /** One connection, as REST tells it. */
+  async shown({ connectionId }) {
+    return (await this.connections()).find((connection) => connection.connectionId === connectionId);
+  }
+
   /** The ids of those who are in the room, as REST tells them. */
   async present() {
     return (await this.connections()).filter(({ status }) => status === "active").map(({ connectionId }) => connectionId).sort();
+  }
+
+  async close() {
+    return (await this.daemon.rest("DELETE", this.path)).status;
   }
 }

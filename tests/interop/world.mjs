@@ -2,21 +2,32 @@
 // namespaces joined by a veth pair), where browsers meet the daemon over a real interface.
 
 import { execFile, execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
 const SERVER_ADDRESS = "10.213.0.1";
-const CLIENT_ADDRESS = "10.213.0.2";
+// The second one is where clients are after a move.
+const CLIENT_ADDRESSES = ["10.213.0.2", "10.213.0.3"];
 
 /** Two namespaces and the cable between them. Only root may make them. */
 export class Namespaces {
-  server = `hanok-s${process.pid}`;
-  clients = `hanok-c${process.pid}`;
+  /** number: tells those of one run apart */
+  constructor(number = 0) {
+    this.server = `hanok-s${process.pid}-${number}`;
+    this.clients = `hanok-c${process.pid}-${number}`;
+  }
 
   static possible() {
     return process.getuid() === 0;
+  }
+
+  /** Those of this run that are still there. */
+  static left() {
+    const folder = "/run/netns";
+    return existsSync(folder) ? readdirSync(folder).filter((name) => /^hanok-[sc](\d+)-/.exec(name)?.[1] === `${process.pid}`) : [];
   }
 
   create() {
@@ -24,8 +35,8 @@ export class Namespaces {
     ip("netns", "add", this.server);
     ip("netns", "add", this.clients);
     ip("-n", this.server, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", this.clients);
-    ip("-n", this.server, "address", "add", `${SERVER_ADDRESS}/30`, "dev", "veth0");
-    ip("-n", this.clients, "address", "add", `${CLIENT_ADDRESS}/30`, "dev", "veth0");
+    ip("-n", this.server, "address", "add", `${SERVER_ADDRESS}/29`, "dev", "veth0");
+    ip("-n", this.clients, "address", "add", `${CLIENT_ADDRESSES[0]}/29`, "dev", "veth0");
     for (const namespace of [this.server, this.clients]) {
       ip("-n", namespace, "link", "set", "lo", "up");
       ip("-n", namespace, "link", "set", "veth0", "up");
@@ -64,6 +75,14 @@ export function vethWorld(serverNamespace) {
     address: SERVER_ADDRESS,
     prefix,
     hasInterface: true,
+    /** Gives the clients' host another address in place of the one that it has. */
+    async move() {
+      const [from, to] = CLIENT_ADDRESSES;
+      CLIENT_ADDRESSES.reverse();
+      await run("ip", ["address", "delete", `${from}/29`, "dev", "veth0"]);
+      await run("ip", ["address", "add", `${to}/29`, "dev", "veth0"]);
+      await run("ip", ["route", "replace", "default", "via", SERVER_ADDRESS]);
+    },
     /** Drops what `rule` matches on the daemon's side; tells how many it were when it ends. */
     async dropping(rule, action) {
       const nft = (...args) => run(prefix[0], [...prefix.slice(1), "nft", ...args]);

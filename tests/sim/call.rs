@@ -385,7 +385,10 @@ impl Call {
     pub(crate) fn failure(&self) -> Option<FailureReason> {
         self.events.iter().find_map(|(_, event)| match event {
             Output::Failed(reason) => Some(*reason),
-            Output::Transmit { .. } | Output::Connected { .. } => None,
+            Output::Transmit { .. }
+            | Output::Connected { .. }
+            | Output::WentQuiet
+            | Output::HeardAgain => None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Checks, and the path that they choose.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hanok::media::stun::{AttributeType, Class, Fingerprint, IntegrityKey, Message};
@@ -26,7 +27,7 @@ fn answer(transport: &mut Transport, path: Path, mut packet: Vec<u8>) -> Option<
             assert_eq!((input, to), (Input::Handled, path));
             Some(datagram)
         }
-        Some(Output::Connected { .. } | Output::Failed(_)) => panic!("too early"),
+        Some(output) => panic!("too early: {output:?}"),
         None => None,
     }
 }
@@ -215,4 +216,53 @@ fn the_path_comes_with_the_nomination_even_if_the_keys_were_first() {
     call.receive_at_server(addr(BROWSER), check(NOMINATED, 2));
     assert_eq!(call.transport.path(), Some(path_from(addr(BROWSER))));
     assert_eq!(call.events.len(), 1);
+}
+
+#[test]
+fn a_browser_whose_address_was_translated_anew_has_its_media_back_within_three_seconds() {
+    // R05, with Chromium's checks: every 2.5 s, nominating.
+    let rebound: Vec<SocketAddr> = [MOVED, "10.9.9.9:1024", "[2001:db8::9]:4000"]
+        .map(addr)
+        .into();
+    for (seed, moved) in (1..).zip(rebound) {
+        let mut call = Call::new(seed, Conditions::good());
+        call.connect().unwrap();
+        call.run_for(Duration::from_millis(700 * seed));
+        let began = call.now;
+        call.browser.addr = moved;
+        let limit = Duration::from_secs(6);
+        let is_back = |call: &Call| call.transport.path() == Some(path_from(moved));
+        assert!(call.run_until(limit, is_back));
+        let gap = call.now - began;
+        assert!(gap < Duration::from_secs(3), "{moved}: {gap:?}");
+        let packet = protect(&mut call.browser, &rtp(1), Sender::protect_rtp);
+        let input = call.receive_at_server(moved, packet);
+        assert!(matches!(input, Input::Rtp { .. }));
+        call.run_for(Duration::from_secs(60));
+        assert!(call.is_connected() && call.failure().is_none());
+    }
+}
+
+#[test]
+fn a_connection_that_ends_takes_its_paths_along_and_any_valid_check_mends_that() {
+    let mut call = connected();
+    let over_tcp = Path {
+        link: hanok::media::transport::Link(1 << 31),
+        local: None,
+        ..path_from(addr(BROWSER))
+    };
+    let mut nominating = check(NOMINATED, 200);
+    call.transport
+        .handle_input(call.now, over_tcp, &mut nominating);
+    assert_eq!(call.transport.path(), Some(over_tcp));
+    // The path over UDP was nominated before: it takes over at once.
+    call.transport.forget(over_tcp.link);
+    assert_eq!(call.transport.path(), Some(path_from(addr(BROWSER))));
+    call.transport.forget(path_from(addr(BROWSER)).link);
+    assert_eq!(call.transport.path(), None);
+    assert!(!call.transport.is_linked(over_tcp.link));
+    // Firefox nominates only once in a connection's life.
+    let mut plain = check(PLAIN, 201);
+    call.transport.handle_input(call.now, over_tcp, &mut plain);
+    assert_eq!(call.transport.path(), Some(over_tcp));
 }

@@ -10,4 +10,6 @@ mod handshake;
 mod ice;
 mod media;
 mod memory;
+mod restart;
+mod silence;
 mod wire;

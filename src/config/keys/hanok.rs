@@ -360,7 +360,7 @@ pub(crate) static HANOK_RECONNECT_GRACE: Key<Duration> = Key {
         name: "HANOK_RECONNECT_GRACE",
         default: Some("10"),
         unit: "seconds",
-        doc: "How long a participant outlives its closed socket.",
+        doc: "How long a participant outlives its closed socket. One whose signalling has only fallen silent stays for up to two minutes while its media still arrives.",
         empty: Empty::Default,
         accepts: &["10", "500ms", "5s", "1m"],
         refuses: &["-1", "five", "10 days", "48h"],

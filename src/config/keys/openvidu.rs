@@ -510,7 +510,7 @@ pub(crate) static OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH: Key<u32> = Key {
         name: "OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH",
         default: Some("300"),
         unit: "kbit/s",
-        doc: "The least video a client should send to the server.",
+        doc: "No subscriber's limit makes what a client is told to send less than this.",
         accepts: &["0", "+5", "-0", "2147483647"],
         refuses: &["", "-1", "2147483648", " 5", "1.5"],
         ..About::LIVE
@@ -523,8 +523,7 @@ pub(crate) static OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH: Key<u32> = Key {
         name: "OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH",
         default: Some("1000"),
         unit: "kbit/s",
-        doc: "The most video the server sends to a client; 0 is unlimited.",
-        effect: Effect::Later("congestion control towards subscribers"),
+        doc: "The most video the server sends to a client, to which those who publish it are held; 0 is unlimited.",
         accepts: &["0", "+5", "-0", "2147483647"],
         refuses: &["", "-1", "2147483648", " 5", "1.5"],
         ..About::LIVE

@@ -47,6 +47,8 @@ pub struct Settings {
     pub recording: Option<Recording>,
     /// What is shown of the webhook, if `OPENVIDU_WEBHOOK` is on.
     pub webhook: Option<Webhook>,
+    /// `OPENVIDU_EDITION=ce`: what only other editions offer is refused.
+    pub community_edition: bool,
     /// `OPENVIDU_WEBRTC_ICE_SERVERS`: for connections whose request names none.
     pub ice_servers: Vec<IceServer>,
 }

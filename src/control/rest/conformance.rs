@@ -44,6 +44,7 @@ fn settings() -> Settings {
         recording_path: "/opt/openvidu/recordings".to_owned(),
         recording: None,
         webhook: None,
+        community_edition: false,
         ice_servers: Vec::new(),
     }
 }
@@ -526,6 +527,91 @@ async fn configured_ice_servers_are_shown_where_the_request_names_none() {
 }
 
 #[tokio::test]
+async fn a_connection_changes_in_every_edition_but_the_community_one() {
+    let server = Server::new();
+    let custom = json!({"customSessionId": "S"});
+    assert_eq!(server.call("POST /sessions", custom).await.status, 200);
+    let properties = json!({"role": "PUBLISHER", "data": "srv"});
+    let created = server.call("POST /sessions/S/connection", properties).await;
+    let created = created.json();
+    let id = created["id"].as_str().unwrap();
+    let patch = format!("PATCH /sessions/S/connection/{id}");
+
+    for (body, role, record) in [
+        (Value::Null, "PUBLISHER", true),
+        (json!({}), "PUBLISHER", true),
+        (json!({"role": "MODERATOR"}), "MODERATOR", true),
+        (json!({"record": false, "role": null}), "MODERATOR", false),
+        (
+            json!({"role": "SUBSCRIBER", "record": true, "data": "other", "token": 5}),
+            "SUBSCRIBER",
+            true,
+        ),
+    ] {
+        let sent = (!body.is_null()).then_some(body.clone());
+        let answer = server.call(&patch, sent).await;
+        assert_eq!(answer.status, 200, "{body}");
+        let mut expected = created.clone();
+        expected["role"] = role.into();
+        expected["record"] = record.into();
+        assert_eq!(answer.json(), expected, "{body}");
+    }
+    for bad in [
+        json!({"role": "ADMIN"}),
+        json!({"role": "moderator"}),
+        json!({"role": 1}),
+        json!({"record": "false"}),
+        json!({"role": "PUBLISHER", "record": 0}),
+    ] {
+        let answer = server.call(&patch, bad.clone()).await;
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(answer.has_error_object("/openvidu/api/sessions/S/connection"));
+    }
+    let shown = server.call(&patch.replace("PATCH", "GET"), None).await;
+    assert_eq!(
+        shown.json()["role"],
+        "SUBSCRIBER",
+        "a bad request changes nothing"
+    );
+    let bad = json!({"role": 1});
+    let unknown = server
+        .call("PATCH /sessions/S/connection/con_none", json!({}))
+        .await;
+    assert_eq!(unknown.status, 404);
+    let unknown = server.call("PATCH /sessions/none/connection/x", bad).await;
+    assert_eq!(unknown.status, 404, "before the body is looked at");
+}
+
+#[tokio::test]
+async fn signals_and_streams_are_checked_in_upstreams_order() {
+    let server = Server::new();
+    let custom = json!({"customSessionId": "S"});
+    assert_eq!(server.call("POST /sessions", custom).await.status, 200);
+    for (body, status) in [
+        (json!({}), 400),
+        (json!({"session": 5}), 400),
+        (json!({"session": null, "to": []}), 400),
+        (json!({"session": "none", "to": "con_A"}), 400),
+        (json!({"session": "none", "to": [5]}), 400),
+        (json!({"session": "none", "type": {}}), 400),
+        (json!({"session": "none", "data": ["x"]}), 400),
+        (json!({"session": "none"}), 404),
+        (json!({"session": "none", "to": [null]}), 404),
+        (json!({"session": "S"}), 406),
+        (json!({"session": "S", "to": ["con_A", null]}), 406),
+    ] {
+        let answer = server.call("POST /signal", body.clone()).await;
+        assert_eq!(answer.status, status, "{body}");
+        let has_object = answer.has_error_object("/openvidu/api/signal");
+        assert_eq!(has_object, status == 400, "{body}: {}", answer.text);
+    }
+    let unknown = server.call("DELETE /sessions/none/stream/x", None).await;
+    assert_eq!(unknown.status, 400);
+    let unknown = server.call("DELETE /sessions/S/stream/x", None).await;
+    assert_eq!(unknown.status, 404);
+}
+
+#[tokio::test]
 async fn cameras_are_refused_until_they_exist() {
     let server = Server::new();
     server
@@ -700,7 +786,10 @@ async fn without_the_secret_every_other_path_and_method_is_401() {
 
 #[tokio::test]
 async fn with_the_secret_what_no_rule_names_is_403() {
-    let server = Server::new();
+    let server = Server::with(Settings {
+        community_edition: true,
+        ..settings()
+    });
     for call in [
         "DELETE /sessions",
         "DELETE /recordings",

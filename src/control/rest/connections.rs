@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::body::{self, Invalid, Members};
 use super::error::{ApiError, Refusal};
 use super::query::{self, ListingQuery};
 use super::{Api, Settings, ice_servers, kurento_options};
 use crate::control::session::directory::{ConnectError, LookupError};
-use crate::control::session::{ConnectionProperties, Role};
+use crate::control::session::{ConnectionChange, ConnectionProperties, Role};
 use crate::units::{IceServer, Random, clock};
 use crate::views::openvidu as view;
 
@@ -66,9 +66,7 @@ pub(super) async fn list(
     let pending = query::pending(query, true, &path(&session))?;
     match api.directory.connections(&session, pending).await {
         Ok(connections) => Ok(Json(connections.into())),
-        Err(LookupError::UnknownSession | LookupError::UnknownConnection) => {
-            Err(StatusCode::NOT_FOUND.into())
-        }
+        Err(_) => Err(StatusCode::NOT_FOUND.into()),
     }
 }
 
@@ -94,11 +92,42 @@ pub(super) async fn delete(
     }
 }
 
-/// An unknown session is 400 here, not 404 as everywhere else (sections 6.4 and 6.6).
-fn status_of_one(error: LookupError) -> StatusCode {
+/// Changes role and `record`, a feature of OpenVidu Pro (section 6.7); the community edition knows no such call.
+pub(super) async fn update(
+    State(api): State<Api>,
+    Path((session, connection)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<view::Connection>, Refusal> {
+    if api.settings.community_edition {
+        return Err(super::forbidden(uri).await.into());
+    }
+    if api.directory.find(&session).is_none() {
+        return Err(StatusCode::NOT_FOUND.into());
+    }
+    let path = path(&session);
+    let members = body::parse(&headers, &body, &path)?;
+    let given = Members::new(&members);
+    let change = || {
+        Ok(ConnectionChange {
+            role: role(given)?,
+            record: given.boolean("record")?,
+        })
+    };
+    let change = change().map_err(|invalid: Invalid| invalid.at(&path))?;
+    let updated = api
+        .directory
+        .update_connection(&session, &connection, change)
+        .await;
+    updated.map(Json).map_err(|_| StatusCode::NOT_FOUND.into())
+}
+
+/// An unknown session is 400 here, not 404 as everywhere else (sections 6.4, 6.6 and 8.2).
+pub(super) fn status_of_one(error: LookupError) -> StatusCode {
     match error {
         LookupError::UnknownSession => StatusCode::BAD_REQUEST,
-        LookupError::UnknownConnection => StatusCode::NOT_FOUND,
+        LookupError::UnknownConnection | LookupError::UnknownStream => StatusCode::NOT_FOUND,
     }
 }
 
@@ -114,12 +143,7 @@ pub(super) fn properties(
 ) -> Result<ConnectionProperties, Invalid> {
     let data = given.string("data")?.unwrap_or_default().to_owned();
     let record = given.boolean("record")?.unwrap_or(true);
-    let role = match given.string("role")? {
-        None => Role::Publisher,
-        Some(name) => Role::from_name(name).ok_or_else(|| {
-            Invalid::new("Parameter 'role' must be SUBSCRIBER, PUBLISHER or MODERATOR")
-        })?,
-    };
+    let role = role(given)?.unwrap_or(Role::Publisher);
     let (kurento_options, kurento_options_json) = match given.object("kurentoOptions")? {
         None => (None, None),
         Some(options) => {
@@ -135,6 +159,15 @@ pub(super) fn properties(
         kurento_options_json,
         custom_ice_servers: custom_ice_servers(given, &settings.ice_servers)?,
     })
+}
+
+fn role(given: Members<'_>) -> Result<Option<Role>, Invalid> {
+    let Some(name) = given.string("role")? else {
+        return Ok(None);
+    };
+    Role::from_name(name)
+        .map(Some)
+        .ok_or_else(|| Invalid::new("Parameter 'role' must be SUBSCRIBER, PUBLISHER or MODERATOR"))
 }
 
 /// Those of the request, else the configured ones, each with credentials for a day from this moment.

@@ -9,10 +9,11 @@
 //!   ([`crate::units::ice_server`]);
 //! - negative bandwidths are 400, and so is a `customSessionId` of more than 256 characters;
 //! - a session of which 10,000 connections wait for their user takes no more of them: 409;
+//! - a connection can be changed (PATCH), as in OpenVidu Pro, unless `OPENVIDU_EDITION` is `ce`: then it is 403;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
 //!   the SDKs know 401, and know no 429.
 //!
-//! IP cameras, signals, unpublishing and recordings answer 501 until they exist.
+//! IP cameras and recordings answer 501 until they exist.
 
 mod authentication;
 mod body;
@@ -29,6 +30,8 @@ mod query;
 mod recording_properties;
 mod security_headers;
 mod sessions;
+mod signal;
+mod streams;
 mod tokens;
 
 use std::sync::Arc;
@@ -75,14 +78,16 @@ pub fn router(settings: Settings, gate: Gate, directory: Directory) -> Router {
         )
         .route(
             "/openvidu/api/sessions/{session}/connection/{connection}",
-            get(connections::get).delete(connections::delete),
+            get(connections::get)
+                .delete(connections::delete)
+                .patch(connections::update),
         )
         .route(
             "/openvidu/api/sessions/{session}/stream/{stream}",
-            axum::routing::delete(not_implemented),
+            axum::routing::delete(streams::unpublish),
         )
         .route("/openvidu/api/tokens", post(tokens::create))
-        .route("/openvidu/api/signal", post(not_implemented))
+        .route("/openvidu/api/signal", post(signal::send))
         .route("/openvidu/api/recordings", get(recording_is_off))
         .route("/openvidu/api/recordings/start", post(recording_is_off))
         .route(
@@ -126,14 +131,6 @@ pub fn router(settings: Settings, gate: Gate, directory: Directory) -> Router {
 /// Whatever no rule names is 403 for those who know the secret (section 1.3); the others got 401 before.
 async fn forbidden(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "Forbidden", uri.path())
-}
-
-async fn not_implemented(uri: Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "This server does not offer this call yet",
-        uri.path(),
-    )
 }
 
 /// What OpenVidu answers while `OPENVIDU_RECORDING` is false (section 9); applications hide their buttons on it.

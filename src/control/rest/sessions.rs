@@ -12,7 +12,7 @@ use super::query::{self, ListingQuery};
 use super::recording_properties;
 use super::{Api, Settings};
 use crate::control::session::SessionProperties;
-use crate::control::session::directory::{CreateError, LookupError};
+use crate::control::session::directory::CreateError;
 use crate::units::ForcedVideoCodec;
 use crate::views::openvidu as view;
 
@@ -59,7 +59,7 @@ pub(super) async fn get(
 pub(super) async fn close(State(api): State<Api>, Path(session): Path<String>) -> StatusCode {
     match api.directory.close(&session, CLOSED).await {
         Ok(()) => StatusCode::NO_CONTENT,
-        Err(LookupError::UnknownSession | LookupError::UnknownConnection) => StatusCode::NOT_FOUND,
+        Err(_) => StatusCode::NOT_FOUND,
     }
 }
 

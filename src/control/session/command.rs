@@ -1,8 +1,11 @@
 //! What clients ask of a session, decoded and typed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::identifiers::SocketId;
+use super::rpc_session::RpcSession;
+use crate::units::Secret;
 
 /// The id of a JSON-RPC request, carried through unread.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,10 +16,14 @@ pub struct RequestId(pub serde_json::Value);
 pub struct Joiner {
     /// The socket.
     pub socket: SocketId,
+    /// What outlives the socket.
+    pub rpc_session: Arc<RpcSession>,
     /// `finalUserId`: sixteen random characters for each handshake.
     pub final_user_id: String,
     /// The client's address.
     pub address: IpAddr,
+    /// It has presented the server's secret, which admits without a token.
+    pub knows_secret: bool,
 }
 
 /// `joinRoom` (`openvidu-signalling` section 8.1).
@@ -28,8 +35,31 @@ pub struct JoinRoom {
     pub token: String,
     /// `metadata`: the client's data.
     pub metadata: String,
+    /// `secret`: a guess, empty from every ordinary client.
+    pub secret: Secret,
+    /// `recorder` or `stt`, which count only with the right secret.
+    pub hidden: Option<Hidden>,
     /// `platform`
     pub platform: String,
+}
+
+/// Participants that the others do not see (section 8.1). They hear everything and send nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// `recorder`: the page that shows a session to a recorder.
+    Recorder,
+    /// `stt`: the module that writes down what is said.
+    SpeechToText,
+}
+
+impl Hidden {
+    /// The connection id of the first of its kind.
+    pub const fn connection_id(self) -> &'static str {
+        match self {
+            Self::Recorder => "RECORDER",
+            Self::SpeechToText => "SPEECH_TO_TEXT",
+        }
+    }
 }
 
 impl std::fmt::Debug for JoinRoom {
@@ -84,10 +114,24 @@ pub enum Request {
     Signal(Signal),
     /// `streamPropertyChanged`
     StreamProperty(StreamProperty),
+    /// `forceUnpublish`: moderators only.
+    ForceUnpublish {
+        /// The stream.
+        stream: String,
+    },
+    /// `forceDisconnect`: moderators only.
+    ForceDisconnect {
+        /// The connection.
+        connection: String,
+    },
+    /// One of the five methods on media filters.
+    Filter(FilterRequest),
+    /// `subscribeToSpeechToText`, `unsubscribeFromSpeechToText`
+    SpeechToText,
     /// `echo`, `videoData`, and whatever else needs an answer only.
     Acknowledge,
-    /// A method that is known but not served.
-    Unserved(UnservedMethod),
+    /// `reconnectStream`
+    ReconnectStream(ReconnectStream),
 }
 
 /// `publishVideo` (section 8.3).
@@ -95,6 +139,8 @@ pub enum Request {
 pub struct PublishVideo {
     /// `sdpOffer`
     pub offer: String,
+    /// `doLoopback`: the publisher wants its own media back on the same transport.
+    pub do_loopback: bool,
     /// `hasAudio`
     pub has_audio: bool,
     /// `hasVideo`
@@ -178,25 +224,49 @@ pub enum PropertyChange {
     VideoTrack(String),
 }
 
-/// Known methods that are refused, by the check that comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnservedMethod {
-    /// `forceDisconnect`: moderators only.
-    ForceDisconnect,
-    /// `forceUnpublish`: moderators only.
-    ForceUnpublish,
-    /// `reconnectStream`
-    ReconnectStream,
+/// A request about the media filter of a stream (section 8.14).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterRequest {
+    /// `streamId`
+    pub stream: String,
+    /// What is to be done to it.
+    pub action: FilterAction,
+}
+
+/// What can be asked of a stream's filter, as far as it decides about the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterAction {
     /// `applyFilter`
-    ApplyFilter,
+    Apply {
+        /// `type`
+        kind: String,
+        /// `options` is the text of a JSON object.
+        has_good_options: bool,
+    },
     /// `removeFilter`
-    RemoveFilter,
+    Remove,
     /// `execFilterMethod`
-    ExecFilterMethod,
+    Execute,
     /// `addFilterEventListener`
-    AddFilterEventListener,
+    AddListener,
     /// `removeFilterEventListener`
-    RemoveFilterEventListener,
-    /// `subscribeToSpeechToText`, `unsubscribeFromSpeechToText`
-    SpeechToText,
+    RemoveListener,
+}
+
+/// `reconnectStream` (section 5.4). Who asks, and what is there, tells what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconnectStream {
+    /// `stream`: whose it is decides whether this is about publishing or receiving.
+    pub stream: String,
+    /// The session description.
+    pub sdp: StreamSdp,
+}
+
+/// The session description of `reconnectStream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamSdp {
+    /// `sdpString`: a publisher's offer, or a subscriber's answer.
+    Text(String),
+    /// `sdpOffer`
+    Offer(String),
 }

@@ -3,9 +3,9 @@
 //! After every call the owner drains [`Session::poll_effect`] to `None` and carries the effects out in order. What is
 //! told before what is decided here and nowhere else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::command::{Request, RequestId};
 use super::effect::{Effect, Happening};
@@ -16,6 +16,7 @@ use super::ports::TurnCredentials;
 use super::properties::{ConnectionProperties, SessionProperties};
 use super::refusal::Refusal;
 use super::reply::Reply;
+use super::rpc_session::RpcKey;
 use super::settings::Settings;
 use super::token::Token;
 use crate::media::plane::{self, Candidate, Fingerprint, TransportId};
@@ -54,8 +55,12 @@ pub struct Session {
     /// In order of joining.
     pub(super) members: Vec<Participant>,
     pub(super) transports: BTreeMap<TransportId, TransportOwner>,
-    /// When the session is dropped because nobody ever joined.
+    /// Those of them that are connected and have not gone quiet.
+    pub(super) heard: BTreeSet<TransportId>,
+    /// When the session is dropped because nobody ever joined, hidden participants apart.
     pub(super) garbage_at: Option<Instant>,
+    /// When the session is closed because everyone but hidden participants has left.
+    pub(super) deserted_until: Option<Instant>,
     next_serial: u64,
     ended: bool,
     effects: VecDeque<Effect>,
@@ -103,10 +108,12 @@ impl Session {
             settings,
             turn,
             random,
+            deserted_until: None,
             home: None,
             pending: Vec::new(),
             members: Vec::new(),
             transports: BTreeMap::new(),
+            heard: BTreeSet::new(),
             next_serial: 0,
             ended: false,
             effects: VecDeque::new(),
@@ -120,25 +127,19 @@ impl Session {
 
     /// The moment at which [`Session::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let members = self.members.iter().flat_map(|member| {
-            let grace = match member.link {
-                Link::Open(_) => None,
-                Link::Grace(until) => Some(until),
-            };
-            let orphaned = member
-                .publication
-                .as_ref()
-                .and_then(|publication| publication.orphaned_until);
-            grace.into_iter().chain(orphaned)
+        let members = self.members.iter().filter_map(|member| match &member.link {
+            Link::Open(_) => member.publication.as_ref()?.orphaned_until,
+            Link::Grace(grace) => Some(grace.until),
         });
-        members.chain(self.garbage_at).min()
+        members
+            .chain(self.garbage_at)
+            .chain(self.deserted_until)
+            .min()
     }
 
     /// Does what has become due. Spurious calls are harmless.
     pub fn handle_timeout(&mut self, at: Moment) {
-        if self.garbage_at.is_some_and(|due| due <= at.now) {
-            // Silent in OpenVidu too (`openvidu-rest` section 13).
-            self.end();
+        if self.end_if_abandoned(at) {
             return;
         }
         self.evict_expired(at);
@@ -175,11 +176,7 @@ impl Session {
         request: RequestId,
         body: Request,
     ) {
-        let member = self
-            .members
-            .iter()
-            .find(|member| member.socket() == Some(socket));
-        let Some(connection) = member.map(|member| member.connection().clone()) else {
+        let Some(connection) = self.connection_of(socket) else {
             let gone = if self.ended {
                 Refusal::Closed(self.id.clone())
             } else {
@@ -200,22 +197,30 @@ impl Session {
 
     fn dispatch(&mut self, at: Moment, caller: &Caller, request: Request) -> Result<(), Refusal> {
         match request {
-            Request::Leave => self.leave(caller),
+            Request::Leave => self.leave(at, caller),
             Request::Publish(publish) => return self.publish(at, caller, *publish),
             Request::Unpublish => return self.unpublish(caller),
             Request::PrepareReceive { sender } => return self.prepare_receive(at, caller, &sender),
             Request::ReceiveOffer { sender, offer } => {
-                return self.receive_offer(at, caller, &sender, offer);
+                return self.receive_offer(at, caller, &sender, offer, false);
             }
             Request::ReceiveAnswer { sender, answer } => {
-                return self.receive_answer(caller, &sender, answer);
+                return self.receive_answer(caller, &sender, answer, false);
             }
             Request::Unsubscribe { sender } => return self.unsubscribe(caller, &sender),
             Request::IceCandidate { owner } => self.count_candidate(caller, &owner),
             Request::Signal(signal) => return self.signal(caller, signal),
             Request::StreamProperty(change) => return self.change_property(caller, change),
+            Request::ForceUnpublish { stream } => return self.force_unpublish(caller, &stream),
+            Request::ForceDisconnect { connection } => {
+                return self.force_disconnect(at, caller, &connection);
+            }
+            Request::Filter(filter) => return self.filter(caller, &filter),
+            Request::SpeechToText => return Err(Refusal::SpeechToText),
             Request::Acknowledge => self.done(caller),
-            Request::Unserved(method) => return Err(self.refuse_unserved(caller, method)),
+            Request::ReconnectStream(reconnect) => {
+                return self.reconnect_stream(at, caller, reconnect);
+            }
         }
         Ok(())
     }
@@ -232,24 +237,33 @@ impl Session {
         if self.pending.len() >= self.settings.limits.pending {
             return Err(TooManyPending);
         }
-        let mut connection = ConnectionId::custom(&properties.data)
+        let connection = ConnectionId::custom(&properties.data)
             .unwrap_or_else(|| ConnectionId::random(&mut self.random));
-        // OpenVidu does not check; two participants of one name would receive each other's messages.
-        let wanted = connection.clone();
-        while self.is_taken(&connection) {
-            connection = wanted.with_suffix(&mut self.random);
-        }
-        let token = Token::new(
-            self.next_serial,
-            connection,
-            at.wall_ms,
-            properties,
-            &mut self.random,
-        );
-        self.next_serial += 1;
+        let connection = self.free_id(connection);
+        let token = self.new_token(at, connection, properties);
         let shown = pending_view(&token, &self.settings.websocket_url, &self.id);
         self.pending.push(token);
         Ok(shown)
+    }
+
+    pub(super) fn new_token(
+        &mut self,
+        at: Moment,
+        connection: ConnectionId,
+        properties: ConnectionProperties,
+    ) -> Token {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        Token::new(serial, connection, at.wall_ms, properties, &mut self.random)
+    }
+
+    /// OpenVidu does not check; two participants of one name would receive each other's messages.
+    pub(super) fn free_id(&mut self, wanted: ConnectionId) -> ConnectionId {
+        let mut connection = wanted.clone();
+        while self.is_taken(&connection) {
+            connection = wanted.with_suffix(&mut self.random);
+        }
+        connection
     }
 
     fn is_taken(&self, connection: &ConnectionId) -> bool {
@@ -258,22 +272,6 @@ impl Session {
                 .pending
                 .iter()
                 .any(|token| token.connection == *connection)
-    }
-
-    /// Removes a pending connection or evicts an active one; false if there is neither.
-    pub fn delete_connection(&mut self, connection: &str, reason: &str) -> bool {
-        let tokens = self.pending.len();
-        self.pending
-            .retain(|token| token.connection.as_str() != connection);
-        if self.pending.len() < tokens {
-            return true;
-        }
-        let Some(member) = self.member(connection) else {
-            return false;
-        };
-        let connection = member.connection().clone();
-        self.evict(&connection, &reason.into());
-        true
     }
 
     /// The session as REST shows it (`openvidu-rest` section 4.1).
@@ -302,7 +300,8 @@ impl Session {
 
     /// Its connections: active ones first, each group in order of creation.
     pub fn connection_views(&self, pending: bool) -> Vec<view::Connection> {
-        let mut active: Vec<&Participant> = self.members.iter().collect();
+        let seen = self.members.iter().filter(|member| !member.is_hidden());
+        let mut active: Vec<&Participant> = seen.collect();
         active.sort_by_key(|member| member.token.serial);
         let url = &self.settings.websocket_url;
         let active = active.into_iter().map(|member| member.view(url, &self.id));
@@ -315,7 +314,7 @@ impl Session {
     /// One connection, pending or active.
     pub fn connection_view(&self, connection: &str) -> Option<view::Connection> {
         let url = &self.settings.websocket_url;
-        let active = self.member(connection);
+        let active = self.member(connection).filter(|member| !member.is_hidden());
         active.map(|member| member.view(url, &self.id)).or_else(|| {
             self.pending
                 .iter()
@@ -385,33 +384,42 @@ impl Session {
 
     /// Tells every member but `except`.
     pub(super) fn notify_others(&mut self, except: &ConnectionId, notification: Notification) {
-        let notification = Arc::new(notification);
-        let others = self
-            .members
-            .iter()
-            .filter(|member| member.connection() != except);
-        self.effects.extend(
-            others
-                .filter_map(Participant::socket)
-                .map(|socket| Effect::Notify {
-                    socket,
-                    notification: notification.clone(),
-                }),
-        );
+        self.notify_those(|member| member.connection() != except, notification);
     }
 
     /// Tells every member.
     pub(super) fn notify_all(&mut self, notification: Notification) {
+        self.notify_those(|_| true, notification);
+    }
+
+    /// Tells one member.
+    pub(super) fn notify_one(&mut self, connection: &ConnectionId, notification: Notification) {
+        self.notify_those(|member| member.connection() == connection, notification);
+    }
+
+    /// Tells every member that is `meant`; for those who are away it is kept.
+    pub(super) fn notify_those(
+        &mut self,
+        meant: impl Fn(&Participant) -> bool,
+        notification: Notification,
+    ) {
         let notification = Arc::new(notification);
-        self.effects.extend(
-            self.members
-                .iter()
-                .filter_map(Participant::socket)
-                .map(|socket| Effect::Notify {
-                    socket,
-                    notification: notification.clone(),
-                }),
-        );
+        for member in self.members.iter_mut().filter(|member| meant(member)) {
+            let notification = notification.clone();
+            let effect = match &mut member.link {
+                Link::Open(socket) => Effect::Notify {
+                    socket: *socket,
+                    notification,
+                },
+                Link::Grace(grace) => {
+                    if !grace.keep(notification) {
+                        continue;
+                    }
+                    Effect::Happened(Happening::Flooded(member.connection().clone()))
+                }
+            };
+            self.effects.push_back(effect);
+        }
     }
 
     pub(super) fn command(&mut self, command: plane::Command) {
@@ -420,16 +428,31 @@ impl Session {
 
     pub(super) fn close_transport(&mut self, transport: TransportId) {
         // The worker has already forgotten those that failed.
-        if self.transports.remove(&transport).is_some() {
+        if self.forget_transport(transport) {
             self.command(plane::Command::CloseTransport(transport));
         }
     }
 
-    pub(super) fn release(&mut self, socket: SocketId) {
-        self.effects.push_back(Effect::Release {
-            socket,
-            after: super::FORCED_CLOSE_DELAY,
-        });
+    /// Ends a publication's transport, even if it has failed: the worker keeps it for one that replaces it.
+    pub(super) fn close_publisher(&mut self, transport: TransportId) {
+        self.forget_transport(transport);
+        if self.home.is_some() {
+            self.command(plane::Command::CloseTransport(transport));
+        }
+    }
+
+    /// The transport is gone, or will be by a command of its own; returns whether it was there.
+    pub(super) fn forget_transport(&mut self, transport: TransportId) -> bool {
+        self.heard.remove(&transport);
+        self.transports.remove(&transport).is_some()
+    }
+
+    pub(super) fn release(&mut self, socket: SocketId, after: Duration) {
+        self.effects.push_back(Effect::Release { socket, after });
+    }
+
+    pub(super) fn forget_rpc_session(&mut self, key: RpcKey) {
+        self.effects.push_back(Effect::Forget(key));
     }
 
     pub(super) fn happened(&mut self, happening: Happening) {
@@ -444,6 +467,7 @@ impl Session {
         self.ended = true;
         self.pending.clear();
         self.garbage_at = None;
+        self.deserted_until = None;
         if self.home.take().is_some() {
             self.command(plane::Command::CloseRoom);
         }

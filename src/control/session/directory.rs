@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 
+use super::administration::SignalError;
+use super::command::Signal;
 use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
+use super::rpc_session::RpcSession;
 use super::service::{Handle, Registry, Taken};
 use super::settings::Settings;
-use crate::control::session::properties::{ConnectionProperties, SessionProperties};
+use crate::control::session::properties::{
+    ConnectionChange, ConnectionProperties, SessionProperties,
+};
 use crate::media::plane::Plane;
 use crate::units::{Random, clock};
 use crate::views::openvidu as view;
@@ -45,6 +50,9 @@ pub enum LookupError {
     /// The session exists, the connection does not.
     #[error("no such connection")]
     UnknownConnection,
+    /// The session exists, the stream does not.
+    #[error("no such stream")]
+    UnknownStream,
 }
 
 /// Every session of the process; cheap to clone.
@@ -187,9 +195,67 @@ impl Directory {
         }
     }
 
+    /// Changes what a connection, pending or active, may do.
+    ///
+    /// # Errors
+    /// There is no such session or connection.
+    pub async fn update_connection(
+        &self,
+        session: &str,
+        connection: &str,
+        change: ConnectionChange,
+    ) -> Result<view::Connection, LookupError> {
+        let handle = self.known(session)?;
+        let updated = handle
+            .update_connection(connection.to_owned(), change)
+            .await;
+        updated
+            .ok_or(LookupError::UnknownSession)?
+            .ok_or(LookupError::UnknownConnection)
+    }
+
+    /// Sends a signal to participants of a session, from none of them.
+    ///
+    /// # Errors
+    /// There is no such session; what is wrong with the signal is the inner result.
+    pub async fn signal(
+        &self,
+        session: &str,
+        signal: Signal,
+    ) -> Result<Result<(), SignalError>, LookupError> {
+        let outcome = self.known(session)?.announce(signal).await;
+        outcome.ok_or(LookupError::UnknownSession)
+    }
+
+    /// Ends a stream with `reason`.
+    ///
+    /// # Errors
+    /// There is no such session, or nobody in it publishes this stream.
+    pub async fn unpublish_stream(
+        &self,
+        session: &str,
+        stream: &str,
+        reason: &str,
+    ) -> Result<(), LookupError> {
+        let handle = self.known(session)?;
+        let found = handle
+            .unpublish_stream(stream.to_owned(), reason.to_owned())
+            .await;
+        match found {
+            Some(true) => Ok(()),
+            Some(false) => Err(LookupError::UnknownStream),
+            None => Err(LookupError::UnknownSession),
+        }
+    }
+
     /// The way to a session, for signalling.
     pub fn find(&self, session: &str) -> Option<Handle> {
         self.registry.find(session)
+    }
+
+    /// The RPC session with this id and the session that it has joined, for signalling.
+    pub fn rpc_session(&self, id: &str) -> Option<(Handle, Arc<RpcSession>)> {
+        self.registry.rpc_session(id)
     }
 
     /// A new identity for a client's socket.
@@ -201,6 +267,11 @@ impl Directory {
     /// of them have ended. Sessions must not be created any more.
     pub async fn shutdown(&self, reason: &str) {
         self.registry.shutdown(reason).await;
+    }
+
+    /// How many participants were evicted because more waited for them than is kept.
+    pub fn flooded(&self) -> u64 {
+        self.registry.flooded()
     }
 
     /// How many sessions a bug has ended.
@@ -229,7 +300,8 @@ mod tests {
     use super::*;
     use crate::control::session::ports::NoTurn;
     use crate::control::session::{
-        Client, JoinRoom, Joiner, Notification, Refusal, Reply, Request, RequestId, Role, scene,
+        Client, JoinRoom, Joiner, Notification, Refusal, Reply, Request, RequestId, Role, Unheard,
+        scene,
     };
 
     fn directory() -> Directory {
@@ -292,7 +364,10 @@ mod tests {
 
     impl Client for Deaf {
         fn reply(&self, _: &RequestId, _: Result<&Reply, &Refusal>) {}
-        fn notify(&self, _: &Notification) {}
+        fn notify(&self, _: Arc<Notification>) {}
+        fn take_back(&self) -> Unheard {
+            Some(Vec::new())
+        }
         fn close_after(&self, _: std::time::Duration) {}
     }
 
@@ -311,12 +386,16 @@ mod tests {
         let first = directory.find("room-1").unwrap();
         let joiner = Joiner {
             socket: directory.new_socket(),
+            rpc_session: Arc::new(RpcSession::new(&mut Random::system())),
             final_user_id: String::new(),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
+            knows_secret: false,
         };
         let join = JoinRoom {
             session: "room-1".to_owned(),
             token: connection.token.unwrap(),
+            secret: crate::units::Secret::new(""),
+            hidden: None,
             metadata: String::new(),
             platform: String::new(),
         };

@@ -8,6 +8,7 @@ use super::identifiers::{ConnectionId, SocketId, StreamId};
 use super::notification::Notification;
 use super::refusal::Refusal;
 use super::reply::Reply;
+use super::rpc_session::RpcKey;
 use crate::media::plane;
 
 /// One thing to do; effects are carried out in the order in which they appear.
@@ -38,6 +39,8 @@ pub enum Effect {
         /// The time that the client has.
         after: Duration,
     },
+    /// Whoever presents this RPC session's id comes too late: its participant is gone.
+    Forget(RpcKey),
     /// Something that the journal of events will want to know.
     Happened(Happening),
     /// The session is over; nothing follows.
@@ -51,6 +54,12 @@ pub enum Happening {
     Joined(ConnectionId),
     /// Someone left.
     Left(ConnectionId, Arc<str>),
+    /// A hidden participant joined: for the log only, events do not tell of it (`openvidu-rest` section 3).
+    JoinedUnseen(ConnectionId),
+    /// A hidden participant left.
+    LeftUnseen(ConnectionId, Arc<str>),
+    /// More notifications waited for someone than are kept: it is evicted.
+    Flooded(ConnectionId),
     /// A stream began.
     Published(StreamId),
     /// A stream ended.

@@ -35,7 +35,7 @@ impl ConnectionId {
         (!word.is_empty()).then(|| Self(format!("con_{word}").into()))
     }
 
-    /// The same id with a random ending, for a custom id that is taken. No `_` comes between: behind a word that ends
+    /// The same id with a random ending, for one that is taken. No `_` comes between: behind a word that ends
     /// in `con` it would make a second `con_`, and stream ids name their owner by the last one.
     pub(super) fn with_suffix(&self, random: &mut Random) -> Self {
         Self(format!("{self}{}", random.identifier(4)).into())

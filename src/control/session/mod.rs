@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
+mod administration;
 mod candidates;
 pub mod command;
 pub mod core;
 pub mod directory;
 pub mod effect;
 mod failures;
+mod filters;
 pub mod identifiers;
+mod media_reconnection;
 mod membership;
 mod moderation;
 pub mod notification;
@@ -18,11 +21,16 @@ mod participant;
 pub mod ports;
 pub mod properties;
 mod publishing;
+mod quality;
 pub mod reason;
+mod reconnection;
 pub mod refusal;
 pub mod reply;
+pub mod rpc_session;
 #[cfg(test)]
 pub(crate) mod scene;
+#[cfg(test)]
+mod schedules;
 pub mod service;
 pub mod settings;
 mod signals;
@@ -31,15 +39,19 @@ mod subscribing;
 mod tests;
 mod token;
 
-pub use command::{JoinRoom, Joiner, Request, RequestId};
+pub use administration::SignalError;
+pub use command::{Hidden, JoinRoom, Joiner, Request, RequestId};
 pub use directory::{ConnectError, CreateError, Directory, LookupError};
 pub use identifiers::{ConnectionId, SocketId, StreamId};
-pub use membership::SocketEnd;
 pub use notification::Notification;
 pub use ports::{Client, NoTurn, TurnCredential, TurnCredentials};
-pub use properties::{ConnectionProperties, KurentoOptions, Role, SessionProperties};
+pub use properties::{
+    ConnectionChange, ConnectionProperties, KurentoOptions, Role, SessionProperties,
+};
+pub use reconnection::{SocketEnd, Unheard};
 pub use refusal::Refusal;
 pub use reply::Reply;
+pub use rpc_session::{RpcKey, RpcSession};
 #[cfg(any(test, feature = "testing"))]
 pub use service::Fault;
 pub use service::Handle;

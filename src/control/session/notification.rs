@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::command::PropertyChange;
 use super::identifiers::{ConnectionId, StreamId};
+use super::properties::Role;
 
 /// A message from the server to one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,35 @@ pub enum Notification {
         /// `error`
         text: String,
     },
+    /// `connectionPropertyChanged`, to that connection alone.
+    ConnectionPropertyChanged(ConnectionProperty),
+    /// `networkQualityLevelChanged`
+    NetworkQualityLevelChanged {
+        /// Whose.
+        connection: ConnectionId,
+        /// `oldValue`, absent the first time.
+        old: Option<u8>,
+        /// `newValue`, 0 to 5.
+        new: u8,
+    },
+    /// `forciblyReconnectSubscriber`: the subscriber is to answer this offer instead of what it has.
+    ForciblyReconnectSubscriber {
+        /// The publisher.
+        connection: ConnectionId,
+        /// Its stream.
+        stream: StreamId,
+        /// `sdpOffer`
+        offer: String,
+    },
+}
+
+/// A property of the client's own connection and its new value (section 9.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionProperty {
+    /// `role`
+    Role(Role),
+    /// `record`
+    Record(bool),
 }
 
 /// A participant as others see it (section 7.3). It has no role: clients take whoever has one for themselves.

@@ -6,8 +6,12 @@ use std::time::Instant;
 
 use super::identifiers::{ConnectionId, SocketId, StreamId};
 use super::notification::{Member, StreamDescriptor};
-use super::token::Token;
+use super::properties::Role;
+use super::reconnection::Grace;
+use super::rpc_session::RpcKey;
+use super::token::{Admission, Token};
 use crate::media::plane::{Track, TransportId};
+use crate::units::Codec;
 use crate::views::openvidu as view;
 
 /// A member of a session.
@@ -15,8 +19,12 @@ use crate::views::openvidu as view;
 pub(super) struct Participant {
     /// What it joined with.
     pub(super) token: Token,
+    /// By what right it is here.
+    pub(super) admission: Admission,
     /// Its way to us.
     pub(super) link: Link,
+    /// By which it comes back.
+    pub(super) rpc_session: RpcKey,
     /// The moment of the join, milliseconds.
     pub(super) active_at: u64,
     /// What the client passed to `connect()`.
@@ -31,15 +39,19 @@ pub(super) struct Participant {
     pub(super) publication: Option<Publication>,
     /// What it receives, by publisher.
     pub(super) subscriptions: BTreeMap<ConnectionId, Subscription>,
+    /// The first media section of the next offer to it: no two have a mid in common, so that answers cannot be mixed up.
+    pub(super) next_mid: u32,
+    /// The quality of its way to us, as the members were last told.
+    pub(super) quality: Option<u8>,
 }
 
 /// Whether a participant's socket is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Link {
     /// Open.
     Open(SocketId),
-    /// Closed without `leaveRoom`; at this moment the participant is evicted.
-    Grace(Instant),
+    /// Closed without `leaveRoom`.
+    Grace(Grace),
 }
 
 impl Participant {
@@ -49,10 +61,47 @@ impl Participant {
 
     /// The socket, while it is open.
     pub(super) fn socket(&self) -> Option<SocketId> {
-        match self.link {
-            Link::Open(socket) => Some(socket),
+        match &self.link {
+            Link::Open(socket) => Some(*socket),
             Link::Grace(_) => None,
         }
+    }
+
+    /// The transports on which its browser sends and receives.
+    pub(super) fn transports(&self) -> impl Iterator<Item = TransportId> {
+        let subscriptions = self.subscriptions.values();
+        let publication = self.publication.iter();
+        publication
+            .map(|publication| publication.transport)
+            .chain(subscriptions.map(|subscription| subscription.transport))
+    }
+
+    /// The others do not see it: it is in no list and no count, and its coming and going is not told.
+    pub(super) fn is_hidden(&self) -> bool {
+        matches!(self.admission, Admission::Hidden(_))
+    }
+
+    /// Hidden ones may not: their stream would outlive them for the others, who never hear of their leaving.
+    pub(super) fn may_publish(&self) -> bool {
+        match self.admission {
+            Admission::Token => self.token.properties.role != Role::Subscriber,
+            Admission::Secret => true,
+            Admission::Hidden(_) => false,
+        }
+    }
+
+    /// Returns whether it may act on others.
+    pub(super) fn may_moderate(&self) -> bool {
+        match self.admission {
+            Admission::Token => self.token.properties.role == Role::Moderator,
+            Admission::Secret | Admission::Hidden(_) => true,
+        }
+    }
+
+    /// Returns whether it publishes exactly this stream.
+    pub(super) fn owns(&self, stream: &str) -> bool {
+        let publication = self.publication.as_ref();
+        publication.is_some_and(|publication| publication.descriptor.id.as_str() == stream)
     }
 
     /// `metadata`: the client's data and the server's, joined (section 7.2).
@@ -137,7 +186,9 @@ pub(super) struct Publication {
     pub(super) transport: TransportId,
     /// What can be subscribed to.
     pub(super) tracks: Vec<Track>,
-    /// The browser has closed its end: unless a request explains that by this moment, the stream is over.
+    /// Its own media comes back to it (`doLoopback`), also after it has reconnected.
+    pub(super) do_loopback: bool,
+    /// Its transport is gone: unless a request explains that or brings another one by this moment, the stream is over.
     pub(super) orphaned_until: Option<Instant>,
     /// Candidates that the client announced.
     pub(super) candidates: u8,
@@ -178,11 +229,24 @@ pub(super) struct Subscription {
     pub(super) transport: TransportId,
     /// What we offered, while the answer is awaited.
     pub(super) offered: Option<Vec<Track>>,
+    /// What it can decode, one for each kind of medium.
+    pub(super) codecs: Vec<Codec>,
     /// Candidates that the client announced.
     pub(super) candidates: u8,
 }
 
 impl Subscription {
+    /// Returns whether all of `source` that is of a kind it receives is something that it can decode.
+    pub(super) fn can_follow(&self, source: &[Track]) -> bool {
+        source.iter().all(|track| {
+            let mut of_kind = self
+                .codecs
+                .iter()
+                .filter(|codec| codec.kind() == track.kind);
+            of_kind.all(|codec| *codec == track.codec)
+        })
+    }
+
     fn view(&self) -> view::Subscriber {
         view::Subscriber {
             created_at: self.created_at,

@@ -1,10 +1,12 @@
 //! What sessions need from folders above or beside them.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::RequestId;
 use super::notification::Notification;
+use super::reconnection::Unheard;
 use super::refusal::Refusal;
 use super::reply::Reply;
 
@@ -51,7 +53,10 @@ pub trait Client: Send + Sync {
     /// Answers the request `id`.
     fn reply(&self, id: &RequestId, outcome: Result<&Reply, &Refusal>);
     /// Tells the client something.
-    fn notify(&self, notification: &Notification);
+    fn notify(&self, notification: Arc<Notification>);
+    /// Takes back what the client was to be told and is not known to have received; from now on the socket writes
+    /// nothing any more.
+    fn take_back(&self) -> Unheard;
     /// Closes the socket after `delay` unless the client does so first.
     fn close_after(&self, delay: Duration);
 }

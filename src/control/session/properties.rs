@@ -51,6 +51,29 @@ pub struct SessionProperties {
     pub media_node: Option<serde_json::Value>,
 }
 
+impl ConnectionProperties {
+    /// Those of whoever joins with the server's secret instead of a token (`openvidu-signalling` section 8.1).
+    pub(super) fn of_secret() -> Self {
+        Self {
+            role: Role::Subscriber,
+            data: String::new(),
+            record: true,
+            kurento_options: None,
+            kurento_options_json: None,
+            custom_ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// The body of `PATCH …/connection/{connection}`, validated (`openvidu-rest` section 6.7); what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionChange {
+    /// `role`.
+    pub role: Option<Role>,
+    /// `record`.
+    pub record: Option<bool>,
+}
+
 /// Bandwidth limits of one connection in each direction; `None` where not given, 0 kbps is unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KurentoOptions {
@@ -81,4 +104,16 @@ pub struct ConnectionProperties {
     pub kurento_options_json: Option<serde_json::Value>,
     /// `customIceServers`, or the configured ones when the request has none.
     pub custom_ice_servers: Vec<IceServer>,
+}
+
+impl ConnectionProperties {
+    /// The connection's own limit, else the configured one; `None` if the one that holds is 0.
+    pub(super) fn limit(
+        &self,
+        own: impl Fn(&KurentoOptions) -> Option<Bitrate>,
+        configured: Bitrate,
+    ) -> Option<Bitrate> {
+        let own = self.kurento_options.as_ref().and_then(own);
+        Some(own.unwrap_or(configured)).filter(|rate| rate.bps() > 0)
+    }
 }

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use super::command::{PropertyChange, PublishVideo, StreamProperty};
 use super::core::{Caller, Moment, Session, TransportOwner};
 use super::effect::Happening;
+use super::filters;
 use super::identifiers::{ConnectionId, StreamId};
 use super::notification::{Notification, StreamDescriptor};
-use super::participant::{Participant, Publication};
-use super::properties::Role;
+use super::participant::Publication;
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use crate::media::plane::{
-    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Publishing, Rejection,
-    TransportId,
+    self, CodecPolicy, IceCredentials, LocalTransport, PublisherSpec, Rejection, TransportId,
 };
-use crate::units::{Bitrate, Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
+use crate::units::{Codec, ForcedVideoCodec, MediaKind, SubscribeOffer};
 
 impl Session {
     /// `publishVideo`: the publisher is answered before the others hear of the stream.
@@ -27,7 +26,7 @@ impl Session {
         publish: PublishVideo,
     ) -> Result<(), Refusal> {
         let publisher = self.caller(caller)?;
-        if publisher.token.properties.role == Role::Subscriber {
+        if !publisher.may_publish() {
             return Err(Refusal::Unauthorized {
                 action: "publish video",
             });
@@ -39,19 +38,11 @@ impl Session {
             });
         }
         if let Some(filter) = &publish.filter {
-            return Err(refuse_filter(publisher, filter));
+            return Err(filters::refuse_at_publish(publisher, filter));
         }
-        let options = publisher.token.properties.kurento_options.clone();
-        let options = options.unwrap_or_default();
-        let limit = |own: Option<Bitrate>, default: Bitrate| {
-            Some(own.unwrap_or(default)).filter(|rate| rate.bps() > 0)
-        };
-        let max_receive = limit(options.video_max_recv, self.settings.video_max_recv);
-        let min_receive = limit(options.video_min_recv, self.settings.video_min_recv);
-
-        let (transport, local) = self.new_transport()?;
-        let negotiated = self.answer_publisher(caller, &publish.offer, max_receive, &local)?;
-        let carries = |kind| negotiated.tracks.iter().any(|track| track.kind == kind);
+        let (spec, answer) =
+            self.negotiate_publisher(caller, &publish.offer, publish.do_loopback, false)?;
+        let carries = |kind| spec.tracks.iter().any(|track| track.kind == kind);
         // A kind that is announced but not negotiated would never play, and fails clients that we offer to.
         let has_audio = publish.has_audio && carries(MediaKind::Audio);
         let has_video = publish.has_video && carries(MediaKind::Video);
@@ -75,36 +66,28 @@ impl Session {
             frame_rate: publish.frame_rate,
             video_dimensions: publish.video_dimensions.filter(|_| has_video),
         };
-        let tracks = negotiated.tracks.iter().filter(|track| match track.kind {
+        let tracks = spec.tracks.iter().filter(|track| match track.kind {
             MediaKind::Audio => has_audio,
             MediaKind::Video => has_video,
         });
         let publication = Publication {
             descriptor: descriptor.clone(),
-            transport,
+            transport: spec.transport,
             tracks: tracks.cloned().collect(),
+            do_loopback: publish.do_loopback,
             orphaned_until: None,
             candidates: 0,
         };
         self.caller_mut(caller)?.publication = Some(publication);
         self.transports.insert(
-            transport,
+            spec.transport,
             TransportOwner::Publication(caller.connection.clone()),
         );
-        self.command(plane::Command::OpenPublisher(Box::new(PublisherSpec {
-            transport,
-            local: local.ice,
-            remote: negotiated.remote,
-            tracks: negotiated.tracks,
-            max_receive,
-            min_receive,
-            replaces: None,
-            loopback: Vec::new(),
-        })));
+        self.command(plane::Command::OpenPublisher(Box::new(spec)));
         self.reply(
             caller,
             Reply::Published {
-                answer: negotiated.answer,
+                answer,
                 stream: stream.clone(),
                 created_at: at.wall_ms,
             },
@@ -120,33 +103,56 @@ impl Session {
         Ok(())
     }
 
-    fn answer_publisher(
-        &self,
+    /// Negotiates a transport for what the caller wants to send; yields it with the answer.
+    pub(super) fn negotiate_publisher(
+        &mut self,
         caller: &Caller,
         offer: &str,
-        max_receive: Option<Bitrate>,
-        local: &LocalTransport,
-    ) -> Result<Publishing, Refusal> {
+        do_loopback: bool,
+        reconnecting: bool,
+    ) -> Result<(PublisherSpec, String), Refusal> {
+        let properties = &self.caller(caller)?.token.properties;
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
+        let (transport, local) = self.new_transport()?;
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
             fall_back: self.properties.allow_transcoding,
             max_receive,
         };
-        plane::answer_publisher(offer, &policy, local).map_err(|rejection| match rejection {
+        let answered = if do_loopback {
+            let name = caller.connection.as_str();
+            plane::answer_publisher_with_loopback(offer, &policy, name, &mut self.random, &local)
+        } else {
+            plane::answer_publisher(offer, &policy, &local)
+        };
+        let negotiated = answered.map_err(|rejection| match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
                 codec,
                 connection: caller.connection.clone(),
                 session: self.id.clone(),
                 publishing: true,
+                reconnecting,
                 sdp: offer.to_owned(),
             },
-            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
-                Refusal::PublisherSdp {
-                    connection: caller.connection.clone(),
-                    why: malformed.to_string(),
-                }
-            }
-        })
+            malformed @ (Rejection::Malformed(_)
+            | Rejection::DtlsRole(_)
+            | Rejection::OtherOffer { .. }) => Refusal::PublisherSdp {
+                connection: caller.connection.clone(),
+                why: malformed.to_string(),
+            },
+        })?;
+        let spec = PublisherSpec {
+            transport,
+            local: local.ice,
+            remote: negotiated.remote,
+            tracks: negotiated.tracks,
+            max_receive,
+            min_receive,
+            replaces: None,
+            loopback: negotiated.loopback,
+        };
+        Ok((spec, negotiated.answer))
     }
 
     /// The codec that every stream has, if one is forced (section 11.4, design D9).
@@ -197,13 +203,13 @@ impl Session {
     }
 
     /// Ends a stream and every subscription to it; false if there is none.
-    fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
+    pub(super) fn end_publication(&mut self, publisher: &ConnectionId, reason: &Arc<str>) -> bool {
         let member = self.member_mut(publisher.as_str());
         let Some(publication) = member.and_then(|member| member.publication.take()) else {
             return false;
         };
         self.end_subscriptions_to(publisher, reason);
-        self.close_transport(publication.transport);
+        self.close_publisher(publication.transport);
         self.happened(Happening::Unpublished(
             publication.descriptor.id,
             reason.clone(),
@@ -212,7 +218,7 @@ impl Session {
     }
 
     /// Ends a stream that its publisher has not given up: the publisher is told too.
-    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &'static str) {
+    pub(super) fn lose_publication(&mut self, publisher: &ConnectionId, reason: &str) {
         let reason: Arc<str> = reason.into();
         if self.end_publication(publisher, &reason) {
             self.notify_all(Notification::ParticipantUnpublished {
@@ -252,21 +258,5 @@ impl Session {
         );
         self.done(caller);
         Ok(())
-    }
-}
-
-/// A filter at publish time: what the token does not allow is refused before what nobody can do.
-fn refuse_filter(publisher: &Participant, filter: &str) -> Refusal {
-    let properties = &publisher.token.properties;
-    let options = properties.kurento_options.as_ref();
-    let allowed = properties.role == Role::Moderator
-        || options.is_some_and(|options| options.allowed_filters.iter().any(|name| name == filter));
-    if allowed {
-        Refusal::FiltersUnsupported
-    } else {
-        Refusal::FilterNotAllowed {
-            connection: publisher.connection().clone(),
-            filter: filter.to_owned(),
-        }
     }
 }

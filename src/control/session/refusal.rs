@@ -58,13 +58,45 @@ pub enum Refusal {
         /// The filter's type.
         filter: String,
     },
+    /// `forceDisconnect`: nobody has that id.
+    #[error("Connection not found when calling 'forceDisconnect'")]
+    ConnectionNotFound,
+    /// A filter method on a stream that nobody publishes.
+    #[error("Owner of stream '{stream}' not found in session '{session}'")]
+    StreamOwnerNotFound {
+        /// The stream.
+        stream: String,
+        /// The session.
+        session: String,
+    },
+    /// `addFilterEventListener`: the same in other words.
+    #[error("Not user found for streamId '{stream}' in session '{session}'")]
+    ListenedStreamNotFound {
+        /// The stream.
+        stream: String,
+        /// The session.
+        session: String,
+    },
+    /// `applyFilter`: the options cannot be read.
+    #[error("'options' parameter is not a JSON object: it must be the text of one")]
+    FilterOptionsMalformed,
+    /// The stream has no filter, as no stream has. The quotes are unbalanced in OpenVidu too.
+    #[error(
+        "User '{user} has no filter applied in session '{session}'. Media filters are not supported"
+    )]
+    NoFilter {
+        /// The stream's owner.
+        user: ConnectionId,
+        /// The session.
+        session: String,
+    },
     /// Filters change decoded media; an SFU does not decode.
     #[error("Media filters are not supported")]
     FiltersUnsupported,
     /// The forced or published codec is not in the session description.
     #[error(
         "Error forcing codec: '{codec}', for PARTICIPANT: '{connection}' in Session: '{session}'. \
-         Is publishing: '{publishing}'. Is Subscriber: '{}'. Is Reconnecting: 'false'.\n\
+         Is publishing: '{publishing}'. Is Subscriber: '{}'. Is Reconnecting: '{reconnecting}'.\n\
          Exception: Codec {codec} not found in the SDP\nSDP:\n{sdp}", !publishing
     )]
     CodecMissing {
@@ -76,6 +108,8 @@ pub enum Refusal {
         session: String,
         /// A publication, not a subscription.
         publishing: bool,
+        /// `reconnectStream`.
+        reconnecting: bool,
         /// The description.
         sdp: String,
     },
@@ -129,7 +163,15 @@ pub enum Refusal {
     /// Nobody subscribes to itself.
     #[error("Can loopback only when publishing media")]
     SelfSubscription,
-    /// `receiveVideoFrom` with an answer to no offer.
+    /// `reconnectStream`: nobody publishes that stream.
+    #[error("Stream '{stream}' does not exist in Session '{session}'")]
+    UnknownStream {
+        /// The stream that was named.
+        stream: String,
+        /// The session.
+        session: String,
+    },
+    /// `receiveVideoFrom` with an answer to no offer, or to one that another has replaced.
     #[error(
         "Unable to create subscriber endpoint. There is no offer to answer for the stream of participant {0}"
     )]
@@ -148,6 +190,9 @@ pub enum Refusal {
     /// `sendMessage`: someone in `to` is not here, so nobody is told.
     #[error("Signal \"to\" field invalid format: some connectionId does not exist in this session")]
     SignalRecipientUnknown,
+    /// `connect`: the RPC session is unknown or has expired.
+    #[error("reconnection error")]
+    Reconnection,
     /// A method that this version does not serve.
     #[error("Method '{0}' is not available in this server version")]
     Unavailable(&'static str),
@@ -160,9 +205,17 @@ impl Refusal {
     /// The code of the error object.
     pub const fn code(&self) -> i64 {
         match self {
-            Self::UserNotFound { .. } | Self::PublisherGone { .. } | Self::NotAMember(_) => 102,
+            Self::UserNotFound { .. }
+            | Self::PublisherGone { .. }
+            | Self::NotAMember(_)
+            | Self::ConnectionNotFound
+            | Self::StreamOwnerNotFound { .. }
+            | Self::ListenedStreamNotFound { .. } => 102,
             Self::AlreadyJoined(_) => 104,
-            Self::NotStreaming(_) | Self::UserNotStreaming { .. } | Self::SelfSubscription => 105,
+            Self::UnknownStream { .. }
+            | Self::NotStreaming(_)
+            | Self::UserNotStreaming { .. }
+            | Self::SelfSubscription => 105,
             Self::AlreadyPublishing { .. } => 106,
             Self::Full(_) => 201,
             Self::UnknownSession(_) => 202,
@@ -171,12 +224,16 @@ impl Refusal {
             Self::PublisherSdp { .. } | Self::SubscriberSdp { .. } => 302,
             Self::NothingOffered(_) | Self::TooManySubscriptions(_) => 303,
             Self::InvalidToken { .. } | Self::Unauthorized { .. } => 401,
-            Self::FilterNotAllowed { .. } | Self::FiltersUnsupported => 406,
+            Self::FilterNotAllowed { .. }
+            | Self::FilterOptionsMalformed
+            | Self::NoFilter { .. }
+            | Self::FiltersUnsupported => 406,
             Self::SignalMalformed(_) => 600,
             Self::SignalRecipientsMalformed | Self::SignalRecipientUnknown => 601,
             Self::CodecMissing { .. } => 800,
             Self::SpeechToText => 997,
             Self::Unavailable(_) => 999,
+            Self::Reconnection => 40007,
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Reply {
     Offer(String),
     /// `receiveVideoFrom` with `sdpOffer`
     Answer(String),
+    /// `connect` with an RPC session id.
+    Reconnected,
     /// Every other method.
     Done,
 }

@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::command::{JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
+use super::command::{Hidden, JoinRoom, Joiner, PublishVideo, Request, RequestId, VideoType};
 use super::core::{Home, Moment, Session};
 use super::effect::Effect;
 use super::identifiers::SocketId;
 use super::notification::Notification;
 use super::ports::{TurnCredential, TurnCredentials};
 use super::properties::{ConnectionProperties, Role, SessionProperties};
-use super::reply::Reply;
+use super::reconnection::{SocketEnd, Unheard};
+use super::reply::{Joined, Reply};
+use super::rpc_session::RpcSession;
 use super::settings::Settings;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
-use crate::media::plane::{Candidate, Command, Fingerprint, Plane, TransportId};
+use crate::media::plane::{Candidate, Command, Event, EventKind, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
-use crate::units::{ForcedVideoCodec, Random};
+use crate::units::{ForcedVideoCodec, Random, Secret};
 
 pub(crate) const PUBLISHER_OFFER: &str =
     include_str!("../../../tests/wire/sdp/chromium/publisher_audio_video.sdp");
@@ -88,6 +90,7 @@ pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<Roo
 pub(crate) fn publish_video() -> PublishVideo {
     PublishVideo {
         offer: PUBLISHER_OFFER.to_owned(),
+        do_loopback: false,
         has_audio: true,
         has_video: true,
         audio_active: Some(true),
@@ -161,7 +164,12 @@ impl Stage {
     }
 
     pub(crate) fn move_in(&mut self) {
-        let mut next = 0;
+        self.move_in_from(0);
+    }
+
+    /// The same, on a worker that has opened so many transports already.
+    pub(crate) fn move_in_from(&mut self, opened: u64) {
+        let mut next = opened;
         self.core.move_in(Home {
             candidates: candidates(),
             fingerprint: fingerprint(),
@@ -190,17 +198,36 @@ impl Stage {
     }
 
     pub(crate) fn join_with(&mut self, name: char, token: &str) -> Vec<String> {
+        self.knock(name, token, false, None)
+    }
+
+    /// Joins with the server's secret.
+    pub(crate) fn join_by_secret(&mut self, name: char, hidden: Option<Hidden>) -> Vec<String> {
+        self.knock(name, "", true, hidden)
+    }
+
+    fn knock(
+        &mut self,
+        name: char,
+        token: &str,
+        knows_secret: bool,
+        hidden: Option<Hidden>,
+    ) -> Vec<String> {
         let (at, request) = (self.moment(), self.request_id());
         let join = JoinRoom {
             session: "S1".to_owned(),
             token: token.to_owned(),
+            secret: Secret::new(""),
+            hidden,
             metadata: format!("client {name}"),
             platform: "test".to_owned(),
         };
         let joiner = Joiner {
             socket: socket(name),
+            rpc_session: rpc_session(socket(name)),
             final_user_id: "0123456789ABCDEF".to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
+            knows_secret,
         };
         self.core.handle_join(at, &joiner, request, join);
         self.transcript()
@@ -235,6 +262,44 @@ impl Stage {
         )
     }
 
+    /// The socket of this name closes, having written all that it had.
+    pub(crate) fn lose(&mut self, name: char, end: SocketEnd) -> Vec<String> {
+        self.lose_with(name, end, Some(Vec::new()))
+    }
+
+    /// The same; `unheard` has not reached the client.
+    pub(crate) fn lose_with(
+        &mut self,
+        name: char,
+        end: SocketEnd,
+        unheard: Unheard,
+    ) -> Vec<String> {
+        let at = self.moment();
+        self.core
+            .handle_socket_closed(at, socket(name), end, unheard);
+        self.transcript()
+    }
+
+    /// The participant that joined as `name` goes on with the socket `other`; `unheard` is what its former socket, still
+    /// open, has not told it.
+    pub(crate) fn reconnect(&mut self, name: char, other: char, unheard: Unheard) -> Vec<String> {
+        let (at, id) = (self.moment(), self.request_id());
+        let key = rpc_session(socket(name)).key();
+        self.core
+            .handle_reconnect(at, socket(other), id, key, unheard);
+        self.transcript()
+    }
+
+    pub(crate) fn media(&mut self, transport: u64, kind: EventKind) -> Vec<String> {
+        let at = self.moment();
+        let event = Event {
+            transport: Some(TransportId(transport)),
+            kind,
+        };
+        self.core.handle_media_event(at, event);
+        self.transcript()
+    }
+
     pub(crate) fn advance(&mut self, by: Duration) -> Vec<String> {
         self.now += by;
         let at = self.moment();
@@ -256,6 +321,46 @@ impl Stage {
     }
 }
 
+/// What the last one to join was told.
+pub(crate) fn joined(stage: &Stage) -> &Joined {
+    let mut joins = stage.effects.iter().filter_map(|effect| {
+        let Effect::Reply {
+            outcome: Ok(Reply::Joined(joined)),
+            ..
+        } = effect
+        else {
+            return None;
+        };
+        Some(&**joined)
+    });
+    joins.next().expect("it has joined")
+}
+
+/// The RPC session that began on this socket.
+pub(crate) fn rpc_session(socket: SocketId) -> Arc<RpcSession> {
+    Arc::new(RpcSession::new(&mut Random::seeded(socket.0)))
+}
+
+/// What a browser would answer: our offer, seen from the other end.
+pub(crate) fn answer_to(offer: &str) -> String {
+    offer
+        .replace("a=setup:actpass", "a=setup:active")
+        .replace("a=sendonly", "a=recvonly")
+        .lines()
+        .filter(|line| {
+            !line.starts_with("a=ssrc") && !line.starts_with("a=candidate") && *line != "a=ice-lite"
+        })
+        .map(|line| format!("{line}\r\n"))
+        .collect()
+}
+
+/// The stream that this participant publishes.
+pub(crate) fn stream_of(stage: &Stage, name: char) -> String {
+    let shown = stage.core.connection_view(&format!("con_{name}"));
+    let publishers = shown.and_then(|shown| shown.publishers).unwrap_or_default();
+    publishers.first().expect("it publishes").stream_id.clone()
+}
+
 pub(crate) fn socket(name: char) -> SocketId {
     SocketId(u64::from(u32::from(name)))
 }
@@ -264,10 +369,17 @@ fn name(socket: SocketId) -> char {
     char::from_u32(u32::try_from(socket.0).unwrap()).unwrap()
 }
 
+fn replaced(transport: Option<TransportId>) -> String {
+    transport.map_or_else(String::new, |old| format!(", replacing {}", old.0))
+}
+
 fn line(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Media(command) => match command {
-            Command::OpenPublisher(spec) => format!("media: publisher {}", spec.transport.0),
+            Command::OpenPublisher(spec) => {
+                let replaced = replaced(spec.replaces);
+                format!("media: publisher {}{replaced}", spec.transport.0)
+            }
             Command::OpenSubscriber(spec) => {
                 let offered = if spec.remote.is_none() {
                     ", offered"
@@ -275,8 +387,10 @@ fn line(effect: &Effect) -> Option<String> {
                     ""
                 };
                 format!(
-                    "media: subscriber {} of {}{offered}",
-                    spec.transport.0, spec.source.0
+                    "media: subscriber {} of {}{offered}{}",
+                    spec.transport.0,
+                    spec.source.0,
+                    replaced(spec.replaces)
                 )
             }
             Command::AcceptAnswer { transport, .. } => format!("media: answered {}", transport.0),
@@ -292,6 +406,7 @@ fn line(effect: &Effect) -> Option<String> {
                 Ok(Reply::Published { .. }) => "published".to_owned(),
                 Ok(Reply::Offer(_)) => "offer".to_owned(),
                 Ok(Reply::Answer(_)) => "answer".to_owned(),
+                Ok(Reply::Reconnected) => "reconnected".to_owned(),
                 Ok(Reply::Done) => "done".to_owned(),
                 Err(refusal) => format!("error {}", refusal.code()),
             };
@@ -324,11 +439,23 @@ fn line(effect: &Effect) -> Option<String> {
                     connection, change, ..
                 } => format!("property {connection} {change:?}"),
                 Notification::MediaError { .. } => "media error".to_owned(),
+                Notification::ConnectionPropertyChanged(property) => format!("{property:?}"),
+                Notification::NetworkQualityLevelChanged {
+                    connection,
+                    old,
+                    new,
+                } => format!("quality {connection} {old:?} {new}"),
+                Notification::ForciblyReconnectSubscriber { connection, .. } => {
+                    format!("offer {connection}")
+                }
             };
             format!("{} <- {text}", name(*socket))
         }
+        Effect::Release { socket, after } if after.is_zero() => {
+            format!("{} released at once", name(*socket))
+        }
         Effect::Release { socket, .. } => format!("{} released", name(*socket)),
-        Effect::Happened(_) => return None,
+        Effect::Happened(_) | Effect::Forget(_) => return None,
         Effect::Ended => "ended".to_owned(),
     })
 }

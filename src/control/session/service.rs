@@ -1,6 +1,6 @@
 //! The shell around one [`Session`]: a task that owns it, a bounded mailbox, and the handle that others hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,17 +13,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::command::{JoinRoom, Joiner, Request, RequestId};
+use super::administration::SignalError;
+use super::command::{JoinRoom, Joiner, Request, RequestId, Signal};
 use super::core::{Home, Moment, Session, TooManyPending};
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId};
-use super::membership::SocketEnd;
 use super::notification::Notification;
 use super::ports::Client;
-use super::properties::ConnectionProperties;
+use super::properties::{ConnectionChange, ConnectionProperties};
 use super::reason;
+use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
+use super::rpc_session::{RpcKey, RpcSession};
 use crate::media::plane::{self, Event, EventKind, Plane, Room};
 use crate::units::clock;
 use crate::views::openvidu as view;
@@ -51,6 +53,13 @@ enum Message {
         join: JoinRoom,
         joined: oneshot::Sender<bool>,
     },
+    Reconnect {
+        client: Arc<dyn Client>,
+        socket: SocketId,
+        request: RequestId,
+        rpc_session: RpcKey,
+        reconnected: oneshot::Sender<bool>,
+    },
     Request {
         client: Arc<dyn Client>,
         socket: SocketId,
@@ -75,6 +84,20 @@ enum Message {
     },
     DeleteConnection {
         connection: String,
+        reason: String,
+        answer: oneshot::Sender<bool>,
+    },
+    UpdateConnection {
+        connection: String,
+        change: ConnectionChange,
+        answer: oneshot::Sender<Option<view::Connection>>,
+    },
+    Announce {
+        signal: Signal,
+        answer: oneshot::Sender<Result<(), SignalError>>,
+    },
+    UnpublishStream {
+        stream: String,
         reason: String,
         answer: oneshot::Sender<bool>,
     },
@@ -119,6 +142,30 @@ impl Handle {
             request,
             join,
             joined,
+        };
+        if let Err(mpsc::error::SendError(message)) = self.mailbox.send(message).await {
+            refuse(&self.id, message);
+            return false;
+        }
+        outcome.await.unwrap_or(false)
+    }
+
+    /// Asks to go on with `socket` as the participant of an RPC session, for `client`, which is answered in any case;
+    /// returns whether it does.
+    pub async fn reconnect(
+        &self,
+        client: Arc<dyn Client>,
+        socket: SocketId,
+        request: RequestId,
+        rpc_session: RpcKey,
+    ) -> bool {
+        let (reconnected, outcome) = oneshot::channel();
+        let message = Message::Reconnect {
+            client,
+            socket,
+            request,
+            rpc_session,
+            reconnected,
         };
         if let Err(mpsc::error::SendError(message)) = self.mailbox.send(message).await {
             refuse(&self.id, message);
@@ -186,6 +233,33 @@ impl Handle {
         .await
     }
 
+    pub(super) async fn update_connection(
+        &self,
+        connection: String,
+        change: ConnectionChange,
+    ) -> Option<Option<view::Connection>> {
+        self.ask(|answer| Message::UpdateConnection {
+            connection,
+            change,
+            answer,
+        })
+        .await
+    }
+
+    pub(super) async fn announce(&self, signal: Signal) -> Option<Result<(), SignalError>> {
+        self.ask(|answer| Message::Announce { signal, answer })
+            .await
+    }
+
+    pub(super) async fn unpublish_stream(&self, stream: String, reason: String) -> Option<bool> {
+        self.ask(|answer| Message::UnpublishStream {
+            stream,
+            reason,
+            answer,
+        })
+        .await
+    }
+
     /// Closes the session and waits until everyone has been told; false if somebody else closes it already.
     pub(super) async fn close(&self, reason: String) -> bool {
         // Marked only when nothing can come between: a caller that gives up here has not begun.
@@ -229,6 +303,9 @@ fn refuse(session: &str, message: Message) {
         Message::Join {
             client, request, ..
         } => client.reply(&request, Err(&Refusal::SessionClosed(session.to_owned()))),
+        Message::Reconnect {
+            client, request, ..
+        } => client.reply(&request, Err(&Refusal::Reconnection)),
         Message::Request {
             client, request, ..
         } => client.reply(&request, Err(&Refusal::Closed(session.to_owned()))),
@@ -238,6 +315,9 @@ fn refuse(session: &str, message: Message) {
         | Message::CreateConnection { .. }
         | Message::Connection { .. }
         | Message::DeleteConnection { .. }
+        | Message::UpdateConnection { .. }
+        | Message::Announce { .. }
+        | Message::UnpublishStream { .. }
         | Message::Close { .. } => {}
         #[cfg(any(test, feature = "testing"))]
         Message::Panic(_) => {}
@@ -248,16 +328,37 @@ fn refuse(session: &str, message: Message) {
 pub(super) struct Registry {
     plane: Plane,
     sessions: Mutex<BTreeMap<Arc<str>, Entry>>,
+    rpc_sessions: Mutex<HashMap<RpcKey, Participation>>,
     tasks: Mutex<JoinSet<()>>,
     stop: CancellationToken,
     stop_reason: OnceLock<Arc<str>>,
     next_serial: AtomicU64,
     panics: AtomicU64,
+    flooded: AtomicU64,
 }
 
 struct Entry {
     serial: u64,
     handle: Handle,
+}
+
+/// Where an RPC session has joined.
+struct Participation {
+    rpc_session: Arc<RpcSession>,
+    session: Arc<str>,
+    serial: u64,
+}
+
+/// Keeps an RPC session findable while it lives.
+struct Findable {
+    registry: Arc<Registry>,
+    key: RpcKey,
+}
+
+impl Drop for Findable {
+    fn drop(&mut self) {
+        lock(&self.registry.rpc_sessions).remove(&self.key);
+    }
 }
 
 /// An id is in use by a session that is not about to end.
@@ -268,11 +369,13 @@ impl Registry {
         Self {
             plane,
             sessions: Mutex::default(),
+            rpc_sessions: Mutex::default(),
             tasks: Mutex::default(),
             stop: CancellationToken::new(),
             stop_reason: OnceLock::new(),
             next_serial: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            flooded: AtomicU64::new(0),
         }
     }
 
@@ -320,6 +423,7 @@ impl Registry {
             room: None,
             events: None,
             clients: BTreeMap::new(),
+            findable: BTreeMap::new(),
             registry: self.clone(),
         };
         let span = tracing::info_span!("session", id = id);
@@ -343,6 +447,22 @@ impl Registry {
             .cloned()
     }
 
+    /// The RPC session with this id, and the session that it has joined.
+    pub(super) fn rpc_session(&self, id: &str) -> Option<(Handle, Arc<RpcSession>)> {
+        let (name, serial, rpc_session) = {
+            let rpc_sessions = lock(&self.rpc_sessions);
+            let found = rpc_sessions.get(&RpcKey::of(id))?;
+            (
+                found.session.clone(),
+                found.serial,
+                found.rpc_session.clone(),
+            )
+        };
+        let sessions = lock(&self.sessions);
+        let entry = sessions.get(&name).filter(|entry| entry.serial == serial);
+        Some((entry?.handle.clone(), rpc_session)).filter(|(handle, _)| !handle.is_closing())
+    }
+
     /// Every session, in order of creation.
     pub(super) fn all(&self) -> Vec<Handle> {
         let sessions = lock(&self.sessions);
@@ -364,6 +484,10 @@ impl Registry {
 
     pub(super) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flooded(&self) -> u64 {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     /// Closes every session with `reason` and waits for the end of their tasks.
@@ -399,6 +523,7 @@ struct Actor {
     room: Option<Room>,
     events: Option<mpsc::Receiver<Event>>,
     clients: BTreeMap<SocketId, Attached>,
+    findable: BTreeMap<RpcKey, Findable>,
     registry: Arc<Registry>,
 }
 
@@ -464,16 +589,38 @@ impl Actor {
                 join,
                 joined,
             } => {
-                if self.core.needs_room_for(&join) {
+                if self.core.needs_room_for(&joiner, &join) {
                     self.open_room().await;
                 }
                 let outcome = self.core.handle_join(moment(), &joiner, request, join);
                 if outcome {
                     // Known before its reply is carried out, which names the connection.
                     self.attach(joiner.socket, &client);
+                    self.make_findable(joiner.rpc_session);
                 }
                 self.carry_out(Some(client)).await;
                 let _ = joined.send(outcome);
+            }
+            Message::Reconnect {
+                client,
+                socket,
+                request,
+                rpc_session,
+                reconnected,
+            } => {
+                // The new socket often comes before the old one has closed.
+                let former = self.core.socket_of(rpc_session);
+                let former = former.filter(|former| *former != socket);
+                let former = former.and_then(|former| self.clients.get(&former));
+                let unheard = former.map_or(Some(Vec::new()), |former| former.client.take_back());
+                let outcome =
+                    self.core
+                        .handle_reconnect(moment(), socket, request, rpc_session, unheard);
+                if outcome {
+                    self.attach(socket, &client);
+                }
+                self.carry_out(Some(client)).await;
+                let _ = reconnected.send(outcome);
             }
             Message::Request {
                 client,
@@ -488,8 +635,10 @@ impl Actor {
                 self.carry_out(Some(client)).await;
             }
             Message::SocketClosed { socket, end } => {
-                self.clients.remove(&socket);
-                self.core.handle_socket_closed(moment(), socket, end);
+                let attached = self.clients.remove(&socket);
+                let unheard = attached.map_or(Some(Vec::new()), |it| it.client.take_back());
+                self.core
+                    .handle_socket_closed(moment(), socket, end, unheard);
                 self.carry_out(None).await;
             }
             Message::View { pending, answer } => {
@@ -506,7 +655,30 @@ impl Actor {
                 reason,
                 answer,
             } => {
-                let found = self.core.delete_connection(&connection, &reason);
+                let found = self.core.delete_connection(moment(), &connection, &reason);
+                self.carry_out(None).await;
+                let _ = answer.send(found);
+            }
+            Message::UpdateConnection {
+                connection,
+                change,
+                answer,
+            } => {
+                let updated = self.core.update_connection(&connection, change);
+                self.carry_out(None).await;
+                let _ = answer.send(updated);
+            }
+            Message::Announce { signal, answer } => {
+                let outcome = self.core.announce(signal);
+                self.carry_out(None).await;
+                let _ = answer.send(outcome);
+            }
+            Message::UnpublishStream {
+                stream,
+                reason,
+                answer,
+            } => {
+                let found = self.core.unpublish_stream(&stream, &reason);
                 self.carry_out(None).await;
                 let _ = answer.send(found);
             }
@@ -578,6 +750,18 @@ impl Actor {
         }
     }
 
+    fn make_findable(&mut self, rpc_session: Arc<RpcSession>) {
+        let key = rpc_session.key();
+        let participation = Participation {
+            rpc_session,
+            session: self.id.clone(),
+            serial: self.serial,
+        };
+        lock(&self.registry.rpc_sessions).insert(key, participation);
+        let registry = self.registry.clone();
+        self.findable.insert(key, Findable { registry, key });
+    }
+
     async fn carry_out(&mut self, asking: Asking) {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
@@ -606,7 +790,7 @@ impl Actor {
                     notification,
                 } => {
                     if let Some(attached) = self.clients.get(&socket) {
-                        attached.client.notify(&notification);
+                        attached.client.notify(notification);
                     }
                 }
                 Effect::Release { socket, after } => {
@@ -614,7 +798,15 @@ impl Actor {
                         attached.client.close_after(after);
                     }
                 }
-                Effect::Happened(happening) => log(&happening),
+                Effect::Forget(rpc_session) => {
+                    self.findable.remove(&rpc_session);
+                }
+                Effect::Happened(happening) => {
+                    if matches!(happening, Happening::Flooded(_)) {
+                        self.registry.flooded.fetch_add(1, Ordering::Relaxed);
+                    }
+                    log(&happening);
+                }
                 Effect::Ended => tracing::debug!("ended"),
             }
         }
@@ -628,10 +820,12 @@ impl Actor {
             "a bug has ended this session; please report the panic message above"
         );
         for attached in std::mem::take(&mut self.clients).into_values() {
-            attached.client.notify(&Notification::ParticipantEvicted {
-                connection: attached.connection,
-                reason: reason::NODE_CRASHED.into(),
-            });
+            attached
+                .client
+                .notify(Arc::new(Notification::ParticipantEvicted {
+                    connection: attached.connection,
+                    reason: reason::NODE_CRASHED.into(),
+                }));
             attached.client.close_after(super::FORCED_CLOSE_DELAY);
         }
         if let Some(room) = &self.room {
@@ -664,8 +858,14 @@ async fn sleep_until(due: Option<Instant>) {
 fn log(happening: &Happening) {
     match happening {
         Happening::Joined(connection) => tracing::info!(%connection, "joined"),
-        Happening::Left(connection, reason) => {
+        Happening::JoinedUnseen(connection) => {
+            tracing::info!(%connection, "joined, hidden from the others");
+        }
+        Happening::Left(connection, reason) | Happening::LeftUnseen(connection, reason) => {
             tracing::info!(%connection, reason = &**reason, "left")
+        }
+        Happening::Flooded(connection) => {
+            tracing::debug!(%connection, "more waits for it than is kept");
         }
         Happening::Published(stream) => tracing::info!(%stream, "published"),
         Happening::Unpublished(stream, reason) => {

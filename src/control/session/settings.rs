@@ -23,10 +23,16 @@ pub struct Settings {
     pub video_max_recv: Bitrate,
     /// `OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH`, 0 is none.
     pub video_min_recv: Bitrate,
+    /// `OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH`, 0 is unlimited.
+    pub video_max_send: Bitrate,
     /// `HANOK_RECONNECT_GRACE`: how long a participant outlives its closed socket.
     pub reconnect_grace: Duration,
     /// `OPENVIDU_SESSIONS_GARBAGE_THRESHOLD`: how long a session waits for its first participant; `None` is for ever.
     pub garbage_threshold: Option<Duration>,
+    /// `OPENVIDU_RECORDING_AUTOSTOP_TIMEOUT`: how long hidden participants may keep a session that all others have left.
+    pub autostop: Duration,
+    /// `OPENVIDU_EDITION=ce`: clients are told only what the community edition tells.
+    pub community_edition: bool,
     /// Bounds that protect the process.
     pub limits: Limits,
 }
@@ -42,8 +48,11 @@ impl Default for Settings {
             turn_urls: vec![turn_url("localhost", 3478)],
             video_max_recv: Bitrate::from_kbps(1000),
             video_min_recv: Bitrate::from_kbps(300),
+            video_max_send: Bitrate::from_kbps(1000),
             reconnect_grace: Duration::from_secs(10),
             garbage_threshold: Some(Duration::from_secs(3600)),
+            autostop: Duration::from_secs(120),
+            community_edition: false,
             limits: Limits::default(),
         }
     }

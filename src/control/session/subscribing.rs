@@ -6,7 +6,7 @@ use super::core::{Caller, Moment, Session, TransportOwner};
 use super::effect::Happening;
 use super::identifiers::{ConnectionId, StreamId, owner_in};
 use super::notification::Notification;
-use super::participant::Subscription;
+use super::participant::{Participant, Subscription};
 use super::reason;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -15,7 +15,7 @@ use crate::media::plane::{
 };
 
 /// A stream that is to be subscribed to.
-struct Source {
+pub(super) struct Source {
     publisher: ConnectionId,
     stream: StreamId,
     transport: TransportId,
@@ -38,6 +38,7 @@ impl Session {
         caller: &Caller,
         sender: &str,
         offer: String,
+        reconnecting: bool,
     ) -> Result<(), Refusal> {
         let source = self.source(caller, sender)?;
         let (transport, local) = self.new_transport()?;
@@ -48,14 +49,16 @@ impl Session {
             &mut self.random,
             &local,
         )
-        .map_err(|rejection| self.refuse_subscriber(caller, &source.publisher, rejection, offer))?;
+        .map_err(|rejection| {
+            self.refuse_subscriber(caller, &source.publisher, rejection, offer, reconnecting)
+        })?;
         let opening = Opening {
             transport,
             local: local.ice,
             remote: Some(negotiated.remote),
             tracks: negotiated.tracks,
         };
-        self.open_subscription(at, caller, source, opening)?;
+        self.open_subscription(at, &caller.connection, source, opening)?;
         self.reply(caller, Reply::Answer(negotiated.answer));
         Ok(())
     }
@@ -68,22 +71,39 @@ impl Session {
         sender: &str,
     ) -> Result<(), Refusal> {
         let source = self.source(caller, sender)?;
+        let offer = self.offer_subscription(at, &caller.connection, source)?;
+        self.reply(caller, Reply::Offer(offer));
+        Ok(())
+    }
+
+    /// Offers `source` to a subscriber, whose answer is awaited from then on.
+    pub(super) fn offer_subscription(
+        &mut self,
+        at: Moment,
+        subscriber: &ConnectionId,
+        source: Source,
+    ) -> Result<String, Refusal> {
         let (transport, local) = self.new_transport()?;
+        let first_mid = self.member(subscriber.as_str()).map_or(0, |it| it.next_mid);
         let offering = plane::offer_subscriber(
             &source.tracks,
             source.stream.as_str(),
+            first_mid,
             &mut self.random,
             &local,
         );
+        let sections = u32::try_from(offering.tracks.len()).unwrap_or(u32::MAX);
         let opening = Opening {
             transport,
             local: local.ice,
             remote: None,
             tracks: offering.tracks,
         };
-        self.open_subscription(at, caller, source, opening)?;
-        self.reply(caller, Reply::Offer(offering.offer));
-        Ok(())
+        self.open_subscription(at, subscriber, source, opening)?;
+        if let Some(member) = self.member_mut(subscriber.as_str()) {
+            member.next_mid = first_mid.wrapping_add(sections);
+        }
+        Ok(offering.offer)
     }
 
     /// `receiveVideoFrom` with `sdpAnswer`: completes what [`Session::prepare_receive`] began.
@@ -92,6 +112,7 @@ impl Session {
         caller: &Caller,
         sender: &str,
         answer: String,
+        reconnecting: bool,
     ) -> Result<(), Refusal> {
         let source = self.source(caller, sender)?;
         let publisher = source.publisher;
@@ -107,6 +128,7 @@ impl Session {
                 let subscriptions = &mut self.caller_mut(caller)?.subscriptions;
                 if let Some(subscription) = subscriptions.get_mut(&publisher) {
                     subscription.offered = None;
+                    subscription.codecs = tracks.iter().map(|track| track.codec).collect();
                 }
                 self.command(plane::Command::AcceptAnswer {
                     transport,
@@ -116,10 +138,12 @@ impl Session {
                 self.done(caller);
                 Ok(())
             }
+            // Another offer has taken its place, whose answer is still to come.
+            Err(Rejection::OtherOffer { .. }) => Err(Refusal::NothingOffered(publisher)),
             Err(rejection) => {
                 // The client gives up this peer connection; another attempt begins with another offer.
                 self.end_subscription(&caller.connection, &publisher, &reason::UNSUBSCRIBE.into());
-                Err(self.refuse_subscriber(caller, &publisher, rejection, answer))
+                Err(self.refuse_subscriber(caller, &publisher, rejection, answer, reconnecting))
             }
         }
     }
@@ -159,18 +183,12 @@ impl Session {
     ) {
         let stream =
             self.end_subscription(subscriber, publisher, &reason::NETWORK_DISCONNECT.into());
-        let member = self.member(subscriber.as_str());
-        let socket = member.and_then(super::participant::Participant::socket);
         // Who closed its own end knows.
-        if let (Some(stream), Some(socket)) = (stream, socket)
+        if let Some(stream) = stream
             && why != FailureReason::ClosedByPeer
         {
-            self.notify(
-                socket,
-                Arc::new(Notification::MediaError {
-                    text: format!("The subscription to stream {stream} has failed: {why:?}"),
-                }),
-            );
+            let text = format!("The subscription to stream {stream} has failed: {why:?}");
+            self.notify_one(subscriber, Notification::MediaError { text });
         }
     }
 
@@ -191,38 +209,47 @@ impl Session {
         Some(subscription.stream)
     }
 
+    /// Opens a subscription, or gives the one that is there another transport.
     fn open_subscription(
         &mut self,
         at: Moment,
-        caller: &Caller,
+        subscriber: &ConnectionId,
         source: Source,
         opening: Opening,
     ) -> Result<(), Refusal> {
         let limit = self.settings.limits.subscriptions;
-        let subscriptions = &self.caller(caller)?.subscriptions;
+        let gone = Refusal::NotAMember(self.id.clone());
+        let default = self.settings.video_max_send;
+        let member = self.member_mut(subscriber.as_str()).ok_or(gone)?;
+        let properties = &member.token.properties;
+        let max_send = properties.limit(|own| own.video_max_send, default);
+        let subscriptions = &mut member.subscriptions;
         if !subscriptions.contains_key(&source.publisher) && subscriptions.len() >= limit {
-            return Err(Refusal::TooManySubscriptions(caller.connection.clone()));
+            return Err(Refusal::TooManySubscriptions(subscriber.clone()));
         }
-        self.end_subscription(
-            &caller.connection,
-            &source.publisher,
-            &reason::UNSUBSCRIBE.into(),
-        );
-        let offered = opening.remote.is_none().then(|| opening.tracks.clone());
+        let former = subscriptions.remove(&source.publisher);
         let subscription = Subscription {
-            created_at: at.wall_ms,
+            created_at: former
+                .as_ref()
+                .map_or(at.wall_ms, |former| former.created_at),
             stream: source.stream.clone(),
             transport: opening.transport,
-            offered,
+            offered: opening.remote.is_none().then(|| opening.tracks.clone()),
+            codecs: opening.tracks.iter().map(|track| track.codec).collect(),
             candidates: 0,
         };
-        self.caller_mut(caller)?
-            .subscriptions
-            .insert(source.publisher.clone(), subscription);
+        subscriptions.insert(source.publisher.clone(), subscription);
+        let replaces = former.map(|former| former.transport);
+        if let Some(replaced) = replaces {
+            // The command closes it.
+            self.forget_transport(replaced);
+        } else {
+            self.happened(Happening::Subscribed(subscriber.clone(), source.stream));
+        }
         self.transports.insert(
             opening.transport,
             TransportOwner::Subscription {
-                subscriber: caller.connection.clone(),
+                subscriber: subscriber.clone(),
                 publisher: source.publisher,
             },
         );
@@ -232,13 +259,9 @@ impl Session {
             local: opening.local,
             remote: opening.remote,
             tracks: opening.tracks,
-            max_send: None,
-            replaces: None,
+            max_send,
+            replaces,
         })));
-        self.happened(Happening::Subscribed(
-            caller.connection.clone(),
-            source.stream,
-        ));
         Ok(())
     }
 
@@ -271,9 +294,48 @@ impl Session {
         })
     }
 
+    /// Offers a stream anew to those of its subscribers that cannot decode what it has become, so that they follow
+    /// (section 9.14).
+    pub(super) fn lead_over(&mut self, at: Moment, publisher: &ConnectionId) {
+        let member = self.member(publisher.as_str());
+        let Some(publication) = member.and_then(|member| member.publication.as_ref()) else {
+            return;
+        };
+        let stream = publication.descriptor.id.clone();
+        let (transport, tracks) = (publication.transport, publication.tracks.clone());
+        let cannot_follow = |member: &&Participant| {
+            let subscription = member.subscriptions.get(publisher);
+            subscription.is_some_and(|subscription| !subscription.can_follow(&tracks))
+        };
+        let left_behind: Vec<ConnectionId> = self
+            .members
+            .iter()
+            .filter(cannot_follow)
+            .map(|member| member.connection().clone())
+            .collect();
+        for subscriber in left_behind {
+            let source = Source {
+                publisher: publisher.clone(),
+                stream: stream.clone(),
+                transport,
+                tracks: tracks.clone(),
+            };
+            if let Ok(offer) = self.offer_subscription(at, &subscriber, source) {
+                self.notify_one(
+                    &subscriber,
+                    Notification::ForciblyReconnectSubscriber {
+                        connection: publisher.clone(),
+                        stream: stream.clone(),
+                        offer,
+                    },
+                );
+            }
+        }
+    }
+
     /// Whose stream, or which participant, `sender` names (section 7.1).
     fn find_publisher(&self, sender: &str) -> Option<ConnectionId> {
-        let streams = |member: &&super::participant::Participant| {
+        let streams = |member: &&Participant| {
             let publication = member.publication.as_ref();
             publication.is_some_and(|publication| publication.descriptor.id.as_str() == sender)
         };
@@ -291,6 +353,7 @@ impl Session {
         publisher: &ConnectionId,
         rejection: Rejection,
         sdp: String,
+        reconnecting: bool,
     ) -> Refusal {
         match rejection {
             Rejection::CodecMissing { codec } => Refusal::CodecMissing {
@@ -298,15 +361,16 @@ impl Session {
                 connection: caller.connection.clone(),
                 session: self.id.clone(),
                 publishing: false,
+                reconnecting,
                 sdp,
             },
-            malformed @ (Rejection::Malformed(_) | Rejection::DtlsRole(_)) => {
-                Refusal::SubscriberSdp {
-                    subscriber: caller.connection.clone(),
-                    publisher: publisher.clone(),
-                    why: malformed.to_string(),
-                }
-            }
+            malformed @ (Rejection::Malformed(_)
+            | Rejection::DtlsRole(_)
+            | Rejection::OtherOffer { .. }) => Refusal::SubscriberSdp {
+                subscriber: caller.connection.clone(),
+                publisher: publisher.clone(),
+                why: malformed.to_string(),
+            },
         }
     }
 }

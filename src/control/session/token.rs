@@ -1,8 +1,20 @@
 //! Tokens: connections that wait for their user (`openvidu-signalling` section 1.1).
 
+use super::command::Hidden;
 use super::identifiers::ConnectionId;
 use super::properties::ConnectionProperties;
 use crate::units::{Random, Secret};
+
+/// By what right a participant is in its session (`openvidu-signalling` sections 6, 8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// A token, whose role counts.
+    Token,
+    /// The server's secret, which outranks the role SUBSCRIBER that it shows.
+    Secret,
+    /// The secret again, and nobody else sees it.
+    Hidden(Hidden),
+}
 
 /// A connection that the REST API created. A pending one admits one user, once; a used one stays with its participant.
 #[derive(Debug, Clone)]

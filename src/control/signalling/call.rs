@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::envelope;
-use super::{candidates, membership, moderation, publishing, signals, subscribing};
+use super::{
+    candidates, filters, membership, moderation, publishing, reconnection, signals, subscribing,
+};
 use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 
 /// A decoded request.
@@ -11,6 +13,10 @@ use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
 pub(super) enum Call {
     /// `joinRoom`
     Join(JoinRoom),
+    /// `connect`, with the id of the RPC session that is to go on.
+    Connect(Option<String>),
+    /// `sessionStatus` of the session with this id; clients ask it before they have joined.
+    Status(String),
     /// Anything else that a session decides.
     Member(Request),
 }
@@ -42,9 +48,6 @@ pub(super) enum CallError {
     /// No such method.
     #[error("Method not found: {0}")]
     UnknownMethod(String),
-    /// `connect`: the RPC session is unknown or has expired.
-    #[error("reconnection error")]
-    Reconnection,
     /// Nothing has been joined; the ending tells a first request from one after a failed `joinRoom`.
     #[error(
         "No {what} found for participant with privateId {rpc_session}. Method 'Session.connect()' must be the first \
@@ -66,10 +69,7 @@ impl CallError {
     pub(super) fn method(&self) -> Option<&'static str> {
         match self {
             Self::Missing { method, .. } | Self::Invalid { method, .. } => Some(method),
-            Self::UnknownMethod(_)
-            | Self::Reconnection
-            | Self::NotJoined { .. }
-            | Self::Refused(_) => None,
+            Self::UnknownMethod(_) | Self::NotJoined { .. } | Self::Refused(_) => None,
         }
     }
 
@@ -80,8 +80,11 @@ impl CallError {
             Self::Missing { .. } => envelope::error(id, -1, &text),
             Self::Invalid { .. } => envelope::error(id, -32602, &text),
             Self::UnknownMethod(_) => envelope::error(id, -32601, &text),
-            Self::Reconnection => envelope::error(id, 40007, &text),
             Self::NotJoined { .. } => envelope::openvidu_error(id, 803, &text),
+            // Of the RPC layer: its text has no ending.
+            Self::Refused(refusal @ Refusal::Reconnection) => {
+                envelope::error(id, refusal.code(), &text)
+            }
             Self::Refused(refusal) => envelope::openvidu_error(id, refusal.code(), &text),
         }
     }
@@ -98,18 +101,33 @@ pub(super) fn answer(id: &RequestId, reply: &Reply, rpc_session: &str) -> String
         } => publishing::published(answer, stream, *created_at),
         Reply::Offer(offer) => subscribing::offered(offer),
         Reply::Answer(answer) => subscribing::answered(answer),
+        Reply::Reconnected => return connected(id, "reconnection successful", rpc_session),
         Reply::Done => Map::new(),
     };
     envelope::result(id, result, rpc_session)
 }
 
-/// The table of methods that need a session. `ping` and `connect` are the connection's own.
+/// The success response of `connect` (section 5.2).
+pub(super) fn connected(id: &RequestId, value: &str, rpc_session: &str) -> String {
+    let result = Map::from_iter([("value".to_owned(), value.into())]);
+    envelope::result(id, result, rpc_session)
+}
+
+/// The table of methods that may have to wait for each other. `ping` is the connection's own.
 pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, CallError> {
     type Decode = fn(super::params::Params) -> Result<Request, CallError>;
     let (name, decode): (&'static str, Decode) = match method {
         "joinRoom" => {
             let params = super::params::Params::new("joinRoom", params);
             return membership::join_room(params).map(Call::Join);
+        }
+        "connect" => {
+            let params = super::params::Params::new("connect", params);
+            return reconnection::connect(params).map(Call::Connect);
+        }
+        "sessionStatus" => {
+            let mut params = super::params::Params::new("sessionStatus", params);
+            return params.text("sessionId").map(Call::Status);
         }
         "leaveRoom" => ("leaveRoom", membership::leave_room),
         "publishVideo" => ("publishVideo", publishing::publish_video),
@@ -124,15 +142,55 @@ pub(super) fn decode(method: &str, params: Map<String, Value>) -> Result<Call, C
         "unsubscribeFromVideo" => ("unsubscribeFromVideo", subscribing::unsubscribe_from_video),
         "onIceCandidate" => ("onIceCandidate", candidates::on_ice_candidate),
         "sendMessage" => ("sendMessage", signals::send_message),
-        "echo" => ("echo", |_| Ok(Request::Acknowledge)),
-        other => {
-            return moderation::unserved(other)
-                .map(|method| Call::Member(Request::Unserved(method)))
-                .ok_or_else(|| CallError::UnknownMethod(other.chars().take(64).collect()));
+        "forceUnpublish" => ("forceUnpublish", moderation::force_unpublish),
+        "forceDisconnect" => ("forceDisconnect", moderation::force_disconnect),
+        "applyFilter" => ("applyFilter", filters::apply_filter),
+        "removeFilter" => ("removeFilter", filters::remove_filter),
+        "execFilterMethod" => ("execFilterMethod", filters::exec_filter_method),
+        "addFilterEventListener" => ("addFilterEventListener", filters::add_filter_event_listener),
+        "removeFilterEventListener" => (
+            "removeFilterEventListener",
+            filters::remove_filter_event_listener,
+        ),
+        "subscribeToSpeechToText" => ("subscribeToSpeechToText", moderation::speech_to_text),
+        "unsubscribeFromSpeechToText" => {
+            ("unsubscribeFromSpeechToText", moderation::speech_to_text)
         }
+        "reconnectStream" => ("reconnectStream", reconnection::reconnect_stream),
+        "echo" => ("echo", |_| Ok(Request::Acknowledge)),
+        other => return Err(CallError::UnknownMethod(other.chars().take(64).collect())),
     };
     decode(super::params::Params::new(name, params)).map(Call::Member)
 }
+
+/// Every method of the table.
+#[cfg(test)]
+pub(super) const METHODS: [&str; 24] = [
+    "joinRoom",
+    "connect",
+    "reconnectStream",
+    "leaveRoom",
+    "publishVideo",
+    "unpublishVideo",
+    "streamPropertyChanged",
+    "videoData",
+    "prepareReceiveVideoFrom",
+    "receiveVideoFrom",
+    "unsubscribeFromVideo",
+    "onIceCandidate",
+    "sendMessage",
+    "forceUnpublish",
+    "forceDisconnect",
+    "applyFilter",
+    "removeFilter",
+    "execFilterMethod",
+    "addFilterEventListener",
+    "removeFilterEventListener",
+    "subscribeToSpeechToText",
+    "unsubscribeFromSpeechToText",
+    "sessionStatus",
+    "echo",
+];
 
 #[cfg(test)]
 mod tests {
@@ -159,22 +217,7 @@ mod tests {
         })
     }
 
-    const METHODS: [&str; 12] = [
-        "joinRoom",
-        "leaveRoom",
-        "publishVideo",
-        "unpublishVideo",
-        "streamPropertyChanged",
-        "videoData",
-        "prepareReceiveVideoFrom",
-        "receiveVideoFrom",
-        "unsubscribeFromVideo",
-        "onIceCandidate",
-        "sendMessage",
-        "echo",
-    ];
-
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 27] = [
         "session",
         "token",
         "secret",
@@ -191,6 +234,17 @@ mod tests {
         "hasAudio",
         "filter",
         "frameRate",
+        "connectionId",
+        "recorder",
+        "type",
+        "options",
+        "method",
+        "params",
+        "eventType",
+        "sessionId",
+        "stream",
+        "sdpString",
+        "endpointName",
     ];
 
     proptest! {
@@ -212,19 +266,7 @@ mod tests {
     fn every_method_of_every_client_is_known() {
         let known =
             |method: &str| !matches!(decode(method, Map::new()), Err(CallError::UnknownMethod(_)));
-        let others = [
-            "reconnectStream",
-            "forceDisconnect",
-            "forceUnpublish",
-            "applyFilter",
-            "execFilterMethod",
-            "removeFilter",
-            "addFilterEventListener",
-            "removeFilterEventListener",
-            "subscribeToSpeechToText",
-            "unsubscribeFromSpeechToText",
-        ];
-        for method in METHODS.into_iter().chain(others) {
+        for method in METHODS {
             assert!(known(method), "{method}");
         }
         assert!(!known("trickle"));

@@ -5,10 +5,10 @@ use super::params::Params;
 use super::subscribing::ID_MAX;
 use crate::control::session::Request;
 
-/// Only `endpointName` matters: whatever the candidate is, empty, mDNS or nonsense, an error would surface in the
-/// application, and nothing is done with it.
+/// Only `endpointName` matters: whatever the candidate is, null, empty, mDNS or nonsense, an error would surface in
+/// the application, and nothing is done with it.
 pub(super) fn on_ice_candidate(mut params: Params) -> Result<Request, CallError> {
     let owner = params.bounded_text("endpointName", ID_MAX)?;
-    params.text("candidate")?;
+    params.optional_text("candidate")?;
     Ok(Request::IceCandidate { owner })
 }

@@ -78,9 +78,14 @@ pub(super) fn result(id: &RequestId, mut result: Map<String, Value>, rpc_session
     json!({"id": id.0, "result": result, "jsonrpc": "2.0"}).to_string()
 }
 
-/// The response to `ping`, into which nothing is injected.
+/// A successful response into which nothing is injected: those of the RPC layer itself (section 8.17).
+pub(super) fn bare_result(id: &RequestId, result: Value) -> String {
+    json!({"id": id.0, "result": result, "jsonrpc": "2.0"}).to_string()
+}
+
+/// The response to `ping`.
 pub(super) fn pong(id: &RequestId) -> String {
-    json!({"id": id.0, "result": {"value": "pong"}, "jsonrpc": "2.0"}).to_string()
+    bare_result(id, json!({"value": "pong"}))
 }
 
 /// A failed response in shape (a) of section 2.3.

@@ -1,28 +1,28 @@
-//! The ping watchdog (`openvidu-signalling` section 4) and probes for half-open sockets.
+//! The watchdog (`openvidu-signalling` section 4), fed by whatever arrives.
+//!
+//! OpenVidu counts `ping` requests alone, and evicts people whose tab is in the background: its timers may be held back
+//! to one a minute, or stopped. Their browser still answers WebSocket pings, so these go out whenever nothing was heard
+//! for one interval, and only a socket from which nothing comes at all for three of them is closed.
 
 use std::time::{Duration, Instant};
 
 /// The interval if the first ping names none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Pings that may be missed.
+/// Intervals that may pass in silence.
 const MISSED_PINGS: u32 = 3;
 
-/// How often a WebSocket ping goes out. Browsers answer by themselves, even in background tabs.
+/// What is expected of sockets that have not pinged, or have no session yet; nobody waits for longer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
-
-/// Without any sign of life for so long, the socket is half open.
-const SILENCE: Duration = Duration::from_secs(45);
 
 /// When a socket is considered dead.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     /// The client's ping interval, fixed by its first ping.
     interval: Option<Duration>,
-    last_ping: Instant,
     last_heard: Instant,
-    next_probe: Instant,
-    /// Something other than a ping has come: only then does the watchdog bite.
+    last_probe: Instant,
+    /// Something other than a ping has come: only then does the client's own interval count.
     has_session: bool,
 }
 
@@ -31,9 +31,7 @@ pub(super) struct KeepAlive {
 pub(super) enum Due {
     /// Send a WebSocket ping.
     Probe,
-    /// The client has stopped pinging.
-    Watchdog,
-    /// Nobody is there any more.
+    /// Nothing comes any more, neither pings nor pongs.
     Silence,
 }
 
@@ -41,9 +39,8 @@ impl KeepAlive {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             interval: None,
-            last_ping: now,
             last_heard: now,
-            next_probe: now + PROBE_INTERVAL,
+            last_probe: now,
             has_session: false,
         }
     }
@@ -58,41 +55,47 @@ impl KeepAlive {
         self.has_session = true;
     }
 
-    /// `ping` has arrived, perhaps with `interval` in milliseconds.
-    pub(super) fn pinged(&mut self, now: Instant, interval_ms: Option<i64>) {
-        self.last_ping = now;
-        self.interval.get_or_insert_with(|| {
-            // The bounds keep a client from arming a watchdog that bites at once, or never.
-            interval_ms
-                .and_then(|ms| u64::try_from(ms).ok())
-                .map_or(DEFAULT_INTERVAL, Duration::from_millis)
-                .clamp(Duration::from_secs(1), Duration::from_secs(60))
-        });
+    /// `ping` has arrived, perhaps with `interval` in milliseconds; returns the interval that counts.
+    pub(super) fn pinged(&mut self, interval_ms: Option<i64>) -> Duration {
+        // The bounds keep a client from arming a watchdog that bites at once, or never.
+        let announced = interval_ms
+            .and_then(|ms| u64::try_from(ms).ok())
+            .map_or(DEFAULT_INTERVAL, Duration::from_millis)
+            .clamp(Duration::from_secs(1), Duration::from_secs(60));
+        self.carry_over(announced)
+    }
+
+    /// The client's interval is known from its former socket.
+    pub(super) fn carry_over(&mut self, interval: Duration) -> Duration {
+        *self.interval.get_or_insert(interval)
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
-        let silence = self.last_heard + SILENCE;
-        let earliest = self.next_probe.min(silence);
-        self.watchdog().map_or(earliest, |at| at.min(earliest))
+        self.next_probe().min(self.silence())
     }
 
     /// What is due at `now`, the gravest first.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
-        if self.watchdog().is_some_and(|at| at <= now) {
-            return Some(Due::Watchdog);
-        }
-        if self.last_heard + SILENCE <= now {
+        if self.silence() <= now {
             return Some(Due::Silence);
         }
-        (self.next_probe <= now).then(|| {
-            self.next_probe = now + PROBE_INTERVAL;
+        (self.next_probe() <= now).then(|| {
+            self.last_probe = now;
             Due::Probe
         })
     }
 
-    fn watchdog(&self) -> Option<Instant> {
-        let interval = self.interval.filter(|_| self.has_session)?;
-        Some(self.last_ping + interval * MISSED_PINGS)
+    fn expected_every(&self) -> Duration {
+        let interval = self.interval.filter(|_| self.has_session);
+        interval.map_or(PROBE_INTERVAL, |interval| interval.min(PROBE_INTERVAL))
+    }
+
+    fn next_probe(&self) -> Instant {
+        self.last_heard.max(self.last_probe) + self.expected_every()
+    }
+
+    fn silence(&self) -> Instant {
+        self.last_heard + self.expected_every() * MISSED_PINGS
     }
 }
 
@@ -105,50 +108,76 @@ mod tests {
         t0() + Duration::from_secs(seconds)
     }
 
-    #[test]
-    fn three_missed_pings_end_a_session_but_not_a_socket_without_one() {
+    fn pinging(interval_ms: i64) -> KeepAlive {
         let mut socket = KeepAlive::new(t0());
-        socket.pinged(t0(), Some(5000));
-        assert_ne!(socket.handle_timeout(seconds(15)), Some(Due::Watchdog));
         socket.asked();
-        socket.heard(seconds(15));
+        socket.pinged(Some(interval_ms));
+        socket
+    }
+
+    #[test]
+    fn three_intervals_of_silence_end_a_session_and_probes_go_out_before() {
+        let mut socket = pinging(5000);
+        assert_eq!(socket.poll_timeout(), seconds(5));
+        assert_eq!(socket.handle_timeout(seconds(4)), None);
+        assert_eq!(socket.handle_timeout(seconds(5)), Some(Due::Probe));
+        assert_eq!(socket.handle_timeout(seconds(5)), None);
+        assert_eq!(socket.handle_timeout(seconds(10)), Some(Due::Probe));
         assert_eq!(socket.poll_timeout(), seconds(15));
         assert_eq!(socket.handle_timeout(seconds(14)), None);
-        assert_eq!(socket.handle_timeout(seconds(15)), Some(Due::Watchdog));
-        socket.pinged(seconds(15), None);
-        assert_eq!(socket.handle_timeout(seconds(29)), None);
-        assert_eq!(socket.handle_timeout(seconds(30)), Some(Due::Watchdog));
+        assert_eq!(socket.handle_timeout(seconds(15)), Some(Due::Silence));
+    }
+
+    #[test]
+    fn a_page_that_has_stopped_pinging_lives_while_its_browser_answers() {
+        let mut socket = pinging(5000);
+        for minute in 0..10 {
+            for second in (5..60).step_by(5) {
+                let now = seconds(60 * minute + second);
+                assert_eq!(socket.handle_timeout(now), Some(Due::Probe));
+                socket.heard(now);
+            }
+            socket.heard(seconds(60 * (minute + 1)));
+        }
+        assert_eq!(socket.handle_timeout(seconds(615)), Some(Due::Silence));
+    }
+
+    #[test]
+    fn a_socket_without_a_session_is_given_more_time() {
+        let mut socket = KeepAlive::new(t0());
+        socket.pinged(Some(5000));
+        assert_eq!(socket.handle_timeout(seconds(15)), Some(Due::Probe));
+        assert_eq!(socket.handle_timeout(seconds(44)), Some(Due::Probe));
+        assert_eq!(socket.handle_timeout(seconds(45)), Some(Due::Silence));
+        socket.asked();
+        assert_eq!(socket.silence(), seconds(15));
     }
 
     #[test]
     fn the_first_ping_fixes_the_interval_within_bounds() {
-        for (announced, seconds_until) in [
-            (None, 60),
-            (Some(5000), 15),
-            (Some(0), 3),
-            (Some(-1), 60),
-            (Some(i64::MAX), 180),
+        for (announced, expected_every) in [
+            (None, 15),
+            (Some(5000), 5),
+            (Some(0), 1),
+            (Some(-1), 15),
+            (Some(i64::MAX), 15),
         ] {
             let mut socket = KeepAlive::new(t0());
             socket.asked();
-            socket.pinged(t0(), announced);
-            socket.pinged(t0(), Some(7000));
-            assert_eq!(
-                socket.watchdog(),
-                Some(seconds(seconds_until)),
-                "{announced:?}"
-            );
+            socket.pinged(announced);
+            socket.pinged(Some(7000));
+            let silence = seconds(3 * expected_every);
+            assert_eq!(socket.silence(), silence, "{announced:?}");
         }
     }
 
     #[test]
-    fn a_client_that_never_pings_is_probed_and_ends_only_by_silence() {
+    fn the_interval_of_a_former_socket_counts_from_the_start() {
         let mut socket = KeepAlive::new(t0());
         socket.asked();
-        assert_eq!(socket.handle_timeout(seconds(15)), Some(Due::Probe));
-        assert_eq!(socket.handle_timeout(seconds(15)), None);
-        socket.heard(seconds(16));
-        assert_eq!(socket.handle_timeout(seconds(60)), Some(Due::Probe));
-        assert_eq!(socket.handle_timeout(seconds(61)), Some(Due::Silence));
+        assert_eq!(socket.silence(), seconds(45));
+        socket.carry_over(Duration::from_secs(5));
+        assert_eq!(socket.pinged(Some(9000)), Duration::from_secs(5));
+        assert_eq!(socket.silence(), seconds(15));
     }
 }

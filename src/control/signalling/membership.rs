@@ -7,8 +7,8 @@ use super::notification::{member, stream};
 use super::params::Params;
 use crate::OPENVIDU_VERSION;
 use crate::control::session::reply::Joined;
-use crate::control::session::{JoinRoom, Request};
-use crate::units::SubscribeOffer;
+use crate::control::session::{Hidden, JoinRoom, Request};
+use crate::units::{Secret, SubscribeOffer};
 
 /// Longest client data: it is repeated to everyone who joins later.
 const METADATA_MAX: usize = 64 * 1024;
@@ -19,15 +19,28 @@ const PLATFORM_MAX: usize = 256;
 pub(super) fn join_room(mut params: Params) -> Result<JoinRoom, CallError> {
     let session = params.text("session")?;
     let token = params.text("token")?;
-    // Joining with the server's secret is not offered: whatever it is, the token decides.
-    params.text("secret")?;
+    let secret = Secret::new(params.text("secret")?);
     let platform = params.text("platform")?;
+    let is_recorder = has_flag(&mut params, "recorder");
+    let is_stt = has_flag(&mut params, "stt");
+    let hidden = match (is_recorder, is_stt) {
+        (true, _) => Some(Hidden::Recorder),
+        (false, true) => Some(Hidden::SpeechToText),
+        (false, false) => None,
+    };
     Ok(JoinRoom {
         session,
         token,
+        secret,
+        hidden,
         metadata: params.bounded_text("metadata", METADATA_MAX)?,
         platform: platform.chars().take(PLATFORM_MAX).collect(),
     })
+}
+
+/// A flag that is false whatever else is sent for it, as in OpenVidu.
+fn has_flag(params: &mut Params, name: &'static str) -> bool {
+    params.take(name) == Some(Value::Bool(true))
 }
 
 pub(super) fn leave_room(_: Params) -> Result<Request, CallError> {

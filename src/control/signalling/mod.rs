@@ -1,11 +1,12 @@
 //! Signalling: JSON-RPC 2.0 in WebSocket text frames, the protocol of `openvidu-browser` 2.20 to 2.32.
 //!
-//! `envelope` is the frame, `method` the table, one file per family of methods; `service.rs` holds the sockets.
+//! `envelope` is the frame, `call` the table of methods, one file per family of methods; `service.rs` holds the sockets.
 
 mod budget;
 mod call;
 mod candidates;
 mod envelope;
+mod filters;
 mod keep_alive;
 mod membership;
 mod moderation;
@@ -13,6 +14,9 @@ mod notification;
 mod outbox;
 mod params;
 mod publishing;
+mod reconnection;
+#[cfg(test)]
+mod roles;
 mod service;
 mod signals;
 mod subscribing;

@@ -1,19 +1,21 @@
-//! Methods that are known but refused: moderation, filters, reconnection of media, speech to text
-//! (`openvidu-signalling` sections 5.4, 8.12 to 8.15).
+//! `forceUnpublish`, `forceDisconnect`, speech to text (`openvidu-signalling` sections 8.12, 8.13, 8.15).
 
-use crate::control::session::command::UnservedMethod;
+use super::call::CallError;
+use super::params::Params;
+use super::subscribing::ID_MAX;
+use crate::control::session::Request;
 
-pub(super) fn unserved(method: &str) -> Option<UnservedMethod> {
-    Some(match method {
-        "forceDisconnect" => UnservedMethod::ForceDisconnect,
-        "forceUnpublish" => UnservedMethod::ForceUnpublish,
-        "reconnectStream" => UnservedMethod::ReconnectStream,
-        "applyFilter" => UnservedMethod::ApplyFilter,
-        "removeFilter" => UnservedMethod::RemoveFilter,
-        "execFilterMethod" => UnservedMethod::ExecFilterMethod,
-        "addFilterEventListener" => UnservedMethod::AddFilterEventListener,
-        "removeFilterEventListener" => UnservedMethod::RemoveFilterEventListener,
-        "subscribeToSpeechToText" | "unsubscribeFromSpeechToText" => UnservedMethod::SpeechToText,
-        _ => return None,
-    })
+pub(super) fn force_unpublish(mut params: Params) -> Result<Request, CallError> {
+    let stream = params.bounded_text("streamId", ID_MAX)?;
+    Ok(Request::ForceUnpublish { stream })
+}
+
+pub(super) fn force_disconnect(mut params: Params) -> Result<Request, CallError> {
+    let connection = params.bounded_text("connectionId", ID_MAX)?;
+    Ok(Request::ForceDisconnect { connection })
+}
+
+/// Refused whatever the parameters are.
+pub(super) fn speech_to_text(_: Params) -> Result<Request, CallError> {
+    Ok(Request::SpeechToText)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::envelope;
 use crate::control::session::Notification;
 use crate::control::session::command::PropertyChange;
-use crate::control::session::notification::{Member, StreamDescriptor};
+use crate::control::session::notification::{ConnectionProperty, Member, StreamDescriptor};
 
 /// The whole frame.
 pub(super) fn frame(notification: &Notification) -> String {
@@ -55,6 +55,37 @@ pub(super) fn frame(notification: &Notification) -> String {
             )
         }
         Notification::MediaError { text } => ("mediaError", json!({"error": text})),
+        Notification::ConnectionPropertyChanged(change) => {
+            let (property, value) = match change {
+                ConnectionProperty::Role(role) => ("role", role.as_str()),
+                // A text, like the mute states.
+                ConnectionProperty::Record(true) => ("record", "true"),
+                ConnectionProperty::Record(false) => ("record", "false"),
+            };
+            (
+                "connectionPropertyChanged",
+                json!({"property": property, "newValue": value}),
+            )
+        }
+        Notification::NetworkQualityLevelChanged {
+            connection,
+            old,
+            new,
+        } => {
+            let mut params = json!({"connectionId": connection.as_str(), "newValue": new});
+            if let Some(old) = old {
+                params["oldValue"] = (*old).into();
+            }
+            ("networkQualityLevelChanged", params)
+        }
+        Notification::ForciblyReconnectSubscriber {
+            connection,
+            stream,
+            offer,
+        } => (
+            "forciblyReconnectSubscriber",
+            json!({"connectionId": connection.as_str(), "streamId": stream.as_str(), "sdpOffer": offer}),
+        ),
     };
     envelope::notification(method, params)
 }

@@ -1,25 +1,63 @@
-//! What waits to be written to one socket (`robustness` S30).
+//! What waits to be written to one socket, and what was written without our knowing that it arrived
+//! (`openvidu-signalling` section 5.2, `robustness` S30).
+//!
+//! TCP does not tell what the client has received before a connection broke. Probes do: they are WebSocket pings with
+//! a number, browsers answer them by themselves and in order, so an answer vouches for everything before its probe.
+//! What no answer vouches for is written again on the client's next socket. Only the answer itself can be lost then,
+//! and what arrived in the last moment before the break comes twice.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// Bytes that may wait; a client that lets more pile up is disconnected.
+use crate::control::session::{Notification, Unheard};
+
+/// Bytes that may wait, and as many that may be unheard; a client that lets more pile up is disconnected.
 const LIMIT: usize = 1024 * 1024;
 
 /// Frames in order, bounded by their size.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    frames: VecDeque<Outgoing>,
-    bytes: usize,
+    /// To be written.
+    waiting: VecDeque<Outgoing>,
+    waiting_bytes: usize,
+    /// Written, each with the number of the probe whose answer vouches for it.
+    unheard: VecDeque<Written>,
+    unheard_bytes: usize,
+    /// What came when the end was decided already.
+    late: VecDeque<Arc<Notification>>,
+    /// Something was written since the last probe that its answer would tell us about.
+    is_unprobed: bool,
+    /// How many probes were written, and the last one that was answered.
+    probes: u64,
+    answered: u64,
     end: Option<End>,
+}
+
+/// One frame that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// A text frame that nobody but this socket's requests wait for.
+    Text(String),
+    /// A notification and its text.
+    Notification(Arc<Notification>, String),
+    /// A WebSocket ping.
+    Probe,
 }
 
 /// One frame to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outgoing {
+pub(super) enum Frame {
     /// A text frame.
     Text(String),
-    /// A WebSocket ping.
-    Probe,
+    /// A WebSocket ping with this number.
+    Probe(u64),
+}
+
+#[derive(Debug)]
+struct Written {
+    notification: Arc<Notification>,
+    bytes: usize,
+    probe: u64,
 }
 
 /// How the socket is to end.
@@ -29,29 +67,73 @@ pub(super) enum End {
     Close(u16, &'static str),
     /// At once: the client does not read.
     Overflow,
+    /// At once: what waits goes elsewhere.
+    TakenBack,
 }
 
 impl Outbox {
-    /// Appends a frame, or ends the socket if too much waits already.
+    /// Appends a frame, or ends the socket if too much waits already. A notification that comes after the end is kept
+    /// for [`Outbox::take_back`].
     pub(super) fn push(&mut self, frame: Outgoing) {
-        if self.end.is_some() {
-            return;
-        }
         let size = frame.size();
-        if self.bytes + size > LIMIT {
-            self.frames.clear();
-            self.end = Some(End::Overflow);
-            return;
+        match (self.end, frame) {
+            (None, frame) => self.waiting.push_back(frame),
+            (Some(End::Close(..)), Outgoing::Notification(notification, _)) => {
+                self.late.push_back(notification);
+            }
+            (Some(_), _) => return,
         }
-        self.bytes += size;
-        self.frames.push_back(frame);
+        self.waiting_bytes += size;
+        if self.waiting_bytes > LIMIT {
+            self.overflow();
+        }
     }
 
-    /// The next frame to write.
-    pub(super) fn pop(&mut self) -> Option<Outgoing> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.size();
-        Some(frame)
+    /// The next frame to write; a probe if nothing else waits and we would like to know what has arrived.
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        let Some(frame) = self.waiting.pop_front() else {
+            let is_due = self.is_unprobed && self.answered == self.probes && self.end.is_none();
+            return is_due.then(|| self.probe());
+        };
+        let size = frame.size();
+        self.waiting_bytes -= size;
+        match frame {
+            Outgoing::Text(text) => {
+                // Whether the client answers at all is to be known before it matters.
+                self.is_unprobed |= self.probes == 0;
+                Some(Frame::Text(text))
+            }
+            Outgoing::Notification(notification, text) => {
+                self.is_unprobed = true;
+                self.unheard.push_back(Written {
+                    notification,
+                    bytes: size,
+                    probe: self.probes + 1,
+                });
+                self.unheard_bytes += size;
+                self.bound_unheard();
+                Some(Frame::Text(text))
+            }
+            Outgoing::Probe => Some(self.probe()),
+        }
+    }
+
+    fn probe(&mut self) -> Frame {
+        self.is_unprobed = false;
+        self.probes += 1;
+        Frame::Probe(self.probes)
+    }
+
+    /// The client has answered a probe, or pretends to; returns whether another one is due.
+    pub(super) fn heard(&mut self, probe: u64) -> bool {
+        self.answered = self.answered.max(probe.min(self.probes));
+        while let Some(written) = self.unheard.front()
+            && written.probe <= self.answered
+        {
+            self.unheard_bytes -= written.bytes;
+            self.unheard.pop_front();
+        }
+        self.is_unprobed && self.answered == self.probes
     }
 
     /// Ends the socket after what waits; the first end counts.
@@ -63,6 +145,52 @@ impl Outbox {
     pub(super) fn end(&self) -> Option<End> {
         self.end
     }
+
+    /// Yields the notifications that the client is not known to have received, and ends the socket. Answers are not
+    /// among them: clients that reconnect have given up their requests.
+    pub(super) fn take_back(&mut self) -> Unheard {
+        if self.end == Some(End::Overflow) {
+            return None;
+        }
+        self.end = Some(End::TakenBack);
+        // Who never answers would hear twice whatever it has heard.
+        let unheard = std::mem::take(&mut self.unheard)
+            .into_iter()
+            .filter(|_| self.answered > 0)
+            .map(|written| written.notification);
+        let waiting =
+            std::mem::take(&mut self.waiting)
+                .into_iter()
+                .filter_map(|frame| match frame {
+                    Outgoing::Notification(notification, _) => Some(notification),
+                    Outgoing::Text(_) | Outgoing::Probe => None,
+                });
+        let late = std::mem::take(&mut self.late);
+        Some(unheard.chain(waiting).chain(late).collect())
+    }
+
+    fn bound_unheard(&mut self) {
+        if self.unheard_bytes <= LIMIT {
+            return;
+        }
+        if self.answered > 0 {
+            self.overflow();
+            return;
+        }
+        while self.unheard_bytes > LIMIT
+            && let Some(written) = self.unheard.pop_front()
+        {
+            self.unheard_bytes -= written.bytes;
+        }
+    }
+
+    fn overflow(&mut self) {
+        self.waiting.clear();
+        self.unheard.clear();
+        self.late.clear();
+        (self.waiting_bytes, self.unheard_bytes) = (0, 0);
+        self.end = Some(End::Overflow);
+    }
 }
 
 impl Outgoing {
@@ -70,7 +198,7 @@ impl Outgoing {
     /// is large, and must pass among the small frames that come with it.
     fn size(&self) -> usize {
         match self {
-            Self::Text(text) => text.len().min(LIMIT / 2),
+            Self::Text(text) | Self::Notification(_, text) => text.len().min(LIMIT / 2),
             Self::Probe => 2,
         }
     }
@@ -82,6 +210,33 @@ mod tests {
 
     fn text(len: usize) -> Outgoing {
         Outgoing::Text("x".repeat(len))
+    }
+
+    fn told(name: &str) -> Outgoing {
+        Outgoing::Notification(notification(name), name.to_owned())
+    }
+
+    fn notification(name: &str) -> Arc<Notification> {
+        Arc::new(Notification::MediaError {
+            text: name.to_owned(),
+        })
+    }
+
+    fn written(outbox: &mut Outbox) -> Vec<Frame> {
+        std::iter::from_fn(|| outbox.pop()).collect()
+    }
+
+    fn frame(name: &str) -> Frame {
+        Frame::Text(name.to_owned())
+    }
+
+    /// An outbox whose client has answered the first probe.
+    fn answering() -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.push(text(1));
+        assert_eq!(written(&mut outbox), [frame("x"), Frame::Probe(1)]);
+        assert!(!outbox.heard(1));
+        outbox
     }
 
     #[test]
@@ -96,6 +251,7 @@ mod tests {
         assert_eq!(outbox.pop(), None);
         outbox.push(text(1));
         assert_eq!(outbox.pop(), None);
+        assert_eq!(outbox.take_back(), None);
     }
 
     #[test]
@@ -105,8 +261,9 @@ mod tests {
             outbox.push(frame);
         }
         assert_eq!(outbox.end(), None);
-        assert_eq!(outbox.pop(), Some(text(10)));
-        assert_eq!(outbox.pop(), Some(text(3 * LIMIT)));
+        let lengths = [10, 3 * LIMIT].map(|len| Frame::Text("x".repeat(len)));
+        assert_eq!(outbox.pop().as_ref(), Some(&lengths[0]));
+        assert_eq!(outbox.pop().as_ref(), Some(&lengths[1]));
         outbox.push(text(3 * LIMIT));
         assert_eq!(outbox.end(), None);
         outbox.push(text(LIMIT));
@@ -120,8 +277,69 @@ mod tests {
         outbox.close(1000, "first");
         outbox.close(1001, "second");
         outbox.push(text(2));
-        assert_eq!(outbox.pop(), Some(text(1)));
+        assert_eq!(outbox.pop(), Some(frame("x")));
         assert_eq!(outbox.pop(), None);
         assert_eq!(outbox.end(), Some(End::Close(1000, "first")));
+    }
+
+    #[test]
+    fn what_no_answer_vouches_for_is_taken_back_with_what_waits_and_what_came_late() {
+        let mut outbox = answering();
+        outbox.push(told("a"));
+        assert_eq!(written(&mut outbox), [frame("a"), Frame::Probe(2)]);
+        outbox.push(told("b"));
+        assert_eq!(
+            written(&mut outbox),
+            [frame("b")],
+            "one probe at a time, lest they outnumber what they vouch for"
+        );
+        assert!(outbox.heard(2), "b is still to be vouched for");
+        assert_eq!(written(&mut outbox), [Frame::Probe(3)]);
+        outbox.push(told("c"));
+        outbox.push(text(1));
+        outbox.close(1000, "");
+        outbox.push(told("d"));
+        outbox.push(text(1));
+        let taken = outbox.take_back().unwrap();
+        assert_eq!(taken, ["b", "c", "d"].map(notification));
+        outbox.push(told("e"));
+        assert_eq!(outbox.pop(), None);
+        assert_eq!(outbox.end(), Some(End::TakenBack));
+        assert_eq!(outbox.take_back(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn who_never_answers_is_told_nothing_twice_and_never_disconnected_for_it() {
+        let mut outbox = Outbox::default();
+        for _ in 0..5 {
+            outbox.push(Outgoing::Notification(notification("a"), "x".repeat(LIMIT)));
+            assert!(outbox.pop().is_some());
+        }
+        assert_eq!(outbox.end(), None);
+        assert!(outbox.unheard_bytes <= LIMIT && outbox.unheard.len() == 2);
+        outbox.push(told("b"));
+        assert_eq!(outbox.take_back(), Some(vec![notification("b")]));
+    }
+
+    #[test]
+    fn who_answers_no_longer_is_disconnected_when_too_much_is_unheard() {
+        let mut outbox = answering();
+        for _ in 0..3 {
+            assert_eq!(outbox.end(), None);
+            outbox.push(Outgoing::Notification(notification("a"), "x".repeat(LIMIT)));
+            while outbox.pop().is_some() {}
+        }
+        assert_eq!(outbox.end(), Some(End::Overflow));
+        assert_eq!(outbox.take_back(), None);
+    }
+
+    #[test]
+    fn answers_to_probes_that_were_never_sent_vouch_for_nothing_that_comes() {
+        let mut outbox = answering();
+        assert!(!outbox.heard(u64::MAX));
+        outbox.push(told("a"));
+        assert_eq!(written(&mut outbox), [frame("a"), Frame::Probe(2)]);
+        assert!(!outbox.heard(0));
+        assert_eq!(outbox.take_back(), Some(vec![notification("a")]));
     }
 }

@@ -9,7 +9,7 @@ use crate::control::session::command::{PropertyChange, PublishVideo, StreamPrope
 use crate::control::session::{Request, StreamId};
 
 /// Longest text of a reason or a filter's type.
-const WORD_MAX: usize = 256;
+pub(super) const WORD_MAX: usize = 256;
 
 /// Longest JSON text of a track's description.
 const TRACK_MAX: usize = 4096;
@@ -18,6 +18,7 @@ pub(super) fn publish_video(mut params: Params) -> Result<Request, CallError> {
     let video_type = |name: String| VideoType::from_name(&name);
     let publish = PublishVideo {
         offer: params.text("sdpOffer")?,
+        do_loopback: params.flag("doLoopback")?,
         has_audio: params.flag("hasAudio")?,
         has_video: params.flag("hasVideo")?,
         audio_active: params.optional_flag("audioActive")?,
@@ -29,7 +30,6 @@ pub(super) fn publish_video(mut params: Params) -> Result<Request, CallError> {
         video_dimensions: params.optional_object_text("videoDimensions")?,
         filter: filter(&mut params)?,
     };
-    params.flag("doLoopback")?;
     Ok(Request::Publish(Box::new(publish)))
 }
 

@@ -13,7 +13,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -30,9 +30,11 @@ use super::call::{self, Call, CallError};
 use super::envelope::{self, Envelope};
 use super::keep_alive::{Due, KeepAlive};
 use super::notification;
-use super::outbox::{End, Outbox, Outgoing};
+use super::outbox::{End, Frame, Outbox, Outgoing};
+use crate::control::access::{Gate, Verdict};
 use crate::control::session::{
-    Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId, SocketEnd,
+    Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId,
+    RpcSession, SocketEnd, Unheard,
 };
 use crate::units::{Random, RemoteAddr, clock};
 
@@ -42,8 +44,8 @@ const MESSAGE_MAX: usize = 256 * 1024;
 /// Requests that may wait for their predecessors; while more come, the socket is not read.
 const WAITING_REQUESTS: usize = 32;
 
-/// `joinRoom` requests that may fail on one socket: applications try once.
-const FAILED_JOINS: u32 = 10;
+/// `joinRoom` and `connect` requests that may fail on one socket: clients try once.
+const FAILED_ATTEMPTS: u32 = 10;
 
 /// The time in which an accepted handshake must become a socket.
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
@@ -58,6 +60,7 @@ const GRACEFUL: [u16; 2] = [4102, 4101];
 #[derive(Debug, Clone)]
 pub struct Connections {
     directory: Directory,
+    gate: Gate,
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: CancellationToken,
     panics: Arc<AtomicU64>,
@@ -71,10 +74,11 @@ pub fn service(connections: &Connections) -> Router {
 }
 
 impl Connections {
-    /// No sockets yet; those to come will join sessions of `directory`.
-    pub fn new(directory: Directory) -> Self {
+    /// No sockets yet; those to come will join sessions of `directory`, by token or by the secret of `gate`.
+    pub fn new(directory: Directory, gate: Gate) -> Self {
         Self {
             directory,
+            gate,
             tasks: Arc::default(),
             stop: CancellationToken::new(),
             panics: Arc::default(),
@@ -124,11 +128,14 @@ async fn upgrade(
     let upgrade = hyper::upgrade::on(&mut request);
     let mut random = Random::system();
     let socket = connections.directory.new_socket();
-    let peer = Arc::new(Peer::new(random.alphanumeric(26)));
+    let rpc_session = Arc::new(RpcSession::new(&mut random));
+    let peer = Arc::new(Peer::new(rpc_session.clone()));
     let joiner = Joiner {
         socket,
+        rpc_session,
         final_user_id: random.alphanumeric(16),
         address,
+        knows_secret: false,
     };
     let house = connections.clone();
     let serve = async move {
@@ -205,10 +212,11 @@ async fn serve(upgraded: Upgraded, connections: Connections, peer: Arc<Peer>, jo
     let id = joiner.socket;
     let mut progress = Progress {
         directory: connections.directory,
+        gate: connections.gate,
         peer: peer.clone(),
         joiner,
         state: RpcState::Fresh,
-        failed_joins: 0,
+        failed_attempts: 0,
     };
     let mut reader = Reader {
         peer,
@@ -286,43 +294,61 @@ async fn discard(socket: &mut TokioIo<Upgraded>) {
 
 /// One client, as sessions and its own tasks see it.
 struct Peer {
-    rpc_session: String,
+    rpc_session: Mutex<Arc<RpcSession>>,
     outbox: Mutex<Outbox>,
     /// When the socket is closed unless the client does so first.
     close_at: Mutex<Option<Instant>>,
     /// Something is to be written.
     to_write: Notify,
-    /// The socket is to end, now or at `close_at`.
-    to_end: Notify,
+    /// The reader has something to look at: the socket is to end, now or at `close_at`, or the client has come back.
+    to_look: Notify,
 }
 
 impl Client for Peer {
     fn reply(&self, id: &RequestId, outcome: Result<&Reply, &Refusal>) {
         self.send(match outcome {
-            Ok(reply) => call::answer(id, reply, &self.rpc_session),
+            Ok(reply) => call::answer(id, reply, self.rpc_session().id()),
             Err(refusal) => CallError::Refused(refusal.clone()).answer(id),
         });
     }
 
-    fn notify(&self, notification: &Notification) {
-        self.send(notification::frame(notification));
+    fn notify(&self, notification: Arc<Notification>) {
+        let text = notification::frame(&notification);
+        self.push(Outgoing::Notification(notification, text));
+    }
+
+    fn take_back(&self) -> Unheard {
+        let unheard = lock(&self.outbox).take_back();
+        self.to_write.notify_one();
+        unheard
     }
 
     fn close_after(&self, delay: Duration) {
         *lock(&self.close_at) = clock::now().checked_add(delay);
-        self.to_end.notify_one();
+        self.to_look.notify_one();
     }
 }
 
 impl Peer {
-    fn new(rpc_session: String) -> Self {
+    fn new(rpc_session: Arc<RpcSession>) -> Self {
         Self {
-            rpc_session,
+            rpc_session: Mutex::new(rpc_session),
             outbox: Mutex::default(),
             close_at: Mutex::default(),
             to_write: Notify::new(),
-            to_end: Notify::new(),
+            to_look: Notify::new(),
         }
+    }
+
+    fn rpc_session(&self) -> Arc<RpcSession> {
+        lock(&self.rpc_session).clone()
+    }
+
+    /// This socket carries on another RPC session, or its own again; returns the one that it had.
+    fn adopt(&self, rpc_session: Arc<RpcSession>) -> Arc<RpcSession> {
+        let own = std::mem::replace(&mut *lock(&self.rpc_session), rpc_session);
+        self.to_look.notify_one();
+        own
     }
 
     fn send(&self, text: String) {
@@ -337,7 +363,16 @@ impl Peer {
         };
         self.to_write.notify_one();
         if overflow {
-            self.to_end.notify_one();
+            self.to_look.notify_one();
+        }
+    }
+
+    /// The client has answered a probe of ours.
+    fn heard(&self, probe: &[u8]) {
+        if let Ok(number) = probe.try_into()
+            && lock(&self.outbox).heard(u64::from_be_bytes(number))
+        {
+            self.to_write.notify_one();
         }
     }
 
@@ -355,17 +390,16 @@ impl Peer {
         loop {
             let next = lock(&self.outbox).pop();
             let written = match next {
-                Some(Outgoing::Text(text)) => sink.feed(Message::text(text)).await,
-                Some(Outgoing::Probe) => sink.feed(Message::Ping(bytes::Bytes::new())).await,
+                Some(Frame::Text(text)) => sink.feed(Message::text(text)).await,
+                Some(Frame::Probe(number)) => {
+                    let number = bytes::Bytes::copy_from_slice(&number.to_be_bytes());
+                    sink.feed(Message::Ping(number)).await
+                }
                 None => match self.end() {
                     Some(End::Close(code, reason)) => {
-                        let frame = CloseFrame {
-                            code: code.into(),
-                            reason: reason.into(),
-                        };
-                        let _ = sink.send(Message::Close(Some(frame))).await;
-                        return sink;
+                        return bid_farewell(sink, code, reason).await;
                     }
+                    Some(End::TakenBack) => return bid_farewell(sink, 1000, "").await,
                     Some(End::Overflow) => return sink,
                     None => match sink.flush().await {
                         Ok(()) => {
@@ -382,6 +416,20 @@ impl Peer {
             }
         }
     }
+}
+
+/// Closes with `code`.
+async fn bid_farewell(
+    mut sink: SplitSink<Socket, Message>,
+    code: u16,
+    reason: &'static str,
+) -> SplitSink<Socket, Message> {
+    let frame = CloseFrame {
+        code: code.into(),
+        reason: reason.into(),
+    };
+    let _ = sink.send(Message::Close(Some(frame))).await;
+    sink
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -414,6 +462,9 @@ impl Reader {
         let mut permit = None;
         loop {
             let closing = *lock(&self.peer.close_at);
+            if let Some(interval) = self.peer.rpc_session().ping_interval() {
+                self.keep_alive.carry_over(interval);
+            }
             let due = self.keep_alive.poll_timeout();
             let due = closing.map_or(due, |closing| closing.min(due));
             tokio::select! {
@@ -434,7 +485,7 @@ impl Reader {
                         permit.send(waiting);
                     }
                 }
-                () = self.peer.to_end.notified() => {
+                () = self.peer.to_look.notified() => {
                     if self.peer.end() == Some(End::Overflow) {
                         tracing::debug!("the client reads too slowly");
                         return stream;
@@ -464,7 +515,7 @@ impl Reader {
                 self.peer.close(1008, "Too many messages");
                 None
             }
-            Message::Text(text) => self.request(now, &text),
+            Message::Text(text) => self.request(&text),
             Message::Binary(_) => {
                 self.peer.close(1003, "Binary messages are not supported");
                 None
@@ -475,12 +526,16 @@ impl Reader {
                 }
                 None
             }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+            Message::Pong(probe) => {
+                self.peer.heard(&probe);
+                None
+            }
+            Message::Ping(_) | Message::Frame(_) => None,
         }
     }
 
-    /// `ping` and `connect` bypass the queue, so that a slow request never delays a pong.
-    fn request(&mut self, now: Instant, text: &str) -> Option<Waiting> {
+    /// `ping` bypasses the queue, so that a slow request never delays a pong.
+    fn request(&mut self, text: &str) -> Option<Waiting> {
         let envelope = match Envelope::parse(text) {
             Ok(envelope) => envelope,
             Err(error) => {
@@ -492,16 +547,22 @@ impl Reader {
         match method.as_str() {
             "ping" => {
                 let interval = params.get("interval").and_then(Value::as_i64);
-                self.keep_alive.pinged(now, interval);
+                let interval = self.keep_alive.pinged(interval);
+                self.peer.rpc_session().set_ping_interval(interval);
                 self.peer.send(envelope::pong(&id));
                 None
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             "panic" => panic!("injected"),
-            "connect" => {
-                self.keep_alive.asked();
-                // No RPC session outlives its socket in a form that could be taken up again.
-                self.peer.send(CallError::Reconnection.answer(&id));
+            // Of the RPC layer itself; nothing ever waits to be polled.
+            "poll" => {
+                self.peer.send(envelope::bare_result(&id, json!([])));
+                None
+            }
+            "closeSession" => {
+                self.end = SocketEnd::ByClient;
+                self.peer.send(envelope::bare_result(&id, json!("bye")));
+                self.peer.close(1000, "");
                 None
             }
             method => {
@@ -526,13 +587,10 @@ impl Reader {
                 self.peer.push(Outgoing::Probe);
                 true
             }
-            Some(Due::Watchdog) => {
+            Some(Due::Silence) => {
+                self.end = SocketEnd::Silent;
                 let reason = "Close for not receive ping from client";
                 self.peer.close(1000, reason);
-                false
-            }
-            Some(Due::Silence) => {
-                self.peer.close(1001, "");
                 false
             }
         }
@@ -562,10 +620,11 @@ impl Reader {
 /// The half that has requests carried out, one after the other.
 struct Progress {
     directory: Directory,
+    gate: Gate,
     peer: Arc<Peer>,
     joiner: Joiner,
     state: RpcState,
-    failed_joins: u32,
+    failed_attempts: u32,
 }
 
 /// How far an RPC session has come; it joins once.
@@ -596,7 +655,34 @@ impl Progress {
                     self.join(id, join).await;
                     continue;
                 }
-                (_, Err(error)) if error.method() == Some("joinRoom") => error,
+                (_, Ok(Call::Connect(None))) => {
+                    let answer = call::connected(&id, "OK", self.peer.rpc_session().id());
+                    self.peer.send(answer);
+                    continue;
+                }
+                (_, Ok(Call::Connect(Some(rpc_session)))) => {
+                    self.reconnect(id, &rpc_session).await;
+                    continue;
+                }
+                (_, Ok(Call::Status(session))) => match self.status(&id, session) {
+                    Ok(answer) => {
+                        self.peer.send(answer);
+                        continue;
+                    }
+                    Err(refusal) => {
+                        // Nobody shall find out by trying which sessions there are.
+                        self.count_failure();
+                        refusal.into()
+                    }
+                },
+                (_, Err(error))
+                    if matches!(
+                        error.method(),
+                        Some("joinRoom" | "connect" | "sessionStatus")
+                    ) =>
+                {
+                    error
+                }
                 (RpcState::Fresh | RpcState::Joining(_), _) => self.not_joined("connection"),
                 (RpcState::Refused, _) => self.not_joined("session information"),
             };
@@ -615,7 +701,11 @@ impl Progress {
                 // Should the socket end meanwhile, the session must learn of it all the same.
                 self.state = RpcState::Joining(session.clone());
                 let client = self.peer.clone();
-                let joined = session.join(client, self.joiner.clone(), id, join).await;
+                let joiner = Joiner {
+                    knows_secret: self.knows_secret(&join),
+                    ..self.joiner.clone()
+                };
+                let joined = session.join(client, joiner, id, join).await;
                 joined.then_some(session)
             }
         };
@@ -624,16 +714,69 @@ impl Progress {
             return;
         }
         self.state = RpcState::Refused;
-        self.failed_joins += 1;
-        if self.failed_joins >= FAILED_JOINS {
+        self.count_failure();
+    }
+
+    /// `connect` with the id of an RPC session: this socket takes the place of the one that the client had.
+    async fn reconnect(&mut self, id: RequestId, presented: &str) {
+        if matches!(self.state, RpcState::Joined(_)) {
+            // Whoever is someone here becomes no one else.
+            let outcome = if self.peer.rpc_session().is(presented) {
+                Ok(&Reply::Reconnected)
+            } else {
+                Err(&Refusal::Reconnection)
+            };
+            self.peer.reply(&id, outcome);
+            return;
+        }
+        let Some((session, rpc_session)) = self.directory.rpc_session(presented) else {
+            self.peer.reply(&id, Err(&Refusal::Reconnection));
+            self.count_failure();
+            return;
+        };
+        // Should the socket end meanwhile, the session must learn of it all the same.
+        let before = std::mem::replace(&mut self.state, RpcState::Joining(session.clone()));
+        let own = self.peer.adopt(rpc_session.clone());
+        let client = self.peer.clone();
+        let reconnected = session
+            .reconnect(client, self.joiner.socket, id, rpc_session.key())
+            .await;
+        if reconnected {
+            self.state = RpcState::Joined(session);
+        } else {
+            self.peer.adopt(own);
+            self.state = before;
+            self.count_failure();
+        }
+    }
+
+    fn count_failure(&mut self) {
+        self.failed_attempts += 1;
+        if self.failed_attempts >= FAILED_ATTEMPTS {
             self.peer.close(1008, "Too many failed attempts to join");
+        }
+    }
+
+    /// Whether the secret is right. An empty one is what every ordinary client sends, and no guess; a wrong one leaves
+    /// the decision to the token, and so does one that is not looked at after too many.
+    fn knows_secret(&self, join: &JoinRoom) -> bool {
+        let guess = join.secret.expose().as_bytes();
+        let from = RemoteAddr(self.joiner.address);
+        !guess.is_empty() && self.gate.check_secret(clock::now(), from, guess) == Verdict::Granted
+    }
+
+    /// The response to `sessionStatus`: every session has one life here, since none outlives its process.
+    fn status(&self, id: &RequestId, session: String) -> Result<String, Refusal> {
+        match self.directory.find(&session) {
+            Some(_) => Ok(envelope::bare_result(id, json!({"life": -1}))),
+            None => Err(Refusal::UnknownSession(session)),
         }
     }
 
     fn not_joined(&self, what: &'static str) -> CallError {
         CallError::NotJoined {
             what,
-            rpc_session: self.peer.rpc_session.clone(),
+            rpc_session: self.peer.rpc_session().id().to_owned(),
         }
     }
 }
@@ -645,7 +788,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_left_is_closed_when_its_time_is_over_and_not_before() {
-        let peer = Arc::new(Peer::new("rpc".to_owned()));
+        let peer = Arc::new(Peer::new(Arc::new(RpcSession::new(&mut Random::system()))));
         let mut reader = Reader {
             peer: peer.clone(),
             keep_alive: KeepAlive::new(clock::now()),

@@ -18,11 +18,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Connections, service};
+use crate::control::access::Gate;
 use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
 use crate::control::session::{Directory, Fault, Role, Settings, TurnCredential, TurnCredentials};
 use crate::media::plane::Plane;
 use crate::media::plane::service::RoomCommand;
-use crate::units::RemoteAddr;
+use crate::units::{RemoteAddr, Secret};
+
+/// `OPENVIDU_SECRET`.
+pub(super) const SECRET: &str = "the server's secret";
 
 /// Nothing on loopback takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,8 +45,9 @@ impl TurnCredentials for Turn {
 }
 
 /// A whole signalling server with the sessions `S1` and `S2`.
-struct House {
-    directory: Directory,
+pub(super) struct House {
+    pub(super) directory: Directory,
+    pub(super) gate: Gate,
     connections: Connections,
     addr: SocketAddr,
     media: mpsc::Receiver<RoomCommand>,
@@ -50,7 +55,7 @@ struct House {
 }
 
 impl House {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::with(Settings {
             websocket_url: "wss://ov.example.org".to_owned(),
             coturn_ip: "ov.example.org".to_owned(),
@@ -60,18 +65,22 @@ impl House {
         .await
     }
 
-    async fn with(settings: Settings) -> Self {
+    pub(super) async fn with(settings: Settings) -> Self {
         Self::on(scene::plane(), settings).await
     }
 
-    async fn on((plane, media): (Plane, mpsc::Receiver<RoomCommand>), settings: Settings) -> Self {
+    pub(super) async fn on(
+        (plane, media): (Plane, mpsc::Receiver<RoomCommand>),
+        settings: Settings,
+    ) -> Self {
         let directory = Directory::new(settings, plane, Arc::new(Turn));
         for id in ["S1", "S2"] {
             let mut properties = scene::properties();
             properties.custom_session_id = Some(id.to_owned());
             directory.create(properties).await.unwrap();
         }
-        let connections = Connections::new(directory.clone());
+        let gate = Gate::new(Secret::new(SECRET));
+        let connections = Connections::new(directory.clone(), gate.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let router = service(&connections)
@@ -80,6 +89,7 @@ impl House {
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             directory,
+            gate,
             connections,
             addr,
             media,
@@ -87,14 +97,14 @@ impl House {
         }
     }
 
-    async fn token(&self, session: &str, name: &str, role: Role) -> String {
+    pub(super) async fn token(&self, session: &str, name: &str, role: Role) -> String {
         let mut properties = scene::connection(role);
         properties.data = json!({ "openviduCustomConnectionId": name }).to_string();
         let created = self.directory.create_connection(session, properties).await;
         created.unwrap().token.unwrap()
     }
 
-    async fn knock(&self) -> Guest {
+    pub(super) async fn knock(&self) -> Guest {
         let url = format!("ws://{}/openvidu?sessionId=S1", self.addr);
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         Guest {
@@ -105,7 +115,7 @@ impl House {
     }
 
     /// A guest in `S1` with the connection id `con_<name>`.
-    async fn guest(&self, name: &str) -> Guest {
+    pub(super) async fn guest(&self, name: &str) -> Guest {
         let token = self.token("S1", name, Role::Publisher).await;
         let mut guest = self.knock().await;
         let answer = guest.ask("joinRoom", join_room("S1", &token)).await;
@@ -114,7 +124,7 @@ impl House {
     }
 
     /// Waits until as many sockets are open, which is soon or never.
-    async fn wait_for_sockets(&self, count: usize) {
+    pub(super) async fn wait_for_sockets(&self, count: usize) {
         let waiting = async {
             while self.connections.open() != count {
                 tokio::task::yield_now().await;
@@ -123,7 +133,7 @@ impl House {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap();
     }
 
-    async fn active(&self, session: &str) -> Vec<String> {
+    pub(super) async fn active(&self, session: &str) -> Vec<String> {
         let session = self.directory.get(session, false).await;
         let connections = session.map(|session| session.connections.content);
         connections
@@ -134,11 +144,11 @@ impl House {
     }
 }
 
-struct Guest {
+pub(super) struct Guest {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u64,
     /// Notifications that came while an answer was awaited.
-    told: Vec<Value>,
+    pub(super) told: Vec<Value>,
 }
 
 impl Guest {
@@ -147,7 +157,7 @@ impl Guest {
     }
 
     /// The next message, or the close code.
-    async fn receive(&mut self) -> Result<Value, u16> {
+    pub(super) async fn receive(&mut self) -> Result<Value, u16> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
             match message.expect("a message in time") {
@@ -162,7 +172,7 @@ impl Guest {
     }
 
     /// Sends a request and waits for its answer; what comes before it is kept in `told`.
-    async fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(super) async fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.next_id;
         self.next_id += 1;
         let request = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id});
@@ -176,7 +186,7 @@ impl Guest {
         }
     }
 
-    async fn refused(&mut self, method: &str, params: Value) -> (i64, String) {
+    pub(super) async fn refused(&mut self, method: &str, params: Value) -> (i64, String) {
         let answer = self.ask(method, params).await;
         let error = &answer["error"];
         (
@@ -186,14 +196,14 @@ impl Guest {
     }
 
     /// The next notification.
-    async fn told(&mut self) -> Value {
+    pub(super) async fn told(&mut self) -> Value {
         if self.told.is_empty() {
             return self.receive().await.unwrap();
         }
         self.told.remove(0)
     }
 
-    async fn hang_up(&mut self, code: u16) {
+    pub(super) async fn hang_up(&mut self, code: u16) {
         let frame = CloseFrame {
             code: code.into(),
             reason: "".into(),
@@ -202,18 +212,18 @@ impl Guest {
     }
 }
 
-fn join_room(session: &str, token: &str) -> Value {
+pub(super) fn join_room(session: &str, token: &str) -> Value {
     json!({"session": session, "token": token, "metadata": "{\"clientData\":\"Bob\"}", "secret": "",
         "platform": "Chrome 120.0.0.0 on Linux 64-bit", "sdkVersion": "2.32.1", "recorder": false, "stt": false})
 }
 
-fn publish_video() -> Value {
+pub(super) fn publish_video() -> Value {
     json!({"sdpOffer": PUBLISHER_OFFER, "doLoopback": false, "hasAudio": true, "hasVideo": true, "audioActive": true,
         "videoActive": true, "typeOfVideo": "CAMERA", "frameRate": -1,
         "videoDimensions": "{\"width\":640,\"height\":480}"})
 }
 
-fn notification(method: &str, params: Value) -> Value {
+pub(super) fn notification(method: &str, params: Value) -> Value {
     json!({"method": method, "params": params, "jsonrpc": "2.0"})
 }
 

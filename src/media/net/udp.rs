@@ -1,5 +1,6 @@
 //! UDP sockets that receive in batches (recvmmsg, GRO) and send in GSO runs or batches (sendmmsg).
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,6 +41,8 @@ pub struct BatchSocket {
     is_wildcard: bool,
     /// What it chooses for every receiver but those on the loopback interface.
     sole: Option<IpAddr>,
+    /// The device has refused a GSO run, so that none is made any more.
+    refuses_runs: Cell<bool>,
 }
 
 /// One datagram, or several of one size from one sender (GRO).
@@ -169,6 +172,7 @@ impl BatchSocket {
             local,
             is_wildcard: local.ip().is_unspecified(),
             sole,
+            refuses_runs: Cell::new(false),
         })
     }
 
@@ -246,6 +250,9 @@ impl BatchSocket {
 
     fn run_length(&self, batch: &[Outgoing]) -> usize {
         let first = batch[0];
+        if self.refuses_runs.get() {
+            return 1;
+        }
         let most = self
             .state
             .max_gso_segments()
@@ -296,9 +303,12 @@ impl BatchSocket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 sent.dropped += run.len() as u64;
             }
-            // The device refuses GSO: the state has switched it off for good, so the run leaves one by one.
-            Err(_) if run.len() > 1 => {
-                sent.refused_runs += u64::from(self.state.max_gso_segments() == 1);
+            // The run leaves one by one, and if the device refuses GSO, all others too, for good.
+            Err(error) if run.len() > 1 => {
+                if is_refusal(&error) {
+                    self.refuses_runs.set(true);
+                    sent.refused_runs += 1;
+                }
                 if transmit.src_ip.is_none() {
                     return self.send_singles(bytes, run, sent);
                 }
@@ -373,9 +383,16 @@ impl AsFd for BatchSocket {
     }
 }
 
+/// Whether a device that is given a GSO run answers so because it cannot split it: no checksums in hardware (EIO), a
+/// driver or kernel without it (EINVAL), datagrams that its MTU does not let through whole (EMSGSIZE).
+fn is_refusal(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE))
+}
+
 /// `addr` with an IPv4-mapped IPv6 address turned into IPv4, and without a flow label, so that equal senders are equal.
 /// The scope stays: a link-local address means nothing without it.
-fn canonical(addr: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match (addr, addr.ip().to_canonical()) {
         (SocketAddr::V6(scoped), IpAddr::V6(ip)) => {
             SocketAddrV6::new(ip, addr.port(), 0, scoped.scope_id()).into()
@@ -481,6 +498,22 @@ mod tests {
         if sender.state.max_gso_segments() > 1 {
             assert_eq!(sent.runs, 1);
         }
+        assert_eq!(receive_all(&receiver, 20).len(), 20);
+    }
+
+    #[test]
+    fn a_device_that_refuses_a_run_gets_no_more_of_them() {
+        for errno in [Errno::IO, Errno::INVAL, Errno::MSGSIZE] {
+            assert!(is_refusal(&errno.into()));
+        }
+        for errno in [Errno::PERM, Errno::NETUNREACH, Errno::NOBUFS] {
+            assert!(!is_refusal(&errno.into()));
+        }
+        let (sender, receiver) = pair();
+        sender.refuses_runs.set(true);
+        let (bytes, batch) = batch_of(&[1000; 20], receiver.local_addr());
+        let sent = sender.send(&bytes, &batch);
+        assert_eq!((sent.datagrams, sent.runs, sent.refused_runs), (20, 0, 0));
         assert_eq!(receive_all(&receiver, 20).len(), 20);
     }
 

@@ -27,7 +27,8 @@ pub enum Command {
         /// The tracks as answered; those that the browser refused are missing.
         tracks: Vec<Track>,
     },
-    /// Ends a transport. Subscribers of an ended publisher stay open and silent until they are closed too.
+    /// Ends a transport. Subscribers of an ended publisher stay open and silent until they are closed too. A publisher
+    /// whose transport failed is kept for the one that may replace it, until it is closed.
     CloseTransport(TransportId),
     /// Ends every transport of the room and forgets it.
     CloseRoom,
@@ -57,9 +58,9 @@ pub struct PublisherSpec {
     pub remote: RemoteTransport,
     /// What it sends, one track for each accepted media section.
     pub tracks: Vec<Track>,
-    /// The most video it may send (REMB and the transport-wide estimate are held to it); `None` is unlimited.
+    /// The most video it may send, as it is told by REMB; `None` is unlimited.
     pub max_receive: Option<Bitrate>,
-    /// The least video it should send while the network allows.
+    /// No subscriber's `max_send` makes what it is told less than this.
     pub min_receive: Option<Bitrate>,
     /// The publisher's former transport: its subscribers go on with this one, in their own numbering, and it ends
     /// (`reconnectStream`).
@@ -81,7 +82,7 @@ pub struct SubscriberSpec {
     pub remote: Option<RemoteTransport>,
     /// What we send, with the SSRCs that we declared.
     pub tracks: Vec<Track>,
-    /// The most video that may be sent to it; `None` is unlimited.
+    /// The most video that may be sent to it, to which its publisher is held; `None` is unlimited.
     pub max_send: Option<Bitrate>,
     /// The subscriber's former transport for the same source: this one goes on in its numbering, and it ends
     /// (`reconnectStream`).

@@ -9,7 +9,7 @@ pub mod service;
 pub use crate::media::sdp::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Offering, Publishing,
     Rejection, RemoteTransport, Subscribing, Track, accept_answer, answer_publisher,
-    answer_subscriber, offer_subscriber,
+    answer_publisher_with_loopback, answer_subscriber, offer_subscriber,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use command::Fault;

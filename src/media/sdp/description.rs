@@ -80,17 +80,27 @@ pub enum Rejection {
     /// The peer wants to be DTLS server, but we are (design D4).
     #[error("a=setup:{0} is not supported: an offer must say actpass or active, an answer active")]
     DtlsRole(String),
+    /// The answer is to another offer of ours.
+    #[error("the answer has a=mid:{answered} where the offer has a=mid:{offered}")]
+    OtherOffer {
+        /// What the answer says.
+        answered: String,
+        /// What the offer says.
+        offered: String,
+    },
 }
 
 /// A publisher's offer, answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publishing {
-    /// Our answer, `recvonly`.
+    /// Our answer, `recvonly`, or `sendrecv` where its media goes back to it.
     pub answer: String,
     /// The browser's end.
     pub remote: RemoteTransport,
     /// What it will send: one track for each accepted media section, in the order of the offer.
     pub tracks: Vec<Track>,
+    /// What it gets back of that, with the SSRCs that the answer declares.
+    pub loopback: Vec<Track>,
 }
 
 /// A subscriber's offer, answered.

@@ -40,6 +40,11 @@ impl Format {
         }
     }
 
+    /// Returns whether a receiver of this format decodes `codec` with the `a=fmtp` parameters `source`.
+    pub(super) fn receives(&self, codec: Codec, source: &Parameters) -> bool {
+        self.rank_as_receiver(codec, source).is_some()
+    }
+
     /// How well a receiver of this format decodes `codec` with the parameters `source`; `None` if it does not.
     ///
     /// H.264 levels are not compared: browsers allow asymmetry and decode what exceeds their own (RFC 6184

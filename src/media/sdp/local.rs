@@ -27,6 +27,11 @@ pub(super) struct ExtensionLine {
     pub(super) direction: Option<Direction>,
 }
 
+/// What Opus and its headers take, as Chromium counts them. `TIAS` is the section's payload alone (RFC 3890), which
+/// Firefox goes by; Chromium goes by the last line and applies it to the whole transport with all headers, so `AS`, which
+/// includes lower layers anyway (RFC 3550 section 6.2), stands last and leaves room for them.
+const AUDIO_AND_ITS_HEADERS_KBPS: u64 = 60;
+
 /// A section that carries media, or could.
 pub(super) struct AcceptedSection<'a> {
     pub(super) protocol: &'a str,
@@ -35,8 +40,8 @@ pub(super) struct AcceptedSection<'a> {
     pub(super) rtcp_rsize: bool,
     pub(super) extensions: &'a [ExtensionLine],
     pub(super) max_receive: Option<Bitrate>,
-    /// The canonical name and media stream of what we send.
-    pub(super) cname: Option<&'a str>,
+    /// What we send, if anything, and its canonical name and media stream.
+    pub(super) sent: Option<(&'a Track, &'a str)>,
 }
 
 /// A description in the making.
@@ -95,7 +100,8 @@ impl<'a> LocalDescription<'a> {
                     bandwidth_type: kind.to_owned(),
                     bandwidth,
                 };
-                vec![line("AS", limit.kbps()), line("TIAS", limit.bps())]
+                let with_the_rest = limit.kbps() + limit.kbps() / 20 + AUDIO_AND_ITS_HEADERS_KBPS;
+                vec![line("TIAS", limit.bps()), line("AS", with_the_rest)]
             });
 
         let mut attributes = vec![
@@ -121,8 +127,8 @@ impl<'a> LocalDescription<'a> {
             )
         }));
         attributes.extend(codec_attributes(track));
-        if let Some(cname) = section.cname {
-            attributes.extend(source_attributes(track, cname));
+        if let Some((sent, cname)) = section.sent {
+            attributes.extend(source_attributes(sent, cname));
         }
         attributes.extend(
             candidates(&self.local.candidates)

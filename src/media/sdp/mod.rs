@@ -12,4 +12,7 @@ pub use description::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Offering, Publishing,
     Rejection, RemoteTransport, Subscribing,
 };
-pub use negotiate::{accept_answer, answer_publisher, answer_subscriber, offer_subscriber};
+pub use negotiate::{
+    accept_answer, answer_publisher, answer_publisher_with_loopback, answer_subscriber,
+    offer_subscriber,
+};

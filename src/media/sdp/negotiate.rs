@@ -34,10 +34,44 @@ pub fn answer_publisher(
     policy: &CodecPolicy,
     local: &LocalTransport,
 ) -> Result<Publishing, Rejection> {
+    answer_publisher_and_send(offer, policy, None, local)
+}
+
+/// The same for a browser that also wants its own media back (`doLoopback`): sections that it offers as `sendrecv` are
+/// answered so, with sources of ours named `cname`.
+///
+/// # Errors
+/// As [`answer_publisher`].
+pub fn answer_publisher_with_loopback(
+    offer: &str,
+    policy: &CodecPolicy,
+    cname: &str,
+    random: &mut Random,
+    local: &LocalTransport,
+) -> Result<Publishing, Rejection> {
+    answer_publisher_and_send(offer, policy, Some((cname, Ssrcs::new(random))), local)
+}
+
+fn answer_publisher_and_send(
+    offer: &str,
+    policy: &CodecPolicy,
+    mut sources: Option<(&str, Ssrcs<'_>)>,
+    local: &LocalTransport,
+) -> Result<Publishing, Rejection> {
     let offer = RemoteDescription::parse(offer)?;
     let mut answer = LocalDescription::new(local, "passive");
     let mut accepted = Vec::new();
     let mut tracks = Vec::new();
+    let mut loopback = Vec::new();
+    if let Some((_, ssrcs)) = &mut sources {
+        let offered = offer
+            .sections
+            .iter()
+            .filter_map(|section| section.rtp.as_ref());
+        ssrcs
+            .taken
+            .extend(offered.flat_map(|rtp| [rtp.ssrc, rtp.rtx_ssrc]).flatten());
+    }
     for (section, rtp) in first_of_each_kind(&offer) {
         let Some((rtp, format)) = (match rtp {
             Some(rtp) if rtp.direction.sends() => Some((rtp, publisher_format(rtp, policy)?)),
@@ -77,22 +111,27 @@ pub fn answer_publisher(
             rtx_ssrc: format.rtx.and(rtp.rtx_ssrc),
         };
         let sends = rtp.direction.sends();
+        let sent = sources
+            .as_mut()
+            .filter(|_| rtp.direction == Direction::SendRecv)
+            .map(|(cname, ssrcs)| (looped_back(&track, rtp, ssrcs), *cname));
         answer.accept(&AcceptedSection {
             protocol: &section.protocol,
             track: &track,
-            direction: if sends {
-                Direction::RecvOnly
-            } else {
-                Direction::Inactive
+            direction: match (sends, &sent) {
+                (true, Some(_)) => Direction::SendRecv,
+                (true, None) => Direction::RecvOnly,
+                (false, _) => Direction::Inactive,
             },
             rtcp_rsize: rtp.rtcp_rsize,
             extensions: &extensions,
             max_receive: policy
                 .max_receive
                 .filter(|_| sends && rtp.kind == MediaKind::Video),
-            cname: None,
+            sent: sent.as_ref().map(|(track, cname)| (track, *cname)),
         });
         accepted.push(rtp);
+        loopback.extend(sent.map(|(track, _)| track));
         if sends {
             tracks.push(track);
         }
@@ -108,7 +147,43 @@ pub fn answer_publisher(
         answer: answer.finish(&offer.bundle),
         remote,
         tracks,
+        loopback,
     })
+}
+
+/// What the publisher of `track` gets back on the section `rtp`: the same format, sources of ours, and the header
+/// extensions that pass through.
+fn looped_back(track: &Track, rtp: &RtpSection, ssrcs: &mut Ssrcs<'_>) -> Track {
+    let mut extensions = ExtensionIds::default();
+    for offered in &rtp.extensions {
+        let passes = match offered.extension {
+            Extension::Mid | Extension::AudioLevel | Extension::PlayoutDelay => true,
+            Extension::Rid
+            | Extension::RepairedRid
+            | Extension::AbsSendTime
+            | Extension::TransportCc
+            | Extension::VideoOrientation => false,
+        };
+        if passes
+            && offered.direction.is_none()
+            && track.extensions.get(offered.extension) == Some(offered.id)
+        {
+            extensions.set(offered.extension, offered.id);
+        }
+    }
+    let rtx = track.rtx_payload_type.filter(|_| track.feedback.nack);
+    Track {
+        rtx_payload_type: rtx,
+        extensions,
+        feedback: Feedback {
+            remb: false,
+            transport_cc: false,
+            ..track.feedback
+        },
+        ssrc: Some(ssrcs.next()),
+        rtx_ssrc: rtx.map(|_| ssrcs.next()),
+        ..track.clone()
+    }
 }
 
 /// Answers the offer of a browser that wants to receive `source`, the tracks of one publisher.
@@ -180,7 +255,7 @@ pub fn answer_subscriber(
             rtcp_rsize: rtp.rtcp_rsize,
             extensions: &extensions,
             max_receive: None,
-            cname: wanted.map(|_| cname),
+            sent: wanted.map(|_| (&track, cname)),
         });
         accepted.push(rtp);
         if wanted.is_some() {
@@ -198,10 +273,13 @@ pub fn answer_subscriber(
 
 /// Offers `source`, the tracks of one publisher, to a browser.
 ///
-/// Payload types are the source's where no other section has them already; header extensions have fixed numbers.
+/// Sections are called `first_mid` and upwards: answers repeat the names, so that whoever has offered twice can tell what
+/// is answered. Payload types are the source's where no other section has them already; header extensions have fixed
+/// numbers.
 pub fn offer_subscriber(
     source: &[Track],
     cname: &str,
+    first_mid: u32,
     random: &mut Random,
     local: &LocalTransport,
 ) -> Offering {
@@ -209,8 +287,8 @@ pub fn offer_subscriber(
     let mut tracks = Vec::with_capacity(source.len());
     let mut ssrcs = Ssrcs::new(random);
     let mut payload_types = PayloadTypes::default();
-    for (index, source) in source.iter().enumerate() {
-        let mid = index.to_string();
+    for (source, number) in source.iter().zip(0..) {
+        let mid = first_mid.wrapping_add(number).to_string();
         let video = source.kind == MediaKind::Video;
         let Some(payload_type) = payload_types.take(Some(source.payload_type)) else {
             // More sections than payload types: the rest cannot be offered on one transport.
@@ -253,7 +331,7 @@ pub fn offer_subscriber(
             rtcp_rsize: true,
             extensions: &extensions,
             max_receive: None,
-            cname: Some(cname),
+            sent: Some((&track, cname)),
         });
         tracks.push(track);
     }
@@ -266,10 +344,10 @@ pub fn offer_subscriber(
 
 /// Reads the answer to an offer of ours.
 ///
-/// Sections that the browser refused or made `inactive` are missing from the tracks, which may therefore be empty.
+/// Sections that the browser made `inactive` are missing from the tracks, which may therefore be empty.
 ///
 /// # Errors
-/// The answer is malformed, refuses every section, changes a codec, or is not `setup:active`.
+/// The answer is malformed, refuses a section or its codec, or is not `setup:active`.
 pub fn accept_answer(
     answer: &str,
     offered: &[Track],
@@ -290,15 +368,20 @@ pub fn accept_answer(
                 "the media sections of the answer are not those of the offer",
             ));
         }
-        let Some(rtp) = &section.rtp else {
-            continue;
-        };
-        if rtp.mid != offered.mid {
-            return Err(malformed(format!(
-                "the answer has a=mid:{} where the offer has a=mid:{}",
-                rtp.mid, offered.mid
-            )));
+        if let Some(mid) = &section.mid
+            && *mid != offered.mid
+        {
+            return Err(Rejection::OtherOffer {
+                answered: mid.clone(),
+                offered: offered.mid.clone(),
+            });
         }
+        let Some(rtp) = &section.rtp else {
+            // Browsers refuse a section for want of the one codec in it (RFC 3264 section 6), and for nothing else.
+            return Err(Rejection::CodecMissing {
+                codec: offered.codec.name(),
+            });
+        };
         if rtp.direction.sends() {
             return Err(malformed(format!(
                 "the section with a=mid:{} says a={}: the answer to sendonly is recvonly or inactive",
@@ -310,12 +393,6 @@ pub fn accept_answer(
         if rtp.direction.receives() {
             tracks.push(answered_track(rtp, offered)?);
         }
-    }
-    if let (true, Some(offered)) = (accepted.is_empty(), offered.first()) {
-        // A section with one codec is refused for want of that codec.
-        return Err(Rejection::CodecMissing {
-            codec: offered.codec.name(),
-        });
     }
     let (remote, setup) = answer.transport(&accepted)?;
     match setup.as_deref() {
@@ -396,7 +473,8 @@ fn answered_track(section: &RtpSection, offered: &Track) -> Result<Track, Reject
     let format = section
         .formats
         .iter()
-        .find(|format| format.payload_type == offered.payload_type && format.codec == offered.codec)
+        .find(|format| format.payload_type == offered.payload_type)
+        .filter(|format| format.receives(offered.codec, &Parameters::parse(&offered.fmtp)))
         .ok_or(Rejection::CodecMissing {
             codec: offered.codec.name(),
         })?;

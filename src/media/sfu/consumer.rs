@@ -42,8 +42,8 @@ pub(crate) enum Verdict {
 
 #[derive(Debug)]
 pub(crate) struct Consumer {
-    /// Index of the producer.
-    pub(crate) producer: usize,
+    /// Index of the producer; `None` while the publisher sends nothing that this consumer could pass on.
+    pub(crate) producer: Option<usize>,
     pub(crate) ssrc: Ssrc,
     track: Track,
     rtx: Option<Rtx>,
@@ -84,7 +84,7 @@ pub(crate) struct Stamp {
 }
 
 impl Consumer {
-    pub(crate) fn new(producer: usize, track: &Track, random: &mut Random) -> Self {
+    pub(crate) fn new(producer: Option<usize>, track: &Track, random: &mut Random) -> Self {
         let ssrc = track.ssrc.unwrap_or_else(|| Ssrc(random.u32()));
         Self {
             producer,
@@ -128,6 +128,33 @@ impl Consumer {
         }
         self.track = track.clone();
         self.retransmit_from = self.sequencer.next_source();
+    }
+
+    /// Another publisher's track takes the place of the one so far, or nothing does. Source, numbers and clock go on from
+    /// its first key frame; what was sent before is not sent again.
+    pub(crate) fn follow(&mut self, producer: Option<usize>) {
+        self.producer = producer;
+        self.epoch = 0;
+        self.is_waiting = true;
+        self.sequencer.change_source();
+    }
+
+    /// Goes on in the numbering of `old`, the consumer of the same track on the subscriber's former transport.
+    ///
+    /// Keys and source are new, so that nothing repeats a nonce. Numbers in the upper half of the circle fall back into
+    /// the lower one, as at every beginning: a fresh receiver does not know how often they have rolled over.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        self.sequencer = Sequencer::new(in_lower_half(old.sequencer.next_out()));
+        self.timestamp_offset = old.timestamp_offset;
+    }
+
+    /// Returns whether `track` is what this consumer carries, on whichever transport.
+    pub(crate) fn carries(&self, track: &Track) -> bool {
+        self.track.kind == track.kind && self.track.codec == track.codec
+    }
+
+    pub(crate) const fn track(&self) -> &Track {
+        &self.track
     }
 
     pub(crate) const fn kind(&self) -> MediaKind {
@@ -367,10 +394,13 @@ impl Rtx {
     }
 }
 
-/// In the lower half: a receiver that misses the first packets must not take a roll-over for the beginning (RFC 3711
-/// section 3.3.1).
 fn first_sequence_number(random: &mut Random) -> SeqNo {
-    SeqNo((random.u32() & 0x7fff) as u16)
+    in_lower_half(random.u32().into())
+}
+
+/// A receiver that misses the first packets must not take a roll-over for the beginning (RFC 3711 section 3.3.1).
+const fn in_lower_half(number: u64) -> SeqNo {
+    SeqNo((number & 0x7fff) as u16)
 }
 
 /// The header extensions of one consumer: identifiers, 0 where not negotiated.

@@ -1,19 +1,24 @@
-//! Key frame requests to one track's sender, at most one in 300 ms.
+//! Key frame requests to one track's sender: at most one in 300 ms, repeated until a key frame comes.
 
 use std::time::{Duration, Instant};
 
 /// The shortest time between two requests: a key frame costs the publisher as much as dozens of other frames.
 pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(300);
 
-/// After this a request counts as lost while somebody still waits.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After this an unanswered request counts as lost; every further one gets twice as long.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How often an unanswered request is repeated, over 15.5 s: whoever sends few pictures, or none for a while, has one of
+/// them by then and begins with a key frame. Later packets without one ask again.
+const MAX_RETRIES: u32 = 5;
 
 /// The throttle, with one request waiting for it to open.
 #[derive(Debug, Default)]
 pub(crate) struct KeyFrameRequests {
     last_sent: Option<Instant>,
-    /// When the request that waits may be sent.
+    /// When the request that waits may be sent, or the last one be repeated.
     due: Option<Instant>,
+    retries: u32,
 }
 
 impl KeyFrameRequests {
@@ -21,11 +26,12 @@ impl KeyFrameRequests {
     pub(crate) fn request(&mut self, now: Instant) {
         let opens = self.last_sent.map_or(now, |last| last + MIN_INTERVAL);
         self.due = Some(opens.max(now));
+        self.retries = 0;
     }
 
-    /// Somebody is waiting, maybe for long enough that the last request must be lost.
+    /// Packets come, but somebody still waits: asks anew unless the last request is still being repeated.
     pub(crate) fn request_again(&mut self, now: Instant) {
-        if self.last_sent.is_none_or(|last| now >= last + RETRY_AFTER) {
+        if self.due.is_none() {
             self.request(now);
         }
     }
@@ -40,12 +46,13 @@ impl KeyFrameRequests {
         if self.due.is_none_or(|due| now < due) {
             return false;
         }
-        self.due = None;
+        self.due = (self.retries < MAX_RETRIES).then(|| now + RETRY_AFTER * (1 << self.retries));
+        self.retries += 1;
         self.last_sent = Some(now);
         true
     }
 
-    /// When the throttle opens for the request that waits.
+    /// When the request that waits may be sent, or the last one be repeated.
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         self.due
     }
@@ -91,14 +98,47 @@ mod tests {
         assert!(!requests.take_due(t0() + MIN_INTERVAL));
     }
 
-    #[test]
-    fn a_lost_request_is_repeated_only_after_a_while() {
+    /// The milliseconds at which requests go out, with `each` called before every one of them.
+    fn sent_within(ms: u64, mut each: impl FnMut(u64, &mut KeyFrameRequests)) -> Vec<u64> {
         let mut requests = KeyFrameRequests::default();
-        requests.request_again(t0());
-        assert!(requests.take_due(t0()));
-        requests.request_again(t0() + MIN_INTERVAL);
-        assert!(!requests.take_due(t0() + MIN_INTERVAL));
-        requests.request_again(t0() + RETRY_AFTER);
-        assert!(requests.take_due(t0() + RETRY_AFTER));
+        (0..ms)
+            .filter(|ms| {
+                each(*ms, &mut requests);
+                requests.take_due(t0() + Duration::from_millis(*ms))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_unanswered_request_is_repeated_ever_more_rarely_and_then_given_up() {
+        let sent = sent_within(60_000, |ms, requests| {
+            if ms == 0 {
+                requests.request(t0());
+            }
+        });
+        assert_eq!(sent, [0, 500, 1_500, 3_500, 7_500, 15_500]);
+    }
+
+    #[test]
+    fn whoever_still_waits_hastens_no_repetition_but_keeps_the_requests_coming() {
+        let sent = sent_within(20_000, |ms, requests| {
+            requests.request_again(t0() + Duration::from_millis(ms));
+        });
+        assert_eq!(
+            sent,
+            [
+                0, 500, 1_500, 3_500, 7_500, 15_500, 15_800, 16_300, 17_300, 19_300
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answered_request_is_not_repeated() {
+        let sent = sent_within(10_000, |ms, requests| match ms {
+            0 => requests.request(t0()),
+            600 => requests.satisfied(),
+            _ => {}
+        });
+        assert_eq!(sent, [0, 500]);
     }
 }

@@ -8,8 +8,10 @@ use crate::units::SeqNo;
 const MAX_MISSING: usize = 256;
 /// How often one packet is asked for.
 const MAX_ATTEMPTS: u8 = 8;
-/// How long: viewers' jitter buffers have moved on by then.
+/// How long one packet is asked for: viewers' jitter buffers have moved on by then.
 const MAX_AGE: Duration = Duration::from_secs(1);
+/// How much longer than the last one each question waits for its answer.
+const PATIENCE: f64 = 1.25;
 /// Assumed until the first answer.
 const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -72,6 +74,9 @@ impl MissingPackets {
     }
 
     /// Appends what to ask for at `now`. Returns whether a packet was given up.
+    ///
+    /// Each further question waits longer for its answer: the first ones mend loss within a round-trip time or two, the
+    /// last ones outlive a sender or a path that stands still for half a second, where giving up costs a key frame.
     pub(crate) fn take_due(&mut self, now: Instant, due: &mut Vec<SeqNo>) -> bool {
         if self.next.is_none_or(|next| now < next) {
             return false;
@@ -88,9 +93,10 @@ impl MissingPackets {
                 return false;
             }
             due.push(SeqNo(packet.seq as u16));
-            packet.asked += 1;
             packet.asked_at = now;
-            packet.ask_at = now + interval;
+            let wait = interval.mul_f64(PATIENCE.powi(packet.asked.into()));
+            packet.ask_at = (now + wait).min(packet.since + MAX_AGE);
+            packet.asked += 1;
             true
         });
         self.next = self.packets.iter().map(|packet| packet.ask_at).min();
@@ -134,9 +140,28 @@ mod tests {
                 asked.push(at);
             }
         }
-        assert_eq!(asked, [0, 125, 250, 375, 500, 625, 750, 875]);
+        assert_eq!(asked, [0, 125, 282, 478, 723]);
         assert_eq!(given_up, Some(1000));
         assert_eq!(missing.deadline(), None);
+    }
+
+    #[test]
+    fn questions_outlive_half_a_second_of_silence_on_a_short_path() {
+        let mut missing = MissingPackets::new();
+        missing.round_trip = Duration::from_millis(40);
+        missing.add(t0(), 1, 1);
+        let asked: Vec<_> = (0..900)
+            .filter(|at| {
+                let mut due = Vec::new();
+                assert!(
+                    !missing.take_due(ms(*at), &mut due),
+                    "given up after {at} ms"
+                );
+                !due.is_empty()
+            })
+            .collect();
+        assert_eq!(asked.len(), usize::from(MAX_ATTEMPTS));
+        assert!(asked.last() > Some(&700), "{asked:?}");
     }
 
     #[test]

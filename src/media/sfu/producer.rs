@@ -6,6 +6,7 @@ use super::history::{History, PacketInfo, PassedOn};
 use super::key_frame::KeyFrameRequests;
 use super::missing::MissingPackets;
 use super::ntp::{self, Moment};
+use super::quality::Measures;
 use super::reception::{Place, Reception};
 use crate::media::rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use crate::media::rtp::{RtpPacket, descriptor, retransmission};
@@ -91,6 +92,15 @@ impl Producer {
             sender_report: None,
             stats: ProducerStats::default(),
         }
+    }
+
+    /// Its transport is gone: nothing more comes, nobody can be asked, and no memory is held for it.
+    pub(crate) fn fall_silent(&mut self) {
+        self.epoch = 0;
+        self.history = History::new(self.kind);
+        self.missing.clear();
+        self.key_frames = KeyFrameRequests::default();
+        self.sender_report = None;
     }
 
     /// Returns whether a packet has come yet.
@@ -302,6 +312,22 @@ impl Producer {
             info.rtp_time
                 .wrapping_add(ntp::media_units(since, self.codec.clock_rate())),
         ))
+    }
+
+    /// Adds what tells how well this track gets here.
+    pub(crate) fn measure(&self, measures: &mut Measures) {
+        let (expected, received) = self.reception.counts();
+        measures.expected += expected;
+        measures.received += received;
+        match self.kind {
+            MediaKind::Video => measures.video_bytes += self.stats.bytes,
+            MediaKind::Audio if expected > 0 => {
+                let seconds =
+                    f64::from(self.reception.jitter()) / f64::from(self.codec.clock_rate());
+                measures.jitter = Some(Duration::from_secs_f64(seconds));
+            }
+            MediaKind::Audio => {}
+        }
     }
 
     /// The block about this track in our next receiver report.

@@ -91,6 +91,17 @@ impl Reception {
         Some(place)
     }
 
+    /// How many packets were sent since the last restart, going by their numbers, and how many of them came.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let expected = self.highest.map_or(0, |highest| highest + 1 - self.first);
+        (expected, self.received)
+    }
+
+    /// The interarrival jitter in units of the media clock.
+    pub(crate) const fn jitter(&self) -> u32 {
+        self.jitter >> 4
+    }
+
     /// The extended number of a packet that was retransmitted on another source; `None` if it is not missing.
     pub(crate) fn place_recovered(&mut self, original: SeqNo) -> Option<u64> {
         let highest = self.highest?;
@@ -141,7 +152,7 @@ impl Reception {
         sender_report: Option<(u64, Instant)>,
     ) -> Option<ReportBlock> {
         let highest = self.highest?;
-        let expected = highest + 1 - self.first;
+        let (expected, _) = self.counts();
         let lost = expected.cast_signed() - self.received.cast_signed();
         let expected_lately = expected - self.reported_expected.min(expected);
         let received_lately = self.received - self.reported_received.min(self.received);
@@ -155,7 +166,7 @@ impl Reception {
                 .min(255) as u8,
             total_lost: lost.clamp(-0x80_0000, 0x7f_ffff) as i32,
             extended_highest: (highest - self.cycle) as u32,
-            jitter: self.jitter >> 4,
+            jitter: self.jitter(),
             last_sender_report: sender_report.map_or(0, |(ntp, _)| ntp::middle(ntp)),
             delay_since_last_sender_report: sender_report.map_or(0, |(_, at)| {
                 let delay: Duration = now.saturating_duration_since(at);

@@ -46,6 +46,13 @@ pub enum Output<'a> {
         /// The packet, until the next call.
         packet: &'a [u8],
     },
+    /// A publisher's media gets here so well, 5 (excellent) to 0 (not at all), unlike before.
+    Quality {
+        /// Its transport.
+        of: TransportKey,
+        /// How well.
+        level: u8,
+    },
 }
 
 /// The producers and consumers of one room.
@@ -79,8 +86,8 @@ impl Router {
         }
     }
 
-    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive`, but never less than
-    /// `min_receive`.
+    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, and no
+    /// subscriber's limit makes that less than `min_receive`.
     pub fn add_publisher(
         &mut self,
         now: Instant,
@@ -112,6 +119,63 @@ impl Router {
         }
     }
 
+    /// As long as the subscriber `key` gets video, its publisher is told to send at most `max_send`.
+    pub fn limit_subscriber(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        let source = self.source_of(key);
+        if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+            publisher.limit_destination(key, max_send);
+        }
+    }
+
+    /// The publisher `new` takes the place of `old`: whoever received `old` goes on with the tracks of `new` that have the
+    /// same kind and codec, in its own numbering, from the next key frame on. `old` is forgotten.
+    pub fn replace_publisher(&mut self, now: Instant, old: TransportKey, new: TransportKey) {
+        // What the old transport got of its own media, the new one negotiates for itself.
+        self.remove_subscriber(old);
+        let Some(source) = self.sources.remove(&old) else {
+            return;
+        };
+        let Some(successor) = self.sources.get_mut(&new) else {
+            self.sources.insert(old, source);
+            return;
+        };
+        for destination in &source.destinations {
+            self.source_by_subscriber.insert(destination.key, new);
+        }
+        successor.succeed(source);
+        self.settle(now, new);
+    }
+
+    /// The subscriber `new` goes on where `old` stood with the same publisher. `old` is forgotten.
+    pub fn replace_subscriber(&mut self, old: TransportKey, new: TransportKey) {
+        let source = self.source_of(new);
+        if source.is_some() && source == self.source_of(old) {
+            self.source_by_subscriber.remove(&old);
+            if let Some(publisher) = source.and_then(|source| self.sources.get_mut(&source)) {
+                publisher.replace_destination(old, new);
+            }
+        }
+        self.remove_subscriber(old);
+    }
+
+    /// The publisher `key` is gone, but may come back on another transport: until it is removed or replaced, its
+    /// subscribers wait under the key that is returned. `None` if `key` published nothing.
+    pub fn detach_publisher(&mut self, key: TransportKey) -> Option<TransportKey> {
+        self.remove_subscriber(key);
+        let mut source = self.sources.remove(&key)?;
+        // The worker's own keys are indices and begin at the other end.
+        let waiting = (0..=u32::MAX)
+            .rev()
+            .map(TransportKey)
+            .find(|free| !self.sources.contains_key(free))?;
+        source.detach(waiting);
+        for destination in &source.destinations {
+            self.source_by_subscriber.insert(destination.key, waiting);
+        }
+        self.sources.insert(waiting, source);
+        Some(waiting)
+    }
+
     /// The answer to our offer has arrived: `tracks` are what the subscriber accepted.
     pub fn set_subscriber_tracks(&mut self, now: Instant, key: TransportKey, tracks: &[Track]) {
         if let Some(source) = self.source_of(key) {
@@ -129,6 +193,20 @@ impl Router {
                 publisher.connected(now, key);
             }
             self.settle(now, source);
+        }
+    }
+
+    /// Nothing authentic arrives from the transport `key` any more.
+    pub fn went_quiet(&mut self, now: Instant, key: TransportKey) {
+        if let Some(source) = self.sources.get_mut(&key) {
+            source.went_quiet(now, &mut self.outbox);
+        }
+    }
+
+    /// Something arrives from the transport `key` again.
+    pub fn heard_again(&mut self, now: Instant, key: TransportKey) {
+        if let Some(source) = self.sources.get_mut(&key) {
+            source.heard_again(now, &mut self.outbox);
         }
     }
 
@@ -265,10 +343,12 @@ impl Router {
     }
 }
 
-/// RTCP packets that wait to be polled, in buffers that are used again.
+/// What waits to be polled; RTCP packets are in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<(TransportKey, Vec<u8>)>,
+    /// The latest of each publisher.
+    levels: BTreeMap<TransportKey, u8>,
     spare: Vec<Vec<u8>>,
     /// The packet that was polled last.
     current: Vec<u8>,
@@ -289,7 +369,17 @@ impl Outbox {
         }
     }
 
+    /// A publisher's quality, if it is another one.
+    pub(crate) fn rate(&mut self, of: TransportKey, level: Option<u8>) {
+        if let Some(level) = level {
+            self.levels.insert(of, level);
+        }
+    }
+
     fn poll(&mut self) -> Option<Output<'_>> {
+        if let Some((of, level)) = self.levels.pop_first() {
+            return Some(Output::Quality { of, level });
+        }
         let (to, packet) = self.waiting.pop_front()?;
         let last = std::mem::replace(&mut self.current, packet);
         self.recycle(last);

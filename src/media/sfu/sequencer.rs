@@ -70,6 +70,21 @@ impl Sequencer {
         self.next_source = source;
     }
 
+    /// Another source takes over, whose numbers have nothing to do with those so far: its first packet follows without a
+    /// gap, and what was sent before can no longer be named.
+    pub(crate) fn change_source(&mut self) {
+        self.first_out = self.next_out();
+        self.stretches.clear();
+        self.next_source = 0;
+    }
+
+    /// The outgoing number that follows everything sent so far, extended.
+    pub(crate) fn next_out(&self) -> u64 {
+        self.stretches
+            .back()
+            .map_or(self.first_out, |last| last.map(self.next_source))
+    }
+
     /// Leaves `source` out. False if a later packet has been sent, so that the gap can no longer be closed: then the
     /// packet itself has to be sent, without payload if it has none.
     pub(crate) fn drop(&mut self, source: u64) -> bool {
@@ -107,11 +122,8 @@ impl Sequencer {
 
     /// The source number that was sent as `out`; `None` if it was not or is forgotten.
     pub(crate) fn source_of(&self, out: SeqNo) -> Option<u64> {
-        let highest = self
-            .stretches
-            .back()?
-            .map(self.next_source)
-            .checked_sub(1)?;
+        self.stretches.back()?;
+        let highest = self.next_out().checked_sub(1)?;
         let behind = u64::from((highest as u16).wrapping_sub(out.0));
         // Half the circle ahead means not sent yet.
         if behind >= 0x8000 {
@@ -211,6 +223,21 @@ mod tests {
         assert_eq!(sequencer.source_of(SeqNo(11)), Some(70_000));
         sequencer.skip_to(50);
         assert_eq!(sequencer.map(70_001), Some(SeqNo(12)));
+    }
+
+    #[test]
+    fn another_source_follows_without_a_gap_whatever_its_numbers() {
+        let mut sequencer = started(65_534, 70_000);
+        assert_eq!(sequencer.map(70_000), Some(SeqNo(65_534)));
+        assert_eq!(sequencer.map(70_001), Some(SeqNo(65_535)));
+        sequencer.change_source();
+        assert_eq!(sequencer.source_of(SeqNo(65_535)), None);
+        assert_eq!(sequencer.map(70_002), None, "not before it begins");
+        sequencer.change_source();
+        sequencer.skip_to(5);
+        assert_eq!(sequencer.map(5), Some(SeqNo(0)));
+        assert_eq!(sequencer.source_of(SeqNo(0)), Some(5));
+        assert_eq!(sequencer.source_of(SeqNo(65_535)), None);
     }
 
     /// What is expected, by the simplest means: which source numbers are dropped, and counting.

@@ -7,6 +7,9 @@ use super::consumer::{Consumer, MAX_HEADER_LEN, Stamp, Verdict};
 use super::history::PassedOn;
 use super::ntp::{self, Moment};
 use super::producer::{Arrival, Producer, Stream};
+use super::quality::{Measures, Quality};
+use super::rate_limit::{AudioSent, RateLimit};
+use super::reference_times::ReferenceTimes;
 use super::router::{Outbox, Sink, TransportKey};
 use crate::media::rtp::RtpPacket;
 use crate::media::rtp::rtcp::{Compound, NackedSequences, Packet};
@@ -27,8 +30,11 @@ const MAX_TRACKS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Source {
     key: TransportKey,
-    /// What it is told to send at most.
-    limit: Option<Bitrate>,
+    rate_limit: RateLimit,
+    /// Subscribers have come or gone: what it is told may have changed.
+    is_audience_new: bool,
+    quality: Quality,
+    reference_times: ReferenceTimes,
     pub(crate) producers: Vec<Producer>,
     /// Sorted by key.
     pub(crate) destinations: Vec<Destination>,
@@ -48,6 +54,8 @@ pub(crate) struct Source {
 pub(crate) struct Destination {
     pub(crate) key: TransportKey,
     is_connected: bool,
+    /// The most video that it may get.
+    max_send: Option<Bitrate>,
     pub(crate) consumers: Vec<Consumer>,
     transport_wide: SeqNo,
 }
@@ -69,8 +77,10 @@ impl Source {
         }
         Self {
             key,
-            // A minimum above the maximum wins: below it the user wants no video at all.
-            limit: max_receive.map(|max| max.max(min_receive.unwrap_or_default())),
+            rate_limit: RateLimit::new(max_receive, min_receive),
+            is_audience_new: false,
+            quality: Quality::default(),
+            reference_times: ReferenceTimes::default(),
             producers: tracks
                 .iter()
                 .enumerate()
@@ -100,17 +110,74 @@ impl Source {
         let destination = Destination {
             key,
             is_connected: false,
+            max_send: None,
             consumers: tracks
                 .iter()
                 .take(MAX_TRACKS)
-                .filter_map(|track| self.consumer(track, random))
+                .map(|track| Consumer::new(self.producer_of(track), track, random))
                 .collect(),
             transport_wide: SeqNo(0),
         };
+        self.insert(destination);
+    }
+
+    fn insert(&mut self, destination: Destination) {
         let index = self
             .destinations
-            .partition_point(|destination| destination.key < key);
+            .partition_point(|other| other.key < destination.key);
         self.destinations.insert(index, destination);
+    }
+
+    /// The subscriber gets at most so much video.
+    pub(crate) fn limit_destination(&mut self, key: TransportKey, max_send: Option<Bitrate>) {
+        if let Some(index) = self.destination(key) {
+            self.destinations[index].max_send = max_send;
+            self.is_audience_new = true;
+        }
+    }
+
+    /// This publisher takes the place of `old`: everybody who received that one's tracks goes on with ours.
+    pub(crate) fn succeed(&mut self, old: Self) {
+        self.cname = old.cname;
+        self.is_audience_new = true;
+        for mut destination in old.destinations {
+            for consumer in &mut destination.consumers {
+                let producer = self.producer_of(consumer.track());
+                consumer.follow(producer);
+            }
+            self.insert(destination);
+        }
+    }
+
+    /// The transport is gone; its subscribers may wait for another under the key `key`.
+    pub(crate) fn detach(&mut self, key: TransportKey) {
+        self.key = key;
+        self.next_tick = None;
+        self.arrival_log = None;
+        for producer in &mut self.producers {
+            producer.fall_silent();
+        }
+    }
+
+    /// The subscriber `new` goes on where `old` stood, which is forgotten.
+    pub(crate) fn replace_destination(&mut self, old: TransportKey, new: TransportKey) {
+        let Some(index) = self.destination(old) else {
+            return;
+        };
+        let old = self.destinations.remove(index);
+        self.is_audience_new = true;
+        let Some(index) = self.destination(new) else {
+            return;
+        };
+        for consumer in &mut self.destinations[index].consumers {
+            let former = old
+                .consumers
+                .iter()
+                .find(|former| former.carries(consumer.track()));
+            if let Some(former) = former {
+                consumer.succeed(former);
+            }
+        }
     }
 
     /// The subscriber has answered: `tracks` are left.
@@ -122,30 +189,32 @@ impl Source {
         let consumers = tracks
             .iter()
             .take(MAX_TRACKS)
-            .filter_map(
+            .map(
                 |track| match old.iter().position(|consumer| consumer.is_for(track)) {
                     Some(index) => {
                         let mut consumer = old.swap_remove(index);
                         consumer.renegotiate(track, random);
-                        Some(consumer)
+                        consumer
                     }
-                    None => self.consumer(track, random),
+                    None => Consumer::new(self.producer_of(track), track, random),
                 },
             )
             .collect();
         self.destinations[index].consumers = consumers;
+        self.is_audience_new = true;
     }
 
-    fn consumer(&self, track: &Track, random: &mut Random) -> Option<Consumer> {
+    /// The producer whose packets a consumer of `track` can pass on.
+    fn producer_of(&self, track: &Track) -> Option<usize> {
         self.producers
             .iter()
             .position(|producer| producer.kind == track.kind && producer.codec == track.codec)
-            .map(|producer| Consumer::new(producer, track, random))
     }
 
     pub(crate) fn remove_destination(&mut self, key: TransportKey) {
         if let Some(index) = self.destination(key) {
             self.destinations.remove(index);
+            self.is_audience_new = true;
         }
     }
 
@@ -162,8 +231,9 @@ impl Source {
         };
         let destination = &mut self.destinations[index];
         destination.is_connected = true;
+        self.is_audience_new = true;
         for consumer in &destination.consumers {
-            if let Some(producer) = self.producers.get_mut(consumer.producer) {
+            if let Some(producer) = producer_mut(&mut self.producers, consumer) {
                 producer.request_key_frame(now);
             }
         }
@@ -256,7 +326,7 @@ impl Source {
                 let Some(consumer) = destination
                     .consumers
                     .iter_mut()
-                    .find(|consumer| consumer.producer == arrival.producer)
+                    .find(|consumer| consumer.producer == Some(arrival.producer))
                 else {
                     continue;
                 };
@@ -302,6 +372,13 @@ impl Source {
             {
                 producer.sender_report(now, info);
             }
+            if let Packet::ExtendedReport { replies } = packet {
+                for reply in replies {
+                    if let Some(round_trip) = self.reference_times.replied(now, reply) {
+                        self.quality.measured_round_trip(now, round_trip);
+                    }
+                }
+            }
         }
     }
 
@@ -345,6 +422,7 @@ impl Source {
                     }
                 }
                 Packet::SourceDescription { .. }
+                | Packet::ExtendedReport { .. }
                 | Packet::Goodbye { .. }
                 | Packet::ReceiverEstimatedMaximumBitrate { .. }
                 | Packet::TransportWide { .. }
@@ -385,8 +463,17 @@ impl Source {
         self.tick = self.tick.wrapping_add(1);
 
         self.write_transport_wide(our_ssrc, outbox);
+        let is_outdated = std::mem::take(&mut self.is_audience_new)
+            && self.rate_limit.is_outdated(self.least_max_send());
+        if slot == 0 || is_outdated {
+            self.write_receiver_report(moment, our_ssrc, outbox);
+        }
         if slot == 0 {
-            self.write_receiver_report(now, our_ssrc, outbox);
+            let mut measures = Measures::default();
+            for producer in &self.producers {
+                producer.measure(&mut measures);
+            }
+            outbox.rate(self.key, self.quality.sample(now, measures));
         }
         for destination in &mut self.destinations {
             // Spread over the second, so that a large room's reports are not one burst.
@@ -410,10 +497,24 @@ impl Source {
         }
     }
 
-    fn write_receiver_report(&mut self, now: Instant, our_ssrc: Ssrc, outbox: &mut Outbox) {
+    /// Nothing authentic arrives from the publisher any more.
+    pub(crate) fn went_quiet(&mut self, now: Instant, outbox: &mut Outbox) {
+        outbox.rate(self.key, self.quality.went_quiet(now));
+    }
+
+    /// Something arrives again.
+    pub(crate) fn heard_again(&mut self, now: Instant, outbox: &mut Outbox) {
+        outbox.rate(self.key, self.quality.heard_again(now));
+    }
+
+    fn write_receiver_report(&mut self, moment: Moment, our_ssrc: Ssrc, outbox: &mut Outbox) {
+        let now = moment.now;
+        let reference_time = ntp::ntp_duration(moment.since);
+        self.reference_times.sent(now, reference_time);
+        let least_max_send = self.least_max_send();
         let Self {
             key,
-            limit,
+            rate_limit,
             producers,
             cname,
             ..
@@ -424,9 +525,19 @@ impl Source {
                 .filter_map(|producer| producer.report_block(now));
             writer
                 .receiver_report(our_ssrc, blocks)
-                .canonical_name(our_ssrc, cname);
-            let is_limited = producers.iter().any(|producer| producer.feedback.remb);
-            if let Some(limit) = limit.filter(|_| is_limited) {
+                .canonical_name(our_ssrc, cname)
+                .receiver_reference_time(our_ssrc, reference_time);
+            if !producers.iter().any(|producer| producer.feedback.remb) {
+                return;
+            }
+            let mut audio = AudioSent::default();
+            for producer in producers.iter() {
+                if producer.kind == MediaKind::Audio {
+                    audio.packets += producer.stats.packets;
+                    audio.payload_bytes += producer.stats.bytes;
+                }
+            }
+            if let Some(limit) = rate_limit.tell(now, least_max_send, audio) {
                 let video = producers
                     .iter()
                     .filter(|producer| producer.kind == MediaKind::Video)
@@ -434,6 +545,15 @@ impl Source {
                 writer.receiver_estimated_maximum_bitrate(our_ssrc, limit, video);
             }
         });
+    }
+
+    /// What the most restricted of those who get our video may get.
+    fn least_max_send(&self) -> Option<Bitrate> {
+        self.destinations
+            .iter()
+            .filter(|destination| destination.is_connected && destination.gets_video())
+            .filter_map(|destination| destination.max_send)
+            .min()
     }
 
     /// When there is something to do.
@@ -450,6 +570,12 @@ impl Source {
 }
 
 impl Destination {
+    fn gets_video(&self) -> bool {
+        self.consumers
+            .iter()
+            .any(|consumer| consumer.kind() == MediaKind::Video && consumer.producer.is_some())
+    }
+
     fn consumer(&mut self, ssrc: Ssrc) -> Option<&mut Consumer> {
         self.consumers
             .iter_mut()
@@ -464,7 +590,7 @@ impl Destination {
             return;
         }
         consumer.stats.key_frame_requests += 1;
-        if let Some(producer) = producers.get_mut(consumer.producer) {
+        if let Some(producer) = producer_mut(producers, consumer) {
             producer.request_key_frame(now);
         }
     }
@@ -484,7 +610,7 @@ impl Destination {
         let Some(consumer) = self.consumer(media) else {
             return;
         };
-        let Some(producer) = producers.get(consumer.producer) else {
+        let Some(producer) = consumer.producer.and_then(|index| producers.get(index)) else {
             return;
         };
         if !consumer.feedback().nack {
@@ -523,9 +649,8 @@ impl Destination {
     ) {
         outbox.write(self.key, |writer| {
             for consumer in &mut self.consumers {
-                let report = producers
-                    .get(consumer.producer)
-                    .and_then(|producer| consumer.sender_report(now, producer));
+                let producer = consumer.producer.and_then(|index| producers.get(index));
+                let report = producer.and_then(|producer| consumer.sender_report(now, producer));
                 if let Some(info) = report {
                     writer
                         .sender_report(consumer.ssrc, info)
@@ -534,4 +659,11 @@ impl Destination {
             }
         });
     }
+}
+
+fn producer_mut<'a>(
+    producers: &'a mut [Producer],
+    consumer: &Consumer,
+) -> Option<&'a mut Producer> {
+    producers.get_mut(consumer.producer?)
 }

@@ -1,6 +1,10 @@
 //! The router's behaviour, seen from its transports in simulated time.
 
+mod codecs;
 mod loss;
+mod muting;
+mod quality;
+mod replacing;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -234,6 +238,7 @@ struct Room {
     now: Instant,
     sink: Recording,
     rtcp: Vec<(TransportKey, Vec<u8>)>,
+    qualities: Vec<(TransportKey, u8)>,
 }
 
 impl Room {
@@ -243,6 +248,7 @@ impl Room {
             now: t0(),
             sink: Recording::default(),
             rtcp: Vec::new(),
+            qualities: Vec::new(),
         }
     }
 
@@ -273,7 +279,17 @@ impl Room {
     }
 
     fn subscribe(&mut self, key: TransportKey, tracks: &[Track]) {
+        self.subscribe_at_most(key, tracks, None);
+    }
+
+    fn subscribe_at_most(
+        &mut self,
+        key: TransportKey,
+        tracks: &[Track],
+        max_send: Option<Bitrate>,
+    ) {
         self.router.add_subscriber(self.now, key, PUBLISHER, tracks);
+        self.router.limit_subscriber(key, max_send);
         self.router.connected(self.now, key);
         self.drain();
     }
@@ -283,10 +299,14 @@ impl Room {
     }
 
     fn publish_run(&mut self, run: &[Rtp]) {
+        self.publish_run_from(PUBLISHER, run);
+    }
+
+    fn publish_run_from(&mut self, publisher: TransportKey, run: &[Rtp]) {
         let bytes: Vec<_> = run.iter().map(Rtp::bytes).collect();
         let slices: Vec<_> = bytes.iter().map(Vec::as_slice).collect();
         self.router
-            .handle_rtp(self.now, PUBLISHER, &slices, &mut self.sink);
+            .handle_rtp(self.now, publisher, &slices, &mut self.sink);
         self.drain();
     }
 
@@ -313,9 +333,14 @@ impl Room {
     }
 
     fn drain(&mut self) {
-        while let Some(Output::Rtcp { to, packet }) = self.router.poll_output() {
-            assert!(packet.len() <= 1200);
-            self.rtcp.push((to, packet.to_vec()));
+        while let Some(output) = self.router.poll_output() {
+            match output {
+                Output::Rtcp { to, packet } => {
+                    assert!(packet.len() <= 1200);
+                    self.rtcp.push((to, packet.to_vec()));
+                }
+                Output::Quality { of, level } => self.qualities.push((of, level)),
+            }
         }
     }
 
@@ -563,8 +588,26 @@ fn a_request_that_was_lost_is_repeated_while_frames_come() {
         room.advance(ms(33));
         room.publish(&Rtp::frame(seq));
     }
-    assert_eq!(room.key_frame_requests(), 1);
+    assert_eq!(room.key_frame_requests(), 2, "after 500 and 1,500 ms");
     assert_eq!(room.received(TransportKey(9)), []);
+}
+
+/// A canvas that changes once in ten seconds, or a picture that stands still.
+#[test]
+fn a_request_that_was_lost_is_repeated_while_nothing_comes() {
+    let mut room = Room::flowing_call(1);
+    room.advance(ms(400));
+    room.subscribe(TransportKey(9), &[video_out()]);
+    assert_eq!(room.key_frame_requests(), 1);
+    room.advance(ms(499));
+    assert_eq!(room.key_frame_requests(), 0);
+    room.advance(ms(9_501));
+    assert_eq!(room.key_frame_requests(), 4);
+    room.publish(&Rtp::key_frame(2));
+    assert_eq!(room.received(TransportKey(9)).len(), 1);
+    room.advance(ms(60_000));
+    assert_eq!(room.key_frame_requests(), 0);
+    assert_eq!(room.router.poll_timeout(), None);
 }
 
 #[test]
@@ -604,6 +647,7 @@ fn the_request_that_waits_is_sent_when_the_throttle_opens() {
     assert_eq!(room.key_frame_requests(), 0);
     room.advance(ms(1));
     assert_eq!(room.key_frame_requests(), 1);
+    room.publish(&Rtp::key_frame(2));
     room.advance(ms(5000));
     assert_eq!(room.key_frame_requests(), 0);
 }
@@ -934,7 +978,7 @@ fn a_packet_that_never_comes_is_given_up_for_a_key_frame() {
     let mut room = Room::flowing_call(1);
     room.publish(&Rtp::frame(3));
     room.advance(ms(900));
-    assert_eq!(room.asked().len(), 8);
+    assert_eq!(room.asked().len(), 5);
     room.advance(ms(200));
     assert_eq!(room.key_frame_requests(), 1);
     room.advance(ms(5000));
@@ -1305,6 +1349,7 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
     let [
         Packet::ReceiverReport { blocks, .. },
         Packet::SourceDescription { cname: Some(_), .. },
+        Packet::ExtendedReport { .. },
         Packet::ReceiverEstimatedMaximumBitrate { bitrate, ssrcs },
     ] = &packets[..]
     else {
@@ -1330,6 +1375,87 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
             .count();
     }
     assert_eq!(count, 3, "once a second");
+}
+
+/// What the publisher was told to send at most lately, in order.
+fn limits(room: &mut Room) -> Vec<u64> {
+    room.reports(PUBLISHER)
+        .iter()
+        .flat_map(|packet| Compound::new(packet))
+        .filter_map(|packet| {
+            let Packet::ReceiverEstimatedMaximumBitrate { bitrate, .. } = packet else {
+                return None;
+            };
+            Some(bitrate.kbps())
+        })
+        .collect()
+}
+
+#[test]
+fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
+    let mut room = Room::empty();
+    let kbps = |rate| Some(Bitrate::from_kbps(rate));
+    room.router
+        .add_publisher(room.now, PUBLISHER, &[video()], kbps(1000), kbps(300));
+    let mut seq = 0;
+    let mut told = None;
+    // A change is told within a tenth of a second, not only with the next report.
+    let mut limit = |room: &mut Room| {
+        for _ in 0..6 {
+            room.publish(&Rtp::frame(seq));
+            seq += 1;
+            room.advance(ms(20));
+        }
+        told = limits(room).last().copied().or(told);
+        told.unwrap()
+    };
+    let [limited, restricted, absent, last] = [10, 11, 12, 13].map(TransportKey);
+    assert_eq!(limit(&mut room), 1000);
+    room.subscribe_at_most(limited, &[video_out()], kbps(600));
+    assert_eq!(limit(&mut room), 600);
+    room.subscribe_at_most(restricted, &[audio_out(), video_out()], kbps(500));
+    room.subscribe(TransportKey(20), &[video_out()]);
+    assert_eq!(limit(&mut room), 500);
+
+    // Who only listens, or is not there yet, restricts nobody.
+    room.subscribe_at_most(TransportKey(21), &[audio_out()], kbps(400));
+    room.router
+        .add_subscriber(room.now, absent, PUBLISHER, &[video_out()]);
+    room.router.limit_subscriber(absent, kbps(350));
+    assert_eq!(limit(&mut room), 500);
+    room.router.connected(room.now, absent);
+    assert_eq!(limit(&mut room), 350);
+    room.router.set_subscriber_tracks(room.now, absent, &[]);
+    assert_eq!(limit(&mut room), 500);
+
+    // Nobody is pushed below the publisher's own minimum.
+    room.subscribe_at_most(last, &[video_out()], kbps(100));
+    assert_eq!(limit(&mut room), 300);
+    room.router.remove(last);
+    room.router.remove(restricted);
+    assert_eq!(limit(&mut room), 600);
+    room.router.remove(limited);
+    assert_eq!(limit(&mut room), 1000);
+}
+
+#[test]
+fn a_publisher_without_limits_is_freed_when_its_restricted_viewers_have_gone() {
+    let mut room = Room::published(&[video()]);
+    room.publish(&Rtp::frame(1));
+    room.advance(ms(1100));
+    assert_eq!(limits(&mut room), Vec::<u64>::new());
+    room.subscribe_at_most(SUBSCRIBER, &[video_out()], Some(Bitrate::from_kbps(500)));
+    room.publish(&Rtp::frame(2));
+    room.advance(ms(100));
+    assert_eq!(limits(&mut room), [500]);
+    room.router.remove(SUBSCRIBER);
+    room.publish(&Rtp::frame(3));
+    room.advance(ms(100));
+    let told = limits(&mut room);
+    assert!(
+        matches!(told[..], [unlimited] if unlimited >= 100_000),
+        "{told:?}"
+    );
 }
 
 #[test]

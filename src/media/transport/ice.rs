@@ -12,6 +12,9 @@ use crate::media::stun::{
 /// Without an authenticated check for so long the peer is gone (RFC 7675 section 5.1 has the same figure).
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
+/// Without anything authentic for so long a connected peer has gone quiet: Chromium checks every 2.5 s, Firefox every 5 s.
+pub(super) const QUIET: Duration = Duration::from_secs(8);
+
 /// Validated paths kept per transport; the least recently checked one gives way.
 const MAX_PATHS: usize = 8;
 
@@ -34,7 +37,7 @@ const KNOWN: [AttributeType; 5] = [
 /// Unknown attributes that a 420 names at most.
 const MAX_UNKNOWN: usize = 8;
 
-/// The worker's socket, or a TCP connection of its.
+/// One of the worker's sockets, or one of its TCP connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Link(pub u32);
 
@@ -75,7 +78,11 @@ pub(super) struct Agent {
     key: IntegrityKey,
     paths: Vec<Validated>,
     chosen: Option<Path>,
+    /// The peer has chosen before, so that a path which is there no more may be replaced without its word.
+    has_chosen: bool,
     alive_since: Instant,
+    /// The last valid check or authentic media, on whichever path.
+    heard_at: Instant,
 }
 
 impl Agent {
@@ -85,7 +92,9 @@ impl Agent {
             ufrag: local.ufrag,
             paths: Vec::new(),
             chosen: None,
+            has_chosen: false,
             alive_since: now,
+            heard_at: now,
         }
     }
 
@@ -99,9 +108,19 @@ impl Agent {
         self.alive_since + SILENCE
     }
 
+    /// When the peer counts as quiet.
+    pub(super) fn quiet_at(&self) -> Instant {
+        self.heard_at + QUIET
+    }
+
     /// Whether a valid check has come from there.
     pub(super) fn is_validated(&self, path: &Path) -> bool {
         self.paths.iter().any(|known| known.path == *path)
+    }
+
+    /// Whether a valid check has come through `link`.
+    pub(super) fn is_linked(&self, link: Link) -> bool {
+        self.paths.iter().any(|known| known.path.link == link)
     }
 
     /// When the peer was last heard from there, to whichever address of ours.
@@ -118,13 +137,30 @@ impl Agent {
 
     /// Authentic media has arrived from a validated path.
     pub(super) fn hear(&mut self, now: Instant, path: &Path) {
+        self.heard_at = now;
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == *path) {
             known.heard_at = now;
         }
-        if self.chosen.is_some_and(|chosen| chosen != *path)
+        if self.has_chosen
+            && self.chosen != Some(*path)
             && self.has_fallen_silent(now, MEDIA_MOVES_AFTER)
         {
-            self.chosen = Some(*path);
+            self.choose(*path);
+        }
+    }
+
+    fn choose(&mut self, path: Path) {
+        self.chosen = Some(path);
+        self.has_chosen = true;
+    }
+
+    /// A connection has ended, and its paths with it. Another nominated path takes over, if there is one.
+    pub(super) fn forget(&mut self, link: Link) {
+        self.paths.retain(|known| known.path.link != link);
+        if self.chosen.is_some_and(|chosen| chosen.link == link) {
+            let nominated = self.paths.iter().filter(|known| known.nominated);
+            let latest = nominated.max_by_key(|known| known.heard_at);
+            self.chosen = latest.map(|known| known.path);
         }
     }
 
@@ -143,6 +179,7 @@ impl Agent {
         if message.fingerprint() != Fingerprint::Valid || !message.is_authentic(&self.key) {
             return Verdict::Silence(DropReason::UnauthenticStun);
         }
+        self.heard_at = now;
         if message.has(AttributeType::ICE_CONTROLLED) {
             return Verdict::RoleConflict(self.refuse(&message, 487));
         }
@@ -179,8 +216,8 @@ impl Agent {
                 });
             }
         }
-        if nominated || (self.chosen.is_some() && self.has_fallen_silent(now, CHECK_MOVES_AFTER)) {
-            self.chosen = Some(path);
+        if nominated || (self.has_chosen && self.has_fallen_silent(now, CHECK_MOVES_AFTER)) {
+            self.choose(path);
         }
     }
 

@@ -123,6 +123,10 @@ pub enum Output {
         /// The SRTP profile in use.
         profile: Profile,
     },
+    /// Nothing authentic has arrived for eight seconds.
+    WentQuiet,
+    /// Something authentic has arrived after all.
+    HeardAgain,
     /// The transport is over; nothing follows.
     Failed(FailureReason),
 }
@@ -203,6 +207,8 @@ struct Srtp {
     receiver: srtp::Receiver,
     /// A path has been chosen as well, and the worker told.
     connected: bool,
+    /// The worker has been told that nothing arrives.
+    quiet: bool,
 }
 
 /// One WebRTC peer, sans-I/O. After every call that takes `now`, drain [`Transport::poll_output`].
@@ -293,6 +299,12 @@ impl Transport {
         if self.handshake_deadline().is_some_and(|at| now >= at) {
             return self.fail(self.late());
         }
+        if self.quiet_at().is_some_and(|at| now >= at) {
+            if let Security::Ready(srtp) = &mut self.security {
+                srtp.quiet = true;
+            }
+            self.output(Output::WentQuiet);
+        }
         let due = |at: &Instant| now >= *at;
         if let Some(association) = &mut self.association
             && association.poll_timeout().as_ref().is_some_and(due)
@@ -311,11 +323,18 @@ impl Transport {
         [
             Some(self.ice.deadline()),
             self.handshake_deadline(),
+            self.quiet_at(),
             association.and_then(|association| association.poll_timeout()),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Whether [`Transport::poll_output`] has something.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
     }
 
     /// The next thing to do.
@@ -334,6 +353,16 @@ impl Transport {
     /// Whether a valid check has come from `path`.
     pub fn is_validated(&self, path: &Path) -> bool {
         self.ice.is_validated(path)
+    }
+
+    /// Whether a valid check has come through `link` and the path is not forgotten.
+    pub fn is_linked(&self, link: Link) -> bool {
+        self.ice.is_linked(link)
+    }
+
+    /// Forgets a connection that has ended: nothing goes there any more.
+    pub fn forget(&mut self, link: Link) {
+        self.ice.forget(link);
     }
 
     /// When the peer was last heard from there by a valid check or authentic media; `None` without a valid check.
@@ -400,11 +429,13 @@ impl Transport {
                 }
                 self.output(Output::Transmit { path, datagram });
                 self.announce();
+                self.break_silence();
                 Input::Handled
             }
             Verdict::RoleConflict(datagram) => {
                 self.counters.role_conflicts += 1;
                 self.output(Output::Transmit { path, datagram });
+                self.break_silence();
                 Input::Handled
             }
             Verdict::Silence(reason) => Input::Dropped(reason),
@@ -451,6 +482,9 @@ impl Transport {
         match opened {
             Ok(len) => {
                 self.ice.hear(now, &path);
+                if srtp.quiet {
+                    self.break_silence();
+                }
                 if is_rtcp {
                     Input::Rtcp { len }
                 } else {
@@ -538,6 +572,7 @@ impl Transport {
             sender,
             receiver,
             connected: false,
+            quiet: false,
         });
         self.announce();
     }
@@ -553,6 +588,23 @@ impl Transport {
         srtp.connected = true;
         let profile = srtp.profile;
         self.output(Output::Connected { profile });
+    }
+
+    /// Tells the worker, if it thinks that the peer is quiet.
+    fn break_silence(&mut self) {
+        if let Security::Ready(srtp) = &mut self.security
+            && std::mem::take(&mut srtp.quiet)
+        {
+            self.output(Output::HeardAgain);
+        }
+    }
+
+    /// When the worker is told that nothing arrives, unless it knows or was never told of a connection.
+    fn quiet_at(&self) -> Option<Instant> {
+        match &self.security {
+            Security::Ready(srtp) if srtp.connected && !srtp.quiet => Some(self.ice.quiet_at()),
+            Security::Handshaking { .. } | Security::Ready(_) | Security::Ended => None,
+        }
     }
 
     fn handshake_deadline(&self) -> Option<Instant> {

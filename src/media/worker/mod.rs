@@ -3,11 +3,13 @@
 //! A worker owns everything that it touches between a packet's arrival and its departure: no lock, no allocation in
 //! steady state, no task, no thread hop. Control talks to it through one bounded mailbox ([`crate::media::plane::service`]).
 
+mod exits;
 mod outbox;
 mod peer;
 mod room;
 mod run;
 mod slots;
+mod streams;
 mod timers;
 mod wake;
 
@@ -18,6 +20,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
+use crate::media::net::port::MediaPort;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
@@ -38,11 +41,13 @@ const MAX_SOCKETS: usize = 32;
 pub struct Parts {
     /// Its number, for the thread's name and for logs.
     pub index: usize,
-    /// Its media sockets: one port on every bound address.
-    pub media: Vec<BatchSocket>,
+    /// Its media sockets and listeners: one port on every bound address.
+    pub media: MediaPort,
+    /// TCP connections that it keeps at most.
+    pub max_streams: usize,
     /// Its share of the STUN/TURN sockets.
     pub stun: Vec<BatchSocket>,
-    /// How clients reach the media sockets, best first.
+    /// How clients reach the media port, best first.
     pub candidates: Arc<[Candidate]>,
     /// The process's DTLS certificate.
     pub identity: Arc<Identity>,
@@ -69,6 +74,12 @@ pub struct Counters {
     pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
+    /// TCP connections that it holds.
+    pub streams: AtomicU64,
+    /// TCP connections closed without having proved to be a browser's, or for want of room.
+    pub streams_refused: AtomicU64,
+    /// Media packets lost because a TCP connection had no room for them.
+    pub stream_dropped: AtomicU64,
     /// Panics caught: bugs of ours.
     pub panics: AtomicU64,
 }
@@ -86,7 +97,7 @@ impl Worker {
     /// # Errors
     /// There are more sockets than a worker can wait for, or the process is out of threads or file descriptors.
     pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
-        if parts.media.len() + parts.stun.len() > MAX_SOCKETS {
+        if parts.media.sockets.len() + parts.stun.len() > MAX_SOCKETS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("media and STUN together are bound on more than {MAX_SOCKETS} addresses"),
@@ -113,7 +124,7 @@ impl Worker {
             wake.clone(),
             stop.clone(),
             load,
-        );
+        )?;
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker_loop.run())?;

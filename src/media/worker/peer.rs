@@ -20,6 +20,8 @@ pub(super) struct Peer {
     pub(super) transport: Transport,
     /// Senders whose datagrams are routed to it: those of the transport's valid paths.
     pub(super) addrs: Vec<(Link, SocketAddr)>,
+    /// TCP connections that a check has proved to be its own, by slot.
+    pub(super) streams: Vec<u32>,
     /// Its datagrams in the queue of handshakes.
     pub(super) handshakes: usize,
     /// Its earliest entry in the timer queue.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::media::plane::{Event, EventKind, RoomId, TransportId};
-use crate::media::sfu::Router;
+use crate::media::sfu::{Router, TransportKey};
 
 /// One room.
 pub(super) struct Room {
@@ -19,10 +19,16 @@ pub(super) struct Room {
     pub(super) router: Router,
     /// Its transports' slots.
     pub(super) peers: BTreeMap<TransportId, u32>,
+    /// Publishers whose transport has ended, but whose subscribers wait for the one that replaces it: their keys in the
+    /// router. They end by command, as transports do.
+    pub(super) away: BTreeMap<TransportId, TransportKey>,
     /// Its earliest entry in the timer queue.
     pub(super) registered: Option<Instant>,
+    /// Its session has closed it; its transports end a few in each turn.
+    pub(super) is_ending: bool,
     events: mpsc::Sender<Event>,
-    /// Events that the session's mailbox had no room for; at most two for each transport.
+    /// Events that the session's mailbox had no room for; at most four for each transport, since newer ones replace what
+    /// they make obsolete.
     waiting: VecDeque<Event>,
 }
 
@@ -38,14 +44,33 @@ impl Room {
             generation,
             router,
             peers: BTreeMap::new(),
+            away: BTreeMap::new(),
             registered: None,
+            is_ending: false,
             events,
             waiting: VecDeque::new(),
         }
     }
 
+    /// Where the router has the media of the publisher `transport`, whether its transport is up or away.
+    pub(super) fn source(&self, transport: TransportId) -> Option<TransportKey> {
+        let peer = self.peers.get(&transport).copied().map(TransportKey);
+        peer.or_else(|| self.away.get(&transport).copied())
+    }
+
+    /// The publisher's transport ends, but its subscribers go on waiting.
+    pub(super) fn send_away(&mut self, transport: TransportId) {
+        if let Some(&peer) = self.peers.get(&transport)
+            && let Some(key) = self.router.detach_publisher(TransportKey(peer))
+        {
+            self.away.insert(transport, key);
+        }
+    }
+
     /// Tells the session; returns whether something waits for room in its mailbox.
     pub(super) fn tell(&mut self, transport: Option<TransportId>, kind: EventKind) -> bool {
+        self.waiting
+            .retain(|event| event.transport != transport || !is_obsolete(event.kind, kind));
         self.waiting.push_back(Event { transport, kind });
         self.deliver()
     }
@@ -71,4 +96,15 @@ impl Room {
     pub(super) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
     }
+}
+
+/// Returns whether nobody needs to hear `old` once `new` has happened to the same transport.
+const fn is_obsolete(old: EventKind, new: EventKind) -> bool {
+    matches!(
+        (old, new),
+        (
+            EventKind::WentQuiet | EventKind::HeardAgain,
+            EventKind::WentQuiet | EventKind::HeardAgain
+        ) | (EventKind::Quality(_), EventKind::Quality(_))
+    )
 }

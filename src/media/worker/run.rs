@@ -3,17 +3,18 @@
 //! The order of a turn:
 //!
 //! 1. [`commands`], at most [`commands::COMMANDS_PER_TURN`];
-//! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket: media is opened in place and collected, checks
-//!    and RTCP are handled at once, handshake datagrams are set aside;
+//! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket and one for each TCP connection: media is opened
+//!    in place and collected, checks and RTCP are handled at once, handshake datagrams are set aside;
 //! 3. forwarding: the opened packets of one publisher go through its room's router as one run;
 //! 4. one handshake datagram, so that joins never delay media by more than one flight;
-//! 5. timers that are due;
+//! 5. timers that are due, and a part of the rooms that end;
 //! 6. everything written so far leaves, run by run;
 //! 7. sleep until a socket, the mailbox or the next deadline calls.
 
 mod commands;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,14 +24,18 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
-use super::outbox::Outbox;
+use super::exits::{Exits, Port};
 use super::peer::Peer;
 use super::room::Room;
 use super::slots::Slots;
+use super::streams::{Owner as StreamOwner, Ready, Streams, Tally};
 use super::timers::{Owner, Timers};
 use super::wake::Wake;
 use super::{Counters, MAX_SOCKETS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
+use crate::media::net::framing::{Extent, Framing, Rfc4571};
+use crate::media::net::port::MediaPort;
+use crate::media::net::stream::{Arrived, RECEIVE_BUFFER};
 use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
 use crate::media::plane::{EventKind, FailureReason, RoomId, TransportId};
@@ -65,19 +70,14 @@ const EVENT_RETRY: Duration = Duration::from_millis(10);
 /// What an error of a socket costs, such as the kernel's being out of memory.
 const FAILED_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
+/// Transports of rooms that end which are closed in one turn.
+const CLOSES_PER_TURN: usize = 16;
+
 /// How often rooms are looked at whose session may have vanished without closing them.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// The largest RTCP packet that we write.
 const MAX_RTCP: usize = 1_400;
-
-/// A media socket and what leaves through it.
-struct Port {
-    socket: BatchSocket,
-    outbox: Outbox,
-    /// The last sleep was ended by this socket, or there was none yet.
-    may_have_input: bool,
-}
 
 /// An opened RTP packet in the receive buffers.
 #[derive(Clone, Copy)]
@@ -98,12 +98,14 @@ struct Handshake {
 /// What a transport says beside its datagrams.
 enum Said {
     Connected(Profile),
+    WentQuiet,
+    HeardAgain,
     Failed(FailureReason),
 }
 
 /// A worker's state.
 pub(super) struct Loop {
-    ports: Vec<Port>,
+    exits: Exits,
     stun: Vec<Port>,
     stun_server: turn::Server,
     identity: Arc<Identity>,
@@ -120,6 +122,8 @@ pub(super) struct Loop {
     peers_by_addr: HashMap<(Link, SocketAddr), u32>,
     timers: Timers,
     handshakes: VecDeque<Handshake>,
+    /// Rooms that end, by slot and generation.
+    ending: VecDeque<(u32, u32)>,
     /// Rooms whose session's mailbox was full.
     undelivered: BTreeSet<u32>,
     next_sweep: Instant,
@@ -140,15 +144,14 @@ impl Loop {
         wake: Wake,
         stop: Arc<AtomicBool>,
         load: Arc<AtomicU64>,
-    ) -> Self {
-        let port = |socket| Port {
-            socket,
-            outbox: Outbox::default(),
-            may_have_input: true,
-        };
-        Self {
-            ports: parts.media.into_iter().map(port).collect(),
-            stun: parts.stun.into_iter().map(port).collect(),
+    ) -> io::Result<Self> {
+        let MediaPort { sockets, listeners } = parts.media;
+        Ok(Self {
+            exits: Exits {
+                ports: sockets.into_iter().map(Port::new).collect(),
+                streams: Streams::new(listeners, parts.max_streams)?,
+            },
+            stun: parts.stun.into_iter().map(Port::new).collect(),
             stun_server: turn::Server::new(now, &mut Random::system()),
             identity: parts.identity,
             counters: parts.counters,
@@ -163,6 +166,7 @@ impl Loop {
             peers_by_addr: HashMap::new(),
             timers: Timers::default(),
             handshakes: VecDeque::new(),
+            ending: VecDeque::new(),
             undelivered: BTreeSet::new(),
             next_sweep: now + SWEEP,
             opened: Vec::new(),
@@ -171,7 +175,7 @@ impl Loop {
             faulty_peer: None,
             #[cfg(any(test, feature = "testing"))]
             faulty_room: None,
-        }
+        })
     }
 
     /// Runs until [`super::Worker::stop`].
@@ -191,10 +195,13 @@ impl Loop {
     /// Steps 1 to 6.
     fn turn(&mut self, now: Instant) {
         self.carry_out_commands(now);
-        for port in 0..self.ports.len() {
-            if self.ports[port].may_have_input {
+        for port in 0..self.exits.ports.len() {
+            if self.exits.ports[port].may_have_input {
                 self.receive_media(now, port);
             }
+        }
+        if self.exits.streams.may_have_input {
+            self.receive_streams(now);
         }
         for port in 0..self.stun.len() {
             if self.stun[port].may_have_input {
@@ -203,7 +210,9 @@ impl Loop {
         }
         self.advance_one_handshake(now);
         self.handle_due_timers(now);
+        self.exits.streams.handle_timeout(now);
         self.sweep(now);
+        self.end_rooms(now);
         self.deliver_events();
         self.flush();
     }
@@ -219,8 +228,8 @@ impl Loop {
 
     fn receive_media(&mut self, now: Instant, port: usize) {
         for _ in 0..RECEIVES_PER_TURN {
-            if let Err(error) = self.ports[port].socket.receive(&mut self.buffers) {
-                return pause(&self.ports[port].socket, &error);
+            if let Err(error) = self.exits.ports[port].socket.receive(&mut self.buffers) {
+                return pause(&self.exits.ports[port].socket, &error);
             }
             if self.buffers.is_empty() {
                 return;
@@ -255,6 +264,97 @@ impl Loop {
         }
     }
 
+    fn receive_streams(&mut self, now: Instant) {
+        let ready = self.exits.streams.poll();
+        for &ready in &ready {
+            match ready {
+                Ready::Listener(index) => self.exits.streams.accept(now, index),
+                Ready::Readable(slot, generation) => self.receive_stream(now, slot, generation),
+            }
+        }
+        self.exits.streams.polled(ready);
+    }
+
+    /// Reads a connection once and handles its frames like datagrams.
+    fn receive_stream(&mut self, now: Instant, slot: u32, generation: u32) {
+        let Some(remote) = self.exits.streams.peer(slot, generation) else {
+            return;
+        };
+        let path = Path {
+            link: Streams::link(slot),
+            local: None,
+            remote,
+        };
+        let buffer = &mut self.buffers.bytes_mut()[..RECEIVE_BUFFER];
+        let filled = match self.exits.streams.receive(slot, buffer) {
+            Arrived::Bytes(filled) => filled,
+            Arrived::Nothing => return,
+            Arrived::End => return self.lose_stream(slot),
+        };
+        self.opened.clear();
+        let (mut at, mut frames) = (0, 0);
+        let is_usable = loop {
+            match Rfc4571::first(&self.buffers.bytes()[at..filled]) {
+                Extent::Complete { datagram, end } => {
+                    self.handle_datagram(now, path, at + datagram.start, datagram.len());
+                    at += end;
+                    frames += 1;
+                }
+                Extent::Incomplete => break true,
+                Extent::Unusable => break false,
+            }
+        };
+        self.counters.received.fetch_add(frames, Ordering::Relaxed);
+        self.forward(now);
+        // Whatever it carried may have ended its transport, and the connection with it.
+        if self.exits.streams.peer(slot, generation).is_none() {
+            return;
+        }
+        let rest = &self.buffers.bytes()[at..filled];
+        if !is_usable || !self.exits.streams.keep(slot, rest) {
+            self.count_dropped();
+            self.lose_stream(slot);
+        }
+    }
+
+    /// A connection is over, and with it the paths of its transport that led through it.
+    fn lose_stream(&mut self, slot: u32) {
+        if let Some(owner) = self.exits.streams.owner(slot)
+            && let Some(peer) = self.peers.get_generation_mut(owner.peer, owner.generation)
+        {
+            peer.transport.forget(Streams::link(slot));
+            peer.streams.retain(|stream| *stream != slot);
+        }
+        self.exits.streams.close(slot);
+    }
+
+    /// Whether checks for a peer may come this way: a connection serves one peer in its life.
+    fn may_serve(&mut self, path: &Path, index: u32) -> bool {
+        let Some(slot) = Streams::slot(path.link) else {
+            return true;
+        };
+        self.peers.get_mut(index).is_some_and(|peer| {
+            let generation = peer.generation;
+            let owner = StreamOwner {
+                peer: index,
+                generation,
+            };
+            self.exits.streams.may_serve(slot, owner)
+        })
+    }
+
+    /// Whose a packet that is no check is, by where it came from.
+    fn owner_of(&mut self, path: &Path) -> Option<u32> {
+        match Streams::slot(path.link) {
+            Some(slot) => {
+                let owner = self.exits.streams.owner(slot)?;
+                let is_alive = self.peers.get_generation_mut(owner.peer, owner.generation);
+                is_alive.map(|_| owner.peer)
+            }
+            None => self.peers_by_addr.get(&(path.link, path.remote)).copied(),
+        }
+    }
+
     fn handle_datagram(&mut self, now: Instant, path: Path, start: usize, len: usize) {
         let datagram = &self.buffers.bytes()[start..start + len];
         let kind = protocol(datagram);
@@ -262,10 +362,9 @@ impl Loop {
             // A check names its transport; its address may be new, or may have served another one before.
             Protocol::Stun => local_ufrag(datagram)
                 .and_then(|ufrag| self.peers_by_ufrag.get(ufrag))
-                .copied(),
-            Protocol::Dtls | Protocol::Rtp => {
-                self.peers_by_addr.get(&(path.link, path.remote)).copied()
-            }
+                .copied()
+                .filter(|&index| self.may_serve(&path, index)),
+            Protocol::Dtls | Protocol::Rtp => self.owner_of(&path),
             Protocol::ChannelData | Protocol::Unknown => None,
         };
         // To port 0 nothing can be sent.
@@ -285,7 +384,7 @@ impl Loop {
                     peer: index,
                     generation: peer.generation,
                     path,
-                    datagram: datagram.to_vec(),
+                    datagram: self.buffers.bytes()[start..start + len].to_vec(),
                 });
             } else {
                 self.count_dropped();
@@ -300,7 +399,10 @@ impl Loop {
             #[cfg(any(test, feature = "testing"))]
             strike(&mut this.faulty_peer, index);
             let datagram = &mut this.buffers.bytes_mut()[start..start + len];
-            match peer.transport.handle_input(now, path, datagram) {
+            let input = peer.transport.handle_input(now, path, datagram);
+            // Media makes the transport speak only when it ends a silence.
+            let speaks = input == Input::Handled || peer.transport.has_output();
+            match input {
                 Input::Rtp { len } => this.opened.push(Opened {
                     peer: index,
                     start,
@@ -313,19 +415,19 @@ impl Loop {
                     let packet = &this.buffers.bytes()[start..start + len];
                     let mut sink = Fanout {
                         peers: &mut this.peers,
-                        ports: &mut this.ports,
+                        exits: &mut this.exits,
                     };
                     room.router
                         .handle_rtcp(now, TransportKey(index), packet, &mut sink);
                     this.drain_room_of(index);
                 }
-                Input::Handled => {
-                    this.learn_address(now, index, path);
-                    this.drain_peer(now, index);
-                }
+                Input::Handled => this.learn_address(now, index, path),
                 Input::Dropped(_) => {
                     this.count_dropped();
                 }
+            }
+            if speaks {
+                this.drain_peer(now, index);
             }
         });
     }
@@ -338,6 +440,9 @@ impl Loop {
 
     /// From here on, datagrams from `path` belong to this peer, if a check has proved it and nobody else is heard there.
     fn learn_address(&mut self, now: Instant, index: u32, path: Path) {
+        if let Some(slot) = Streams::slot(path.link) {
+            return self.learn_stream(index, slot, &path);
+        }
         let key = (path.link, path.remote);
         let owner = self.peers_by_addr.get(&key).copied();
         if owner == Some(index) {
@@ -366,6 +471,36 @@ impl Loop {
         });
         addrs.push(key);
         self.peers_by_addr.insert(key, index);
+    }
+
+    /// From here on, a connection belongs to the peer that a check has proved; those that it no longer uses end.
+    fn learn_stream(&mut self, index: u32, slot: u32, path: &Path) {
+        let Exits { streams, .. } = &mut self.exits;
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let owner = StreamOwner {
+            peer: index,
+            generation: peer.generation,
+        };
+        if !peer.transport.is_validated(path) || !streams.prove(slot, owner) {
+            return;
+        }
+        if !peer.streams.contains(&slot) {
+            peer.streams.push(slot);
+        }
+        let Peer {
+            streams: own,
+            transport,
+            ..
+        } = peer;
+        own.retain(|&slot| {
+            let is_used = transport.is_linked(Streams::link(slot));
+            if !is_used {
+                streams.end(slot);
+            }
+            is_used
+        });
     }
 
     // ---- 3. forwarding ----------------------------------------------------------------------------------------
@@ -400,7 +535,7 @@ impl Loop {
                 };
                 let mut sink = Fanout {
                     peers: &mut this.peers,
-                    ports: &mut this.ports,
+                    exits: &mut this.exits,
                 };
                 room.router.handle_rtp(
                     now,
@@ -524,7 +659,27 @@ impl Loop {
                 .get_mut(room)
                 .is_some_and(|room| room.is_abandoned())
             {
-                self.contained(now, room, None, |this| this.close_room(now, room));
+                self.end_room(room);
+            }
+        }
+    }
+
+    /// Closes the transports of rooms that end, a few in each turn: a large room must not keep the others waiting.
+    fn end_rooms(&mut self, now: Instant) {
+        let mut closed = 0;
+        while closed < CLOSES_PER_TURN
+            && let Some(&(slot, generation)) = self.ending.front()
+        {
+            let room = self.rooms.get_generation_mut(slot, generation);
+            match room.map(|room| room.peers.pop_first()) {
+                Some(Some((_, peer))) => {
+                    self.contained(now, slot, Some(peer), |this| this.close_peer(now, peer));
+                    closed += 1;
+                }
+                Some(None) => self.forget_room(slot),
+                None => {
+                    self.ending.pop_front();
+                }
             }
         }
     }
@@ -537,13 +692,11 @@ impl Loop {
         loop {
             match peer.transport.poll_output()? {
                 transport::Output::Transmit { path, datagram } => {
-                    if let Some(Port { socket, outbox, .. }) =
-                        self.ports.get_mut(path.link.0 as usize)
-                    {
-                        outbox.push(socket, path.remote, path.local, &datagram);
-                    }
+                    self.exits.push(&path, &datagram);
                 }
                 transport::Output::Connected { profile } => return Some(Said::Connected(profile)),
+                transport::Output::WentQuiet => return Some(Said::WentQuiet),
+                transport::Output::HeardAgain => return Some(Said::HeardAgain),
                 transport::Output::Failed(reason) => return Some(Said::Failed(failure(reason))),
             }
         }
@@ -562,6 +715,20 @@ impl Loop {
                         room.router.connected(now, TransportKey(index));
                     }
                     self.tell(room_slot, Some(id), EventKind::Connected);
+                    self.drain_room(room_slot);
+                }
+                Said::WentQuiet => {
+                    self.tell(room_slot, Some(id), EventKind::WentQuiet);
+                    if let Some(room) = self.rooms.get_mut(room_slot) {
+                        room.router.went_quiet(now, TransportKey(index));
+                    }
+                    self.drain_room(room_slot);
+                }
+                Said::HeardAgain => {
+                    self.tell(room_slot, Some(id), EventKind::HeardAgain);
+                    if let Some(room) = self.rooms.get_mut(room_slot) {
+                        room.router.heard_again(now, TransportKey(index));
+                    }
                     self.drain_room(room_slot);
                 }
                 Said::Failed(reason) => {
@@ -591,6 +758,9 @@ impl Loop {
         let Some((id, room)) = self.peers.get_mut(index).map(|peer| (peer.id, peer.room)) else {
             return;
         };
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.send_away(id);
+        }
         self.forget_peer(index);
         self.tell(room, Some(id), EventKind::Failed(reason));
     }
@@ -605,26 +775,34 @@ impl Loop {
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };
-        while let Some(sfu::Output::Rtcp { to, packet }) = room.router.poll_output() {
+        while let Some(output) = room.router.poll_output() {
+            let (to, packet) = match output {
+                sfu::Output::Rtcp { to, packet } => (to, packet),
+                sfu::Output::Quality { of, level } => {
+                    if let Some(id) = self.peers.get_mut(of.0).map(|peer| peer.id)
+                        && room.tell(Some(id), EventKind::Quality(level))
+                    {
+                        self.undelivered.insert(index);
+                    }
+                    continue;
+                }
+            };
             let Some(peer) = self.peers.get_mut(to.0) else {
                 continue;
             };
             let Some(path) = peer.transport.path() else {
                 continue;
             };
-            let Some(Port { socket, outbox, .. }) = self.ports.get_mut(path.link.0 as usize) else {
-                continue;
-            };
             let len = packet.len();
             if len > MAX_RTCP {
                 continue;
             }
-            let Some(space) = outbox.space(socket, len + MAX_OVERHEAD) else {
+            let Some(space) = self.exits.space(&path, len + MAX_OVERHEAD) else {
                 continue;
             };
             space[..len].copy_from_slice(packet);
             if let Ok(len) = peer.transport.protect_rtcp(space, len) {
-                outbox.commit(path.remote, path.local, len);
+                self.exits.commit(&path, len);
             }
         }
         let owner = Owner::Room(index, room.generation);
@@ -641,7 +819,7 @@ impl Loop {
     // ---- 6. and 7. flush, sleep -------------------------------------------------------------------------------
 
     fn flush(&mut self) {
-        for Port { socket, outbox, .. } in self.ports.iter_mut().chain(&mut self.stun) {
+        for Port { socket, outbox, .. } in self.exits.ports.iter_mut().chain(&mut self.stun) {
             outbox.flush(socket);
             let sent = std::mem::take(&mut outbox.sent);
             self.counters
@@ -663,17 +841,28 @@ impl Loop {
                 );
             }
         }
+        let streams = &mut self.exits.streams;
+        let Tally { written, refused } = streams.flush();
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.counters.sent, written.datagrams);
+        add(&self.counters.stream_dropped, written.dropped);
+        add(&self.counters.streams_refused, refused);
+        let held = streams.len() as u64;
+        self.counters.streams.store(held, Ordering::Relaxed);
     }
 
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
         // Sockets call for themselves as long as something waits in them.
-        if !self.handshakes.is_empty() || !self.mailbox.is_empty() {
+        if !self.handshakes.is_empty() || !self.ending.is_empty() || !self.mailbox.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut until = self
             .timers
             .next()
+            .into_iter()
+            .chain(self.exits.streams.poll_timeout())
+            .min()
             .map(|deadline| deadline.saturating_duration_since(now));
         if !self.rooms_by_id.is_empty() {
             let sweep = self.next_sweep.saturating_duration_since(now);
@@ -690,23 +879,26 @@ impl Loop {
             tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: until.subsec_nanos().into(),
         });
-        let mut sockets = self.ports.iter().chain(&self.stun);
-        let used = 1 + self.ports.len() + self.stun.len();
-        let mut fds: [PollFd<'_>; 1 + MAX_SOCKETS] = std::array::from_fn(|i| {
-            let port = if i == 0 { None } else { sockets.next() };
-            port.map_or_else(
+        let Exits { ports, streams } = &self.exits;
+        let mut sockets = ports.iter().chain(&self.stun);
+        let used = 2 + ports.len() + self.stun.len();
+        let mut fds: [PollFd<'_>; 2 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
+            0 => PollFd::new(&self.wake, PollFlags::IN),
+            1 => PollFd::new(streams, PollFlags::IN),
+            _ => sockets.next().map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),
                 |port| PollFd::new(&port.socket, PollFlags::IN),
-            )
+            ),
         });
         // An interrupted sleep is a short sleep.
         let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
-        let called: [bool; 1 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
+        let called: [bool; 2 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
         if called[0] {
             self.wake.clear();
         }
-        let ports = self.ports.iter_mut().chain(&mut self.stun);
-        for (port, called) in ports.zip(&called[1..]) {
+        self.exits.streams.may_have_input = called[1];
+        let ports = self.exits.ports.iter_mut().chain(&mut self.stun);
+        for (port, called) in ports.zip(&called[2..]) {
             port.may_have_input = *called;
         }
     }
@@ -774,7 +966,7 @@ fn local_ufrag(datagram: &[u8]) -> Option<&str> {
 /// Where a router's packets go: sealed by the transport, queued on its path's socket.
 struct Fanout<'a> {
     peers: &'a mut Slots<Peer>,
-    ports: &'a mut [Port],
+    exits: &'a mut Exits,
 }
 
 impl Sink for Fanout<'_> {
@@ -790,10 +982,7 @@ impl Sink for Fanout<'_> {
         let Some(path) = peer.transport.path() else {
             return false;
         };
-        let Some(Port { socket, outbox, .. }) = self.ports.get_mut(path.link.0 as usize) else {
-            return false;
-        };
-        let Some(space) = outbox.space(socket, max_len + MAX_OVERHEAD) else {
+        let Some(space) = self.exits.space(&path, max_len + MAX_OVERHEAD) else {
             return false;
         };
         let len = write(&mut space[..max_len]);
@@ -802,7 +991,7 @@ impl Sink for Fanout<'_> {
         }
         match peer.transport.protect_rtp(space, len) {
             Ok(len) => {
-                outbox.commit(path.remote, path.local, len);
+                self.exits.commit(&path, len);
                 true
             }
             Err(_) => false,

@@ -65,6 +65,13 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// The values and where they are.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.len

@@ -1,5 +1,5 @@
 //! A simulated browser: an OpenVidu client that signals over a real WebSocket and sends and receives synthetic media
-//! over real UDP. Tests drive a daemon with it, in-process or not.
+//! over real UDP or TCP. Tests drive a daemon with it, in-process or not.
 //!
 //! [`description`] writes offers as Chrome does, [`peer_connection`] is one association, [`media`] what flows in it;
 //! here is the signalling (`openvidu-signalling`).
@@ -91,10 +91,16 @@ pub struct Client {
     passed_over: VecDeque<Notification>,
     closed: oneshot::Receiver<Option<u16>>,
     next_id: u64,
+    /// UDP is blocked where this client is: media goes over TCP.
+    pub over_tcp: bool,
     /// The connection's id, once joined.
     pub connection: String,
+    /// What brings the participant back, once joined.
+    pub rpc_session: String,
     server: SocketAddr,
-    _tasks: JoinSet<()>,
+    /// A second hold of the TCP socket.
+    wire: Option<std::net::TcpStream>,
+    tasks: JoinSet<()>,
 }
 
 impl Client {
@@ -105,15 +111,17 @@ impl Client {
     pub async fn open(server: SocketAddr) -> Result<Self, Error> {
         let unusable = |error: tungstenite::Error| Error::Unusable(error.to_string());
         let opening = async {
-            let stream = TcpStream::connect(server).await?;
+            let stream = TcpStream::connect(server).await?.into_std()?;
+            let wire = stream.try_clone()?;
+            let stream = TcpStream::from_std(stream)?;
             stream.set_nodelay(true)?;
             let url = format!("ws://{server}/openvidu");
             let (socket, _) = tokio_tungstenite::client_async(url, stream)
                 .await
                 .map_err(unusable)?;
-            Ok::<_, Error>(socket)
+            Ok::<_, Error>((socket, wire))
         };
-        let socket = tokio::time::timeout(PATIENCE, opening)
+        let (socket, wire) = tokio::time::timeout(PATIENCE, opening)
             .await
             .map_err(|_| Error::TimedOut("the WebSocket opens".to_owned()))??;
         let (mut sink, stream) = socket.split();
@@ -146,9 +154,12 @@ impl Client {
             passed_over: VecDeque::new(),
             closed,
             next_id: 0,
+            over_tcp: false,
             connection: String::new(),
+            rpc_session: String::new(),
             server,
-            _tasks: tasks,
+            wire: Some(wire),
+            tasks,
         })
     }
 
@@ -196,6 +207,7 @@ impl Client {
             "secret": "", "recorder": false, "dashboard": false});
         let joined = self.request("joinRoom", params).await?;
         self.connection = text(&joined, "id")?;
+        self.rpc_session = text(&joined, "sessionId")?;
         Ok(joined)
     }
 
@@ -212,6 +224,21 @@ impl Client {
             )
             .await?;
         let remote = remote(&published, "sdpAnswer")?;
+        let peer_connection = self.connect(negotiation, &remote, true).await?;
+        Ok((text(&published, "id")?, peer_connection))
+    }
+
+    /// The same, and gets its own media back on the same association.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn publish_with_loopback(&mut self) -> Result<(String, PeerConnection), Error> {
+        let negotiation = self.negotiate().await?;
+        let offer = negotiation.publisher_offer();
+        let mut params = publish_params(&offer.replace("a=sendonly", "a=sendrecv"));
+        params["doLoopback"] = true.into();
+        let published = self.request("publishVideo", params).await?;
+        let remote = remote(&published, "sdpAnswer")?;
         let peer_connection = negotiation.connect(&remote, true, None)?;
         Ok((text(&published, "id")?, peer_connection))
     }
@@ -224,7 +251,8 @@ impl Client {
         let negotiation = self.negotiate().await?;
         let params = json!({"sender": stream, "sdpOffer": negotiation.subscriber_offer()});
         let answered = self.request("receiveVideoFrom", params).await?;
-        negotiation.connect(&remote(&answered, "sdpAnswer")?, false, None)
+        self.connect(negotiation, &remote(&answered, "sdpAnswer")?, false)
+            .await
     }
 
     /// Subscribes to `stream` by an offer of the server's.
@@ -244,7 +272,20 @@ impl Client {
         let negotiation = self.negotiate().await?;
         let params = json!({"sender": stream, "sdpAnswer": negotiation.subscriber_answer(&remote)});
         self.request("receiveVideoFrom", params).await?;
-        negotiation.connect(&remote, false, None)
+        self.connect(negotiation, &remote, false).await
+    }
+
+    async fn connect(
+        &self,
+        negotiation: Negotiation,
+        remote: &Remote,
+        publishes: bool,
+    ) -> Result<PeerConnection, Error> {
+        if self.over_tcp {
+            negotiation.connect_tcp(remote, publishes).await
+        } else {
+            negotiation.connect(remote, publishes, None)
+        }
     }
 
     /// A new association from an address from which the server can be reached.
@@ -258,6 +299,45 @@ impl Client {
             std::net::Ipv4Addr::UNSPECIFIED.into()
         };
         Negotiation::new(ip).await
+    }
+
+    /// The same participant on another socket, to `server`, which answers `connect`. The old socket stays as it is, and
+    /// what it has been told stays with it.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn reconnect(&self, server: SocketAddr) -> Result<Self, Error> {
+        let mut again = Self::open(server).await?;
+        again.next_id = self.next_id;
+        again.connection.clone_from(&self.connection);
+        again.rpc_session.clone_from(&self.rpc_session);
+        let params = json!({"sessionId": self.rpc_session, "reconnect": true});
+        let answer = again.request("connect", params).await?;
+        let expected = json!({"value": "reconnection successful", "sessionId": self.rpc_session});
+        if answer != expected {
+            return Err(Error::Unusable(answer.to_string()));
+        }
+        Ok(again)
+    }
+
+    /// Resets the TCP connection, so that neither end says goodbye.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        if let Some(wire) = self.wire.take() {
+            socket2::SockRef::from(&wire).set_linger(Some(Duration::ZERO))?;
+        }
+        self.tasks.abort_all();
+        Ok(())
+    }
+
+    /// The notifications that came so far and were not waited for, in order.
+    pub fn heard(&mut self) -> Vec<Notification> {
+        while let Ok(told) = self.notifications.try_recv() {
+            self.passed_over.push_back(told);
+        }
+        self.passed_over.drain(..).collect()
     }
 
     /// Leaves, and closes the socket as openvidu-browser does.

@@ -1,22 +1,25 @@
-//! One WebRTC association as a browser has it: a UDP socket, ICE checks, DTLS client, SRTP, media.
+//! One WebRTC association as a browser has it: a UDP socket or a TCP connection, ICE checks, DTLS client, SRTP, media.
 //!
-//! [`Core`] takes datagrams and time and yields datagrams; the task around it owns the socket. What happened is
+//! [`Core`] takes datagrams and time and yields datagrams; the task around it owns the [`Socket`]. What happened is
 //! published in a [`Report`], on which tests wait.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use dimpl::{Config, Dtls, DtlsCertificate, Output as DtlsOutput, SrtpProfile};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::description::{self, Local, Remote, Sources};
 use super::media::{AUDIO_INTERVAL, Incoming, Outgoing, Packet, TrackReport, VIDEO_INTERVAL};
 use super::{Error, PATIENCE};
+use crate::media::net::framing::{Extent, Framing, Rfc4571};
 use crate::media::rtp::RtpPacket;
 use crate::media::rtp::rtcp::{self, Compound, ReportBlock, Writer};
 use crate::media::stun::{
@@ -110,7 +113,8 @@ enum Command {
     Rtcp(Vec<u8>),
     Rtp(Vec<u8>),
     Raw(Vec<u8>),
-    Rebind(UdpSocket),
+    Rebind(Socket),
+    Stall(Duration),
     Stop(bool),
 }
 
@@ -129,6 +133,77 @@ fn certificate() -> Result<(DtlsCertificate, Vec<u8>), Error> {
         },
         hash.as_ref().to_vec(),
     ))
+}
+
+/// What datagrams travel through.
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    /// ICE-TCP, active end (RFC 6544); the bytes are what has arrived of a frame.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Socket {
+    async fn connect(target: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(target).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream, Vec::new()))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Udp(socket) => socket.local_addr(),
+            Self::Tcp(stream, _) => stream.local_addr(),
+        }
+    }
+
+    /// What the kernel does not take is lost, as on any network.
+    async fn send(&mut self, datagram: &[u8], target: SocketAddr) {
+        match self {
+            Self::Udp(socket) => {
+                let _ = socket.send_to(datagram, target).await;
+            }
+            Self::Tcp(stream, _) => {
+                let mut frame = vec![0; Rfc4571::HEADER];
+                Rfc4571::write_header(&mut frame, datagram.len());
+                frame.extend_from_slice(datagram);
+                let _ = stream.write_all(&frame).await;
+            }
+        }
+    }
+
+    /// Waits for datagrams, at most [`READS`], and hands them to `take` with their sender. May be dropped while it
+    /// waits.
+    async fn receive(
+        &mut self,
+        target: SocketAddr,
+        buffer: &mut [u8],
+        mut take: impl FnMut(SocketAddr, &mut [u8]),
+    ) {
+        match self {
+            Self::Udp(socket) => {
+                let mut received = socket.recv_from(buffer).await;
+                for _ in 0..READS {
+                    let Ok((len, from)) = received else { break };
+                    take(from, &mut buffer[..len]);
+                    received = socket.try_recv_from(buffer);
+                }
+            }
+            Self::Tcp(stream, bytes) => {
+                match stream.read(buffer).await {
+                    Ok(len @ 1..) => bytes.extend_from_slice(&buffer[..len]),
+                    // The end of a connection is no end of the association: time tells.
+                    Ok(0) | Err(_) => std::future::pending().await,
+                }
+                let mut at = 0;
+                while let Extent::Complete { datagram, end } = Rfc4571::first(&bytes[at..]) {
+                    take(target, &mut bytes[at..][datagram]);
+                    at += end;
+                }
+                bytes.drain(..at);
+            }
+        }
+    }
 }
 
 /// An association that waits for the server's description.
@@ -195,14 +270,45 @@ impl Negotiation {
         publishes: bool,
         target: Option<SocketAddr>,
     ) -> Result<PeerConnection, Error> {
-        let ip = self.socket.local_addr()?.ip();
+        let target = target
+            .or_else(|| self.reachable(&remote.candidates))
+            .ok_or_else(|| Error::Unusable("no candidate can be reached".to_owned()))?;
+        self.begin(remote, publishes, target, None)
+    }
+
+    /// The same over TCP, as browsers do where UDP is blocked.
+    ///
+    /// # Errors
+    /// There is nowhere to connect to, or nobody accepts.
+    pub async fn connect_tcp(
+        self,
+        remote: &Remote,
+        publishes: bool,
+    ) -> Result<PeerConnection, Error> {
+        let target = self
+            .reachable(&remote.tcp_candidates)
+            .ok_or_else(|| Error::Unusable("no TCP candidate can be reached".to_owned()))?;
+        let connection = Socket::connect(target).await?;
+        self.begin(remote, publishes, target, Some(connection))
+    }
+
+    fn reachable(&self, candidates: &[SocketAddr]) -> Option<SocketAddr> {
+        let ip = self.socket.local_addr().ok()?.ip();
         let reachable = |candidate: &&SocketAddr| {
             candidate.is_ipv4() == ip.is_ipv4() && candidate.ip().is_loopback() == ip.is_loopback()
         };
-        let target = target
-            .or_else(|| remote.candidates.iter().find(reachable).copied())
-            .ok_or_else(|| Error::Unusable("no candidate can be reached".to_owned()))?;
-        let local_addr = self.socket.local_addr()?;
+        candidates.iter().find(reachable).copied()
+    }
+
+    fn begin(
+        self,
+        remote: &Remote,
+        publishes: bool,
+        target: SocketAddr,
+        connection: Option<Socket>,
+    ) -> Result<PeerConnection, Error> {
+        let socket = connection.unwrap_or(Socket::Udp(self.socket));
+        let local_addr = socket.local_addr()?;
         let (commands, mailbox) = mpsc::channel(64);
         let (publish, report) = watch::channel(Report::default());
         let now = clock::now();
@@ -220,7 +326,7 @@ impl Negotiation {
             core.subscribing(remote)
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(self.socket, core, mailbox, publish));
+        tasks.spawn(run(socket, core, mailbox, publish));
         Ok(PeerConnection {
             local_addr,
             target,
@@ -332,8 +438,24 @@ impl PeerConnection {
     pub async fn rebind(&self) -> Result<SocketAddr, Error> {
         let socket = UdpSocket::bind((self.local_addr.ip(), 0)).await?;
         let local = socket.local_addr()?;
-        self.command(Command::Rebind(socket)).await;
+        self.command(Command::Rebind(Socket::Udp(socket))).await;
         Ok(local)
+    }
+
+    /// Goes on over a new TCP connection, as when the old one broke; asks for a check at once as browsers do.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    pub async fn reconnect(&self) -> Result<SocketAddr, Error> {
+        let connection = Socket::connect(self.target).await?;
+        let local = connection.local_addr()?;
+        self.command(Command::Rebind(connection)).await;
+        Ok(local)
+    }
+
+    /// Reads nothing and sends nothing for so long.
+    pub async fn stall(&self, time: Duration) {
+        self.command(Command::Stall(time)).await;
     }
 
     /// Ends as a browser does that closes its peer connection: with `close_notify`.
@@ -358,7 +480,7 @@ impl PeerConnection {
 }
 
 async fn run(
-    mut socket: UdpSocket,
+    mut socket: Socket,
     mut core: Core,
     mut mailbox: mpsc::Receiver<Command>,
     publish: watch::Sender<Report>,
@@ -366,8 +488,7 @@ async fn run(
     let mut buffer = vec![0; 2_048];
     loop {
         while let Some(datagram) = core.outputs.pop_front() {
-            // What the kernel does not take is lost, as on any network.
-            let _ = socket.send_to(&datagram, core.target).await;
+            socket.send(&datagram, core.target).await;
         }
         if core.changed {
             core.changed = false;
@@ -376,21 +497,23 @@ async fn run(
         if core.stopped {
             return;
         }
+        let (target, deadline) = (core.target, core.poll_timeout());
         tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
-                let mut received = received;
-                for _ in 0..READS {
-                    let Ok((len, from)) = received else { break };
-                    core.handle_datagram(clock::now(), from, &mut buffer[..len]);
-                    received = socket.try_recv_from(&mut buffer);
-                }
-            }
+            () = socket.receive(target, &mut buffer, |from, datagram| {
+                core.handle_datagram(clock::now(), from, datagram);
+            }) => {}
             command = mailbox.recv() => match command {
-                Some(Command::Rebind(other)) => socket = other,
+                Some(Command::Rebind(other)) => {
+                    if matches!(other, Socket::Tcp(..)) {
+                        core.next_check = clock::now();
+                    }
+                    socket = other;
+                }
+                Some(Command::Stall(time)) => tokio::time::sleep(time).await,
                 Some(command) => core.handle_command(clock::now(), command),
                 None => return,
             },
-            () = tokio::time::sleep_until(core.poll_timeout().into()) => core.handle_timeout(clock::now()),
+            () = tokio::time::sleep_until(deadline.into()) => core.handle_timeout(clock::now()),
         }
     }
 }
@@ -496,13 +619,15 @@ impl Core {
                 lose: 0,
             });
         }
-        self
+        // Its own media, where the answer declares sources for it.
+        self.subscribing(remote)
     }
 
     fn subscribing(mut self, remote: &Remote) -> Self {
         self.incoming = remote
             .sections
             .iter()
+            .filter(|section| section.ssrc.is_some())
             .map(|section| (section.kind, Incoming::new(section)))
             .collect();
         self
@@ -576,7 +701,7 @@ impl Core {
             Command::Rtp(packet) => self.send_rtp(&packet),
             Command::Raw(datagram) => self.outputs.push_back(datagram),
             // The socket is the task's.
-            Command::Rebind(_) => {}
+            Command::Rebind(_) | Command::Stall(_) => {}
             Command::Stop(politely) => {
                 if let Some(dtls) = self.dtls.as_mut().filter(|_| politely) {
                     // A handshake that has not come far leaves nothing to close.
@@ -806,7 +931,9 @@ impl Core {
                     self.report.goodbyes += 1;
                     true
                 }
-                rtcp::Packet::SourceDescription { .. } | rtcp::Packet::Other { .. } => true,
+                rtcp::Packet::SourceDescription { .. }
+                | rtcp::Packet::ExtendedReport { .. }
+                | rtcp::Packet::Other { .. } => true,
             };
             self.report.unexpected += u64::from(!known);
         }

@@ -3,10 +3,10 @@
 import { BROWSERS } from "../browsers.mjs";
 import { assert, sleep, until } from "../expect.mjs";
 
-async function callOfTwo(stage, browser, other = browser) {
-  const room = await stage.room();
-  const ann = await stage.join(room, "ann", { browser });
-  const bob = await stage.join(room, "bob", { browser: other });
+async function callOfTwo(scene, browser, other = browser) {
+  const room = await scene.room();
+  const ann = await scene.join(room, "ann", { browser });
+  const bob = await scene.join(room, "bob", { browser: other });
   await Promise.all([ann.publish(), bob.publish()]);
   await Promise.all([ann.receives(bob), bob.receives(ann)]);
   return { room, ann, bob };
@@ -16,8 +16,8 @@ export const changes = [
   ...BROWSERS.map((browser) => ({
     name: `muting is told to the other side and undone: ${browser}`,
     browsers: [browser],
-    async run(stage) {
-      const { room, ann, bob } = await callOfTwo(stage, browser);
+    async run(scene) {
+      const { room, ann, bob } = await callOfTwo(scene, browser);
       const streamId = ann.streamId;
       await ann.publishAudio(false);
       await bob.event("streamPropertyChanged", { streamId, changedProperty: "audioActive", newValue: false, reason: "publishAudio" });
@@ -38,8 +38,8 @@ export const changes = [
   {
     name: "unpublishing ends the stream for everybody, and publishing again works",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const { room, ann, bob } = await callOfTwo(stage, "chromium", "firefox");
+    async run(scene) {
+      const { room, ann, bob } = await callOfTwo(scene, "chromium", "firefox");
       const first = ann.streamId;
       await ann.unpublish();
       await bob.event("streamDestroyed", { streamId: first, reason: "unpublish" });
@@ -56,8 +56,8 @@ export const changes = [
   {
     name: "unsubscribing ends one subscription and leaves the stream alone",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const { room, ann, bob } = await callOfTwo(stage, "firefox", "chromium");
+    async run(scene) {
+      const { room, ann, bob } = await callOfTwo(scene, "firefox", "chromium");
       await bob.unsubscribe(ann.streamId);
       await until("REST shows no subscription", async () => {
         const shown = (await room.connections()).find(({ connectionId }) => connectionId === bob.connectionId);
@@ -70,8 +70,8 @@ export const changes = [
   ...BROWSERS.map((browser) => ({
     name: `leaving is told at once: ${browser}`,
     browsers: [browser],
-    async run(stage) {
-      const { room, ann, bob } = await callOfTwo(stage, browser);
+    async run(scene) {
+      const { room, ann, bob } = await callOfTwo(scene, browser);
       await ann.disconnect();
       await ann.event("sessionDisconnected", { reason: "disconnect" });
       await bob.event("streamDestroyed", { streamId: ann.streamId, reason: "disconnect" }, { within: 2000 });
@@ -82,8 +82,8 @@ export const changes = [
   ...BROWSERS.map((browser) => ({
     name: `a closed tab is gone after the grace: ${browser}`,
     browsers: [browser],
-    async run(stage) {
-      const { room, ann, bob } = await callOfTwo(stage, browser);
+    async run(scene) {
+      const { room, ann, bob } = await callOfTwo(scene, browser);
       await ann.page.close();
       await sleep(1000);
       assert.equal((await bob.events("connectionDestroyed")).length, 0, "nobody is given up before the grace is over");

@@ -23,10 +23,10 @@ export const damaged = [
   {
     name: "a damaged offer publishes nothing and leaves nothing behind",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann", { browser: "chromium" });
-      const bob = await stage.join(room, "bob", { browser: "firefox" });
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann", { browser: "chromium" });
+      const bob = await scene.join(room, "bob", { browser: "firefox" });
       await bob.publish();
       await ann.receives(bob);
       for (const [name, damage] of Object.entries(DAMAGES)) {
@@ -48,13 +48,13 @@ export const damaged = [
     name: `damaged SDP of a viewer subscribes to nothing, and the stream goes on: ${offer} offers`,
     browsers: ["chromium"],
     offer,
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann");
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann");
       await ann.publish();
-      const bob = await stage.join(room, "bob");
+      const bob = await scene.join(room, "bob");
       await bob.receives(ann);
-      const eve = await stage.party("eve");
+      const eve = await scene.party("eve");
       await eve.setAutoSubscribe(false);
       await eve.connect(await room.token());
       for (const [name, damage] of Object.entries(DAMAGES)) {

@@ -6,8 +6,8 @@ import { assert, until } from "../expect.mjs";
 const RSS_KEPT_MIB = 12;
 const DESCRIPTORS_KEPT = 4;
 
-/** Checks that everything has been given back, then ends the daemon. */
-export async function leftovers(daemon) {
+/** Checks that everything has been given back and nothing told that must not be told, then ends the daemon. */
+export async function leftovers(daemon, name, secrets) {
   assert.deepEqual(await daemon.sessions(), []);
   const { rss, descriptors } = daemon.start;
   await until("file descriptors are given back", async () => {
@@ -18,7 +18,10 @@ export async function leftovers(daemon) {
     const resident = await daemon.rss();
     return resident <= rss + RSS_KEPT_MIB || assert.fail(`${resident.toFixed(1)} MiB, at the start ${rss.toFixed(1)} MiB`);
   });
-  console.log(`     ${daemon.keys.HANOK_SUBSCRIBE_OFFER} offers: ${rss.toFixed(1)} MiB at the start, ${(await daemon.rss()).toFixed(1)} MiB now`);
+  console.log(`     ${name}: ${rss.toFixed(1)} MiB at the start, ${(await daemon.rss()).toFixed(1)} MiB now`);
   assert.equal(await daemon.stop(), 0);
   assert.deepEqual(daemon.complaints(), []);
+  const log = daemon.wholeLog();
+  const told = [daemon.secret, ...secrets].filter((secret) => log.includes(secret));
+  assert.equal(told.length, 0, `the log tells ${told.length} of ${secrets.size} secrets: ${told.slice(0, 3)}`);
 }

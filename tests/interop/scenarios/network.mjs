@@ -15,16 +15,16 @@ export const network = BROWSERS.flatMap((browser) => [
   name: `the ${half} half of a ClientHello is lost and the call comes up all the same: ${browser}`,
   needs: "veth",
   browsers: [browser],
-  async run(stage) {
-    const room = await stage.room();
-    const ann = await stage.join(room, "ann", { browser });
-    const bob = await stage.join(room, "bob", { browser });
-    const lost = await stage.world.dropping(handshakeDatagram(room.daemon, number), async () => {
+  async run(scene) {
+    const room = await scene.room();
+    const ann = await scene.join(room, "ann", { browser });
+    const bob = await scene.join(room, "bob", { browser });
+    const lost = await scene.world.dropping(handshakeDatagram(room.daemon, number), async () => {
       await ann.publish();
       await bob.receives(ann, { limit: 8_000 });
     });
     assert.equal(lost, 1, "exactly one datagram was lost");
     const stats = await bob.subscribed(ann.streamId);
-    assert.equal(stats.remote ?? stage.world.address, stage.world.address, "media crossed the cable");
+    assert.equal(stats.remote ?? scene.world.address, scene.world.address, "media crossed the cable");
   },
 })));

@@ -36,14 +36,14 @@ async function says(page, text) {
 const hears = (page, who, text) => until(`${who}: ${text}`, () => page.$$eval("#messages li", (items, name, wanted) =>
   items.some((item) => item.querySelector("b")?.textContent === name && item.textContent === name + wanted), who, text));
 
-async function twoWindows(stage, first, second) {
-  const daemon = await Daemon.start(stage.world, { dev: true });
+async function twoWindows(scene, first, second) {
+  const daemon = await Daemon.start(scene.world, { dev: true });
   try {
     // One after the other: Firefox plays nothing in a tab that nobody has looked at yet.
-    const ann = await stage.tab(first);
+    const ann = await scene.tab(first);
     const troubles = [await enter(ann, `${daemon.url}/`, "Ann", "hall", daemon.secret)];
     await tiles(ann, 1);
-    const bob = await stage.tab(second);
+    const bob = await scene.tab(second);
     troubles.push(await enter(bob, `${daemon.url}/`, "Bob", "hall", daemon.secret));
     await Promise.all([tiles(ann, 2), tiles(bob, 2)]);
     await says(ann, "Hello 안녕 <b>&amp;</b>");
@@ -63,13 +63,13 @@ async function twoWindows(stage, first, second) {
   }
 }
 
-async function wrongSecretAndOtherRoom(stage) {
-  const daemon = await Daemon.start(stage.world, { dev: true });
+async function wrongSecretAndOtherRoom(scene) {
+  const daemon = await Daemon.start(scene.world, { dev: true });
   try {
-    const ann = await stage.tab();
+    const ann = await scene.tab();
     await enter(ann, `${daemon.url}/`, "Ann", "hall", daemon.secret);
     await tiles(ann, 1);
-    const eve = await stage.tab();
+    const eve = await scene.tab();
     await eve.goto(`${daemon.url}/?secret=guessed`, { waitUntil: "load", timeout: 15_000 });
     assert.equal(eve.url(), `${daemon.url}/`, "a secret does not stay in the address");
     await eve.type("#name", "Eve");
@@ -94,13 +94,13 @@ export const page = [
     name: "the page on /: a call with chat in two windows of Chromium on 127.0.0.1",
     needs: "host",
     browsers: ["chromium"],
-    run: (stage) => twoWindows(stage, "chromium", "chromium"),
+    run: (scene) => twoWindows(scene, "chromium", "chromium"),
   },
   {
     name: "the page on /: Chromium and Firefox on one machine",
     needs: "host",
     browsers: ["chromium", "firefox"],
-    run: (stage) => twoWindows(stage, "chromium", "firefox"),
+    run: (scene) => twoWindows(scene, "chromium", "firefox"),
   },
   {
     name: "the page on /: a wrong secret is refused, and another room hears nothing",
@@ -112,6 +112,6 @@ export const page = [
     name: "the page on /: two windows of Firefox on another machine",
     needs: "veth",
     browsers: ["firefox"],
-    run: (stage) => twoWindows(stage, "firefox", "firefox"),
+    run: (scene) => twoWindows(scene, "firefox", "firefox"),
   },
 ];

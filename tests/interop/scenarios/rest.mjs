@@ -17,8 +17,8 @@ export const rest = [
   {
     name: "openvidu-node-client creates, fetches, lists and closes",
     browsers: ["chromium"],
-    async run(stage) {
-      const daemon = await stage.daemon();
+    async run(scene) {
+      const daemon = await scene.daemon();
       for (const url of [daemon.url, daemon.plainUrl]) {
         const openVidu = client(url, daemon.secret);
         const session = await openVidu.createSession({ customSessionId: "from-node" });
@@ -28,14 +28,14 @@ export const rest = [
         assert.equal((await elsewhere.createSession({ customSessionId: "from-node" })).sessionId, "from-node");
 
         const connection = await session.createConnection({ role: OpenViduRole.MODERATOR, data: "server says Ünïcode" });
-        assert.match(connection.token, new RegExp(`^wss://${stage.world.address}:\\d+\\?sessionId=from-node&token=tok_[A-Z][A-Za-z0-9]{15}$`));
+        assert.match(connection.token, new RegExp(`^wss://${scene.world.address}:\\d+\\?sessionId=from-node&token=tok_[A-Z][A-Za-z0-9]{15}$`));
         assert.equal(connection.status, "pending");
         assert.equal(connection.role, OpenViduRole.MODERATOR);
         // The client orders the properties of a session differently once it has fetched them.
         await session.fetch();
         assert.equal(await session.fetch(), false, "nothing has changed since");
 
-        const ann = await stage.party("ann");
+        const ann = await scene.party("ann");
         await ann.connect(connection.token);
         const [created] = await ann.events("connectionCreated");
         assert.ok(created.data.endsWith("%/%server says Ünïcode"), created.data);
@@ -59,10 +59,10 @@ export const rest = [
   {
     name: "openvidu-node-client removes a participant",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann", { browser: "firefox" });
-      const bob = await stage.join(room, "bob");
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann", { browser: "firefox" });
+      const bob = await scene.join(room, "bob");
       await Promise.all([ann.publish(), bob.publish()]);
       await Promise.all([ann.receives(bob), bob.receives(ann)]);
       const openVidu = client(room.daemon.url, room.daemon.secret);
@@ -76,8 +76,8 @@ export const rest = [
   },
   {
     name: "a wrong secret opens nothing",
-    async run(stage) {
-      const daemon = await stage.daemon();
+    async run(scene) {
+      const daemon = await scene.daemon();
       const { status, headers } = await daemon.rest("GET", "/openvidu/api/sessions", undefined, { secret: "wrong" });
       assert.equal(status, 401);
       assert.match(headers["www-authenticate"], /^Basic/);

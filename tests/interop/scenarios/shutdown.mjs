@@ -7,12 +7,12 @@ export const shutdown = [
   {
     name: "a stop tells everybody, and the daemon exits with 0",
     browsers: ["chromium"],
-    async run(stage) {
-      const daemon = await Daemon.start(stage.world);
+    async run(scene) {
+      const daemon = await Daemon.start(scene.world);
       try {
-        const room = await stage.room({}, daemon);
-        const ann = await stage.join(room, "ann");
-        const bob = await stage.join(room, "bob");
+        const room = await scene.room({}, daemon);
+        const ann = await scene.join(room, "ann");
+        const bob = await scene.join(room, "bob");
         await ann.publish();
         await bob.receives(ann);
         assert.equal(await daemon.stop(), 0);

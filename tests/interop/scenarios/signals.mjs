@@ -12,11 +12,11 @@ export const signals = [
   {
     name: "chat reaches everybody, the sender included, with UTF-8 and JSON inside",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann", { browser: "chromium" });
-      const bob = await stage.join(room, "bob", { browser: "firefox" });
-      const cy = await stage.join(room, "cy", { browser: "chromium", version: "2.20.0" });
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann", { browser: "chromium" });
+      const bob = await scene.join(room, "bob", { browser: "firefox" });
+      const cy = await scene.join(room, "cy", { browser: "chromium", version: "2.20.0" });
       for (const sender of [ann, bob, cy]) {
         for (const data of TEXTS) await sender.signal({ type: "chat", data });
       }
@@ -31,11 +31,11 @@ export const signals = [
   {
     name: "a targeted signal reaches only those it names",
     browsers: ["chromium", "firefox"],
-    async run(stage) {
-      const room = await stage.room();
-      const ann = await stage.join(room, "ann", { browser: "firefox" });
-      const bob = await stage.join(room, "bob", { browser: "chromium" });
-      const cy = await stage.join(room, "cy", { browser: "firefox" });
+    async run(scene) {
+      const room = await scene.room();
+      const ann = await scene.join(room, "ann", { browser: "firefox" });
+      const bob = await scene.join(room, "bob", { browser: "chromium" });
+      const cy = await scene.join(room, "cy", { browser: "firefox" });
       await ann.signal({ type: "whisper", data: "for bob", to: [bob.connectionId] });
       await ann.signal({ type: "whisper", data: "for bob and cy", to: [bob.connectionId, cy.connectionId] });
       await ann.signal({ data: "for all, without a type" });

@@ -194,6 +194,7 @@ impl Call {
                         self.to_client.push_back((self.now + DELAY, datagram));
                     }
                     Output::Connected { profile } => connected = Some(profile),
+                    Output::WentQuiet | Output::HeardAgain => {}
                     Output::Failed(reason) => return Ok(Ended::Failed(reason)),
                 }
             }

@@ -214,7 +214,7 @@ fn accepting(offer: &str) -> String {
 }
 
 fn check_offer(source: &[Track]) {
-    let offering = offer_subscriber(source, CNAME, &mut Random::seeded(4), &local());
+    let offering = offer_subscriber(source, CNAME, 0, &mut Random::seeded(4), &local());
     assert_eq!(offering.tracks.len(), source.len());
     let (remote, tracks) = accept_answer(&accepting(&offering.offer), &offering.tracks)
         .unwrap_or_else(|rejection| panic!("{rejection}\n{}", offering.offer));
@@ -287,7 +287,7 @@ proptest! {
     ) {
         let source = publish("chromium/publisher_video_first.sdp", None).tracks;
         let offered =
-            offer_subscriber(&source, CNAME, &mut Random::seeded(1), &local()).tracks;
+            offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
         let answer = mutate(&read(&format!("{browser}/answer_to_chromium_vp8.sdp")), &mutations);
         if let Ok((_, tracks)) = accept_answer(&answer, &offered) {
             for track in tracks {
@@ -318,7 +318,7 @@ proptest! {
 
     #[test]
     fn sources_are_never_zero_and_never_repeat(tracks in vec(track(), 1..10), seed in any::<u64>()) {
-        let offering = offer_subscriber(&tracks, CNAME, &mut Random::seeded(seed), &local());
+        let offering = offer_subscriber(&tracks, CNAME, 0, &mut Random::seeded(seed), &local());
         let mut ssrcs: Vec<Ssrc> = offering
             .tracks
             .iter()

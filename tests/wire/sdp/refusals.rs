@@ -255,7 +255,7 @@ fn a_peer_that_wants_to_be_dtls_server_is_refused() {
     }
 
     let source = publish("chromium/publisher_video_first.sdp", None).tracks;
-    let offered = offer_subscriber(&source, CNAME, &mut Random::seeded(1), &local()).tracks;
+    let offered = offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
     let answer = "chromium/answer_to_chromium_vp8.sdp";
     for role in ["passive", "actpass"] {
         assert_eq!(
@@ -413,7 +413,7 @@ fn a_bundle_only_section_needs_no_transport_of_its_own() {
 #[test]
 fn answers_that_do_not_fit_the_offer_are_refused() {
     let source = publish("chromium/publisher_video_first.sdp", None).tracks;
-    let offered = offer_subscriber(&source, CNAME, &mut Random::seeded(1), &local()).tracks;
+    let offered = offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
     let name = "chromium/answer_to_chromium_vp8.sdp";
     assert_eq!(accept_answer(&read(name), &offered).unwrap().1, offered);
     for (answer, reason) in [
@@ -445,6 +445,22 @@ fn answers_that_do_not_fit_the_offer_are_refused() {
             changed(name, "m=video 9", "m=video 0").replace("m=audio 9", "m=audio 0"),
             "codec VP8 is not in the session description",
         ),
+        (
+            changed(name, "m=video 9", "m=video 0"),
+            "codec VP8 is not in the session description",
+        ),
+        (
+            changed(name, "m=audio 9", "m=audio 0"),
+            "codec opus is not in the session description",
+        ),
+        (
+            changed(
+                name,
+                "m=video 9 UDP/TLS/RTP/SAVPF 96",
+                "m=video 9 UDP/TLS/RTP/SAVPF 98",
+            ),
+            "codec VP8 is not in the session description",
+        ),
     ] {
         let rejection = accept_answer(&answer, &offered).unwrap_err();
         assert_eq!(rejection.to_string(), reason);
@@ -452,9 +468,27 @@ fn answers_that_do_not_fit_the_offer_are_refused() {
 }
 
 #[test]
+fn an_answer_with_another_profile_lacks_the_codec() {
+    let source = publish("chromium/publisher_video_first.sdp", Some(Codec::H264)).tracks;
+    let offered = offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
+    let name = "chromium/answer_to_chromium_h264.sdp";
+    assert_eq!(accept_answer(&read(name), &offered).unwrap().1, offered);
+    // Another level is no other profile: both sides allow asymmetry (RFC 6184 section 8.2.2).
+    let answer = changed(name, "profile-level-id=42e01f", "profile-level-id=42e034");
+    assert!(accept_answer(&answer, &offered).is_ok());
+    for (from, to) in [
+        ("packetization-mode=1", "packetization-mode=0"),
+        ("profile-level-id=42e01f", "profile-level-id=f4001f"),
+    ] {
+        let rejection = accept_answer(&changed(name, from, to), &offered);
+        assert_eq!(rejection, Err(Rejection::CodecMissing { codec: "H264" }));
+    }
+}
+
+#[test]
 fn an_answer_leaves_only_what_it_repeats() {
     let source = publish("chromium/publisher_video_first.sdp", None).tracks;
-    let offered = offer_subscriber(&source, CNAME, &mut Random::seeded(1), &local()).tracks;
+    let offered = offer_subscriber(&source, CNAME, 0, &mut Random::seeded(1), &local()).tracks;
     let name = "chromium/answer_to_chromium_vp8.sdp";
 
     let answer = without(name, "a=rtpmap:97 ");
@@ -562,7 +596,7 @@ fn nothing_of_an_offer_can_add_a_line_to_an_answer() {
 
     let source = publish(AUDIO_VIDEO, None).tracks;
     for (cname, written) in [("con\r\na=x y\0é", "conaxy"), ("\n", "-")] {
-        let offer = offer_subscriber(&source, cname, &mut Random::seeded(1), &local()).offer;
+        let offer = offer_subscriber(&source, cname, 0, &mut Random::seeded(1), &local()).offer;
         assert_eq!(offer.matches(&format!(" cname:{written}\r\n")).count(), 3);
         assert_eq!(offer.matches(&format!("a=msid:{written} ")).count(), 2);
         assert!(!offer.contains("a=x"));

@@ -8,12 +8,15 @@ const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
+const EXTENDED_REPORT: u8 = 207;
 
 const GENERIC_NACK: u8 = 1;
 const TRANSPORT_WIDE: u8 = 15;
 const PICTURE_LOSS: u8 = 1;
 const FULL_INTRA_REQUEST: u8 = 4;
 const APPLICATION_LAYER: u8 = 15;
+
+const DELAY_SINCE_LAST_REFERENCE: u8 = 5;
 
 const HEADER_LEN: usize = 4;
 const BLOCK_LEN: usize = 24;
@@ -83,6 +86,11 @@ pub enum Packet<'a> {
     TransportWide {
         /// From the base sequence number on.
         report: &'a [u8],
+    },
+    /// XR (RFC 3611): of its blocks, the answers to reference times.
+    ExtendedReport {
+        /// The answers.
+        replies: ReferenceReplies<'a>,
     },
     /// Any other packet.
     Other {
@@ -216,6 +224,12 @@ fn decode(packet_type: u8, count: u8, body: &[u8]) -> Option<Packet<'_>> {
             sources: FirSources(body.get(8..)?),
         },
         (PAYLOAD_FEEDBACK, APPLICATION_LAYER) => decode_remb(body)?,
+        (EXTENDED_REPORT, _) => Packet::ExtendedReport {
+            replies: ReferenceReplies {
+                items: &[],
+                blocks: body.get(4..)?,
+            },
+        },
         _ => Packet::Other { packet_type },
     };
     Some(packet)
@@ -288,6 +302,51 @@ impl Iterator for ReportBlocks<'_> {
     }
 }
 
+/// An answer to a reference time (RFC 3611 section 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReferenceReply {
+    /// Who sent the reference time.
+    pub ssrc: Ssrc,
+    /// Its middle 32 bits.
+    pub last_reference_time: u32,
+    /// How long ago it arrived, in 65536ths of a second.
+    pub delay_since_last_reference_time: u32,
+}
+
+/// The answers to reference times in an XR.
+#[derive(Debug, Clone)]
+pub struct ReferenceReplies<'a> {
+    items: &'a [u8],
+    blocks: &'a [u8],
+}
+
+impl Iterator for ReferenceReplies<'_> {
+    type Item = ReferenceReply;
+
+    fn next(&mut self) -> Option<ReferenceReply> {
+        loop {
+            if let Some((item, rest)) = self.items.split_first_chunk::<12>() {
+                self.items = rest;
+                return Some(ReferenceReply {
+                    ssrc: Ssrc(word(item, 0)),
+                    last_reference_time: word(item, 4),
+                    delay_since_last_reference_time: word(item, 8),
+                });
+            }
+            let (&[kind, _, high, low], rest) = self.blocks.split_first_chunk::<4>()?;
+            let len = 4 * usize::from(u16::from_be_bytes([high, low]));
+            let Some((content, rest)) = rest.split_at_checked(len) else {
+                self.blocks = &[];
+                return None;
+            };
+            self.blocks = rest;
+            if kind == DELAY_SINCE_LAST_REFERENCE {
+                self.items = content;
+            }
+        }
+    }
+}
+
 /// The sequence numbers that a NACK names: 17 at most for each four bytes.
 #[derive(Debug, Clone)]
 pub struct NackedSequences<'a> {
@@ -357,6 +416,7 @@ mod tests {
                 Packet::Goodbye { ssrcs }
                 | Packet::ReceiverEstimatedMaximumBitrate { ssrcs, .. } => ssrcs.count(),
                 Packet::FullIntraRequest { sources } => sources.count(),
+                Packet::ExtendedReport { replies } => replies.count(),
                 Packet::SourceDescription { .. }
                 | Packet::PictureLossIndication { .. }
                 | Packet::TransportWide { .. }

@@ -1,4 +1,4 @@
-//! RTCP (RFC 3550 section 6), its feedback messages (RFC 4585, RFC 5104) and two of their extensions: REMB
+//! RTCP (RFC 3550 section 6), reference times (RFC 3611), feedback messages (RFC 4585, RFC 5104) and two extensions: REMB
 //! (draft-alvestrand-rmcat-remb-03) and transport-wide feedback
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 //!
@@ -10,5 +10,7 @@ pub mod compound;
 pub mod transport_wide;
 pub mod writer;
 
-pub use compound::{Compound, NackedSequences, Packet, ReportBlock, ReportBlocks, SenderInfo};
+pub use compound::{
+    Compound, NackedSequences, Packet, ReferenceReply, ReportBlock, ReportBlocks, SenderInfo,
+};
 pub use writer::Writer;

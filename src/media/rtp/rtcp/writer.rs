@@ -13,7 +13,7 @@ use rtc_rtcp::transport_feedbacks::transport_layer_nack::{
 use rtc_shared::marshal::Marshal;
 
 use super::transport_wide::Report;
-use super::{ReportBlock, SenderInfo};
+use super::{ReferenceReply, ReportBlock, SenderInfo};
 use crate::units::{Bitrate, SeqNo, Ssrc};
 
 /// The longest compound packet that we send, without protection.
@@ -73,6 +73,31 @@ impl<'a> Writer<'a> {
                 .collect(),
             ..ReceiverReport::default()
         })
+    }
+
+    /// Adds an XR with a receiver reference time (RFC 3611 section 4.4), which the peer's next report answers.
+    pub fn receiver_reference_time(&mut self, ssrc: Ssrc, ntp_time: u64) -> &mut Self {
+        if self.out.len() + 20 <= MAX_COMPOUND_LEN {
+            self.out.extend([0x80, 207, 0, 4]);
+            self.out.extend(ssrc.0.to_be_bytes());
+            self.out.extend([4, 0, 0, 2]);
+            self.out.extend(ntp_time.to_be_bytes());
+        }
+        self
+    }
+
+    /// Adds an XR with an answer to a reference time (RFC 3611 section 4.5).
+    pub fn reference_reply(&mut self, ssrc: Ssrc, reply: ReferenceReply) -> &mut Self {
+        if self.out.len() + 24 <= MAX_COMPOUND_LEN {
+            self.out.extend([0x80, 207, 0, 5]);
+            self.out.extend(ssrc.0.to_be_bytes());
+            self.out.extend([5, 0, 0, 3]);
+            self.out.extend(reply.ssrc.0.to_be_bytes());
+            self.out.extend(reply.last_reference_time.to_be_bytes());
+            self.out
+                .extend(reply.delay_since_last_reference_time.to_be_bytes());
+        }
+        self
     }
 
     /// Adds an SDES with a CNAME (RFC 3550 section 6.5.1), cut to 255 bytes.
@@ -237,6 +262,30 @@ mod tests {
         };
         assert_eq!(ssrc, SENDER);
         assert_eq!(blocks.collect::<Vec<_>>(), [block]);
+    }
+
+    #[test]
+    fn reference_times_and_their_answers_are_read_back() {
+        let reply = ReferenceReply {
+            ssrc: MEDIA,
+            last_reference_time: 0x0123_4567,
+            delay_since_last_reference_time: 65_536,
+        };
+        let mut out = Vec::new();
+        Writer::new(&mut out)
+            .receiver_reference_time(SENDER, 0x0123_4567_89ab_cdef)
+            .reference_reply(SENDER, reply);
+        let packets: Vec<_> = Compound::new(&out).collect();
+        let [
+            Packet::ExtendedReport { replies: none },
+            Packet::ExtendedReport { replies },
+        ] = &packets[..]
+        else {
+            panic!("{packets:?}")
+        };
+        assert_eq!(none.clone().count(), 0);
+        assert_eq!(replies.clone().collect::<Vec<_>>(), [reply]);
+        assert_eq!(out[12..20], 0x0123_4567_89ab_cdef_u64.to_be_bytes());
     }
 
     #[test]

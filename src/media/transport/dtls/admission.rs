@@ -9,6 +9,11 @@
 //! ```
 //!
 //! The price: an honest peer's plaintext alert shows as a timeout.
+//!
+//! What is left: without its keys nobody can tell a forged encrypted record from the client's Finished, and the
+//! implementation gives up at a bad one as long as it has not seen a good one. A forger would have to send from the
+//! validated address between the datagram that ends the client's flight in plaintext and the one that brings Finished;
+//! browsers put both into one, after which bad records are harmless.
 
 use super::Counters;
 use super::client_hello;

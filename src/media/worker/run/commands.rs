@@ -40,6 +40,9 @@ impl Loop {
                     let Some(&slot) = self.rooms_by_id.get(&room) else {
                         continue;
                     };
+                    if self.rooms.get_mut(slot).is_none_or(|room| room.is_ending) {
+                        continue;
+                    }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
             }
@@ -48,54 +51,8 @@ impl Loop {
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
         match command {
-            Command::OpenPublisher(spec) => {
-                let PublisherSpec {
-                    transport,
-                    local,
-                    remote,
-                    tracks,
-                    max_receive,
-                    min_receive,
-                    replaces: _,
-                    loopback: _,
-                } = *spec;
-                let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room) {
-                    room.router.add_publisher(
-                        now,
-                        TransportKey(peer),
-                        &tracks,
-                        max_receive,
-                        min_receive,
-                    );
-                }
-            }
-            Command::OpenSubscriber(spec) => {
-                let SubscriberSpec {
-                    transport,
-                    source,
-                    local,
-                    remote,
-                    tracks,
-                    max_send: _,
-                    replaces: _,
-                } = *spec;
-                let Some(peer) = self.open_peer(now, room, transport, local, remote) else {
-                    return;
-                };
-                if let Some(room) = self.rooms.get_mut(room)
-                    && let Some(&source) = room.peers.get(&source)
-                {
-                    room.router.add_subscriber(
-                        now,
-                        TransportKey(peer),
-                        TransportKey(source),
-                        &tracks,
-                    );
-                }
-            }
+            Command::OpenPublisher(spec) => self.open_publisher(now, room, *spec),
+            Command::OpenSubscriber(spec) => self.open_subscriber(now, room, *spec),
             Command::AcceptAnswer {
                 transport,
                 remote,
@@ -117,12 +74,8 @@ impl Loop {
                 }
                 self.drain_peer(now, index);
             }
-            Command::CloseTransport(transport) => {
-                if let Some(peer) = self.peer_of(room, transport) {
-                    self.close_peer(now, peer);
-                }
-            }
-            Command::CloseRoom => self.close_room(now, room),
+            Command::CloseTransport(transport) => self.close_transport(now, room, transport),
+            Command::CloseRoom => self.end_room(room),
             #[cfg(any(test, feature = "testing"))]
             Command::Panic(fault) => match fault {
                 Fault::Transport(transport) => self.faulty_peer = self.peer_of(room, transport),
@@ -130,6 +83,81 @@ impl Loop {
             },
         }
         self.drain_room(room);
+    }
+
+    fn open_publisher(&mut self, now: Instant, room: u32, spec: PublisherSpec) {
+        let PublisherSpec {
+            transport,
+            local,
+            remote,
+            tracks,
+            max_receive,
+            min_receive,
+            replaces,
+            loopback,
+        } = spec;
+        // The old transport ends before the new one begins: there is no moment in which both are heard.
+        if let Some(old) = replaces {
+            if let Some(state) = self.rooms.get_mut(room) {
+                state.send_away(old);
+                if let Some(waiting) = state.away.remove(&old) {
+                    state.away.insert(transport, waiting);
+                }
+            }
+            self.close_transport(now, room, old);
+        }
+        let Some(peer) = self.open_peer(now, room, transport, local, Some(remote)) else {
+            return;
+        };
+        let Some(room) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let key = TransportKey(peer);
+        let router = &mut room.router;
+        router.add_publisher(now, key, &tracks, max_receive, min_receive);
+        if let Some(waiting) = room.away.remove(&transport) {
+            router.replace_publisher(now, waiting, key);
+        }
+        if !loopback.is_empty() {
+            router.add_subscriber(now, key, key, &loopback);
+        }
+    }
+
+    fn open_subscriber(&mut self, now: Instant, room: u32, spec: SubscriberSpec) {
+        let SubscriberSpec {
+            transport,
+            source,
+            local,
+            remote,
+            tracks,
+            max_send,
+            replaces,
+        } = spec;
+        let peer = self.open_peer(now, room, transport, local, remote);
+        if let (Some(peer), Some(room)) = (peer, self.rooms.get_mut(room))
+            && let Some(source) = room.source(source)
+        {
+            let key = TransportKey(peer);
+            room.router.add_subscriber(now, key, source, &tracks);
+            room.router.limit_subscriber(key, max_send);
+            if let Some(&old) = replaces.and_then(|old| room.peers.get(&old)) {
+                room.router.replace_subscriber(TransportKey(old), key);
+            }
+        }
+        if let Some(old) = replaces {
+            self.close_transport(now, room, old);
+        }
+    }
+
+    /// Ends a transport, whether it is up or away.
+    fn close_transport(&mut self, now: Instant, room: u32, transport: TransportId) {
+        if let Some(peer) = self.peer_of(room, transport) {
+            self.close_peer(now, peer);
+        } else if let Some(room) = self.rooms.get_mut(room)
+            && let Some(waiting) = room.away.remove(&transport)
+        {
+            room.router.remove(waiting);
+        }
     }
 
     pub(super) fn peer_of(&mut self, room: u32, transport: TransportId) -> Option<u32> {
@@ -157,6 +185,7 @@ impl Loop {
             ufrag: ufrag.clone(),
             transport,
             addrs: Vec::new(),
+            streams: Vec::new(),
             handshakes: 0,
             registered: None,
         });
@@ -167,7 +196,7 @@ impl Loop {
         Some(peer)
     }
 
-    fn close_peer(&mut self, now: Instant, peer: u32) {
+    pub(super) fn close_peer(&mut self, now: Instant, peer: u32) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.transport.close(now);
         }
@@ -187,6 +216,9 @@ impl Loop {
                 self.peers_by_addr.remove(addr);
             }
         }
+        for stream in peer.streams {
+            self.exits.streams.end(stream);
+        }
         if let Some(room) = self.rooms.get_mut(peer.room) {
             room.peers.remove(&peer.id);
             room.router.remove(TransportKey(index));
@@ -194,6 +226,17 @@ impl Loop {
         self.report_load();
     }
 
+    /// The room ends, its transports a few in each turn.
+    pub(super) fn end_room(&mut self, room: u32) {
+        if let Some(state) = self.rooms.get_mut(room)
+            && !state.is_ending
+        {
+            state.is_ending = true;
+            self.ending.push_back((room, state.generation));
+        }
+    }
+
+    /// Closes the room at once, as when the worker stops.
     pub(super) fn close_room(&mut self, now: Instant, room: u32) {
         let Some(peers) = self
             .rooms

@@ -1,11 +1,15 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
-use std::net::UdpSocket;
+mod replacing;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 
 use proptest::prelude::*;
 
 use super::commands::COMMANDS_PER_TURN;
 use super::*;
+use crate::media::net::stream::StreamListener;
 use crate::media::plane::{Command, Event, SubscriberSpec};
 use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::stun::{
@@ -21,6 +25,7 @@ struct Bench {
     now: Instant,
     commands: mpsc::Sender<RoomCommand>,
     media: SocketAddr,
+    tcp: SocketAddr,
     stun: SocketAddr,
 }
 
@@ -28,28 +33,43 @@ impl Bench {
     fn new() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
-        let addrs = (media.local_addr(), stun.local_addr());
+        let listener = StreamListener::bind(any).unwrap();
+        let (addrs, tcp) = (
+            (media.local_addr(), stun.local_addr()),
+            listener.local_addr(),
+        );
         let (commands, mailbox) = mpsc::channel(COMMAND_QUEUE);
         let parts = Parts {
             index: 0,
-            media: vec![media],
+            media: MediaPort {
+                sockets: vec![media],
+                listeners: vec![listener],
+            },
+            max_streams: 2_000,
             stun: vec![stun],
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
             counters: Arc::default(),
         };
         let wake = Wake::new().unwrap();
+        let worker = Loop::new(t0(), parts, mailbox, wake, Arc::default(), Arc::default());
         Self {
-            worker: Loop::new(t0(), parts, mailbox, wake, Arc::default(), Arc::default()),
+            worker: worker.unwrap(),
             now: t0(),
             commands,
             media: addrs.0,
+            tcp,
             stun: addrs.1,
         }
     }
 
     fn turn(&mut self) {
         self.worker.turn(self.now);
+    }
+
+    fn turn_with_streams(&mut self) {
+        self.worker.exits.streams.may_have_input = true;
+        self.turn();
     }
 
     fn pass(&mut self, time: Duration) {
@@ -379,6 +399,41 @@ fn events_wait_for_a_full_mailbox_in_order() {
 }
 
 #[test]
+fn a_full_mailbox_is_not_filled_further_by_states_that_come_and_go() {
+    let mut bench = Bench::new();
+    let mut events = bench.open_room(1, 1);
+    let slot = bench.worker.rooms_by_id[&RoomId(1)];
+    bench
+        .worker
+        .tell(slot, Some(TransportId(9)), EventKind::Connected);
+    for level in 0..5 {
+        for kind in [
+            EventKind::WentQuiet,
+            EventKind::Quality(level),
+            EventKind::HeardAgain,
+        ] {
+            bench.worker.tell(slot, Some(TransportId(10)), kind);
+            bench.worker.tell(slot, Some(TransportId(11)), kind);
+        }
+    }
+    let mut told = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        told.push(event);
+        bench.turn();
+    }
+    assert_eq!(
+        told,
+        [
+            event(9, EventKind::Connected),
+            event(10, EventKind::Quality(4)),
+            event(11, EventKind::Quality(4)),
+            event(10, EventKind::HeardAgain),
+            event(11, EventKind::HeardAgain),
+        ]
+    );
+}
+
+#[test]
 fn a_panic_about_a_transport_ends_that_transport_alone() {
     let mut bench = Bench::new();
     let mut events = bench.open_room(1, 8);
@@ -508,6 +563,27 @@ fn a_thousand_transports_end_with_the_worker() {
 }
 
 #[test]
+fn a_large_room_ends_a_few_transports_in_each_turn_and_takes_no_more_commands() {
+    let mut bench = Bench::new();
+    let _large = bench.open_room(1, 8);
+    let _other = bench.open_room(2, 8);
+    for number in 0..100 {
+        bench.open(1, number);
+    }
+    bench.command(1, Command::CloseRoom);
+    assert_eq!(bench.worker.peers.len(), 100 - CLOSES_PER_TURN);
+    bench.open(2, 1_000);
+    bench.open(1, 1_001);
+    assert_eq!(bench.worker.idle_for(bench.now), Some(Duration::ZERO));
+    assert_eq!(bench.worker.peers.len(), 101 - 3 * CLOSES_PER_TURN);
+    for _ in 0..4 {
+        bench.turn();
+    }
+    assert_eq!((bench.worker.peers.len(), bench.worker.rooms.len()), (1, 1));
+    assert!(bench.worker.ending.is_empty());
+}
+
+#[test]
 fn the_stun_server_answers_beside_the_rooms() {
     let mut bench = Bench::new();
     let client = socket();
@@ -524,6 +600,153 @@ fn the_stun_server_answers_beside_the_rooms() {
     assert_eq!(answer.xor_mapped_address(), client.local_addr().ok());
 }
 
+/// A browser's TCP connection.
+struct Tcp(TcpStream);
+
+impl Tcp {
+    fn connect(bench: &mut Bench) -> Self {
+        let stream = TcpStream::connect(bench.tcp).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream.set_nodelay(true).unwrap();
+        bench.turn_with_streams();
+        Self(stream)
+    }
+
+    fn send(&mut self, bench: &mut Bench, datagram: &[u8]) {
+        assert!(self.try_send(bench, datagram));
+    }
+
+    /// False if our end has closed it.
+    fn try_send(&mut self, bench: &mut Bench, datagram: &[u8]) -> bool {
+        let len = u16::try_from(datagram.len()).unwrap();
+        let frame = [&len.to_be_bytes(), datagram].concat();
+        let is_open = self.0.write_all(&frame).is_ok();
+        bench.turn_with_streams();
+        is_open
+    }
+
+    /// The datagram that has arrived, if there is one.
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; 4_096];
+        let len = self.0.read(&mut bytes).ok()?;
+        match Rfc4571::first(&bytes[..len]) {
+            Extent::Complete { datagram, .. } => Some(bytes[datagram].to_vec()),
+            Extent::Incomplete | Extent::Unusable => None,
+        }
+    }
+
+    /// Whether our end has closed it.
+    fn is_closed(&mut self) -> bool {
+        match self.0.read(&mut [0; 4_096]) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    fn check(&mut self, bench: &mut Bench, transport: u64) -> bool {
+        self.send(bench, &check(transport));
+        self.receive().is_some_and(|answer| {
+            Message::parse(&answer).is_ok_and(|answer| answer.class() == Class::Success)
+        })
+    }
+}
+
+#[test]
+fn a_check_over_tcp_is_answered_there_and_the_connection_ends_with_its_transport() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    bench.open(1, 11);
+    let mut browser = Tcp::connect(&mut bench);
+    assert!(browser.check(&mut bench, 10));
+    assert!(browser.check(&mut bench, 10), "again and again");
+    assert!(
+        !browser.check(&mut bench, 11),
+        "a connection serves one transport"
+    );
+    let index = bench.peer(1, 10);
+    let peer = bench.worker.peers.get_mut(index).unwrap();
+    assert_eq!(peer.streams.len(), 1);
+    let link = Streams::link(peer.streams[0]);
+    let addr = browser.0.local_addr().unwrap();
+    assert!(peer.transport.heard_at(link, addr).is_some());
+    browser.send(&mut bench, &[22; 100]);
+    let peer = bench.worker.peers.get_mut(index).unwrap();
+    let unexpected = transport::DropReason::UnexpectedDtls;
+    assert_eq!(peer.transport.counters().dropped(unexpected), 1);
+    bench.close(1, 10);
+    assert!(browser.is_closed());
+    assert_eq!(bench.worker.exits.streams.len(), 0);
+}
+
+#[test]
+fn a_connection_that_breaks_takes_its_path_along() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let mut browser = Tcp::connect(&mut bench);
+    assert!(browser.check(&mut bench, 10));
+    drop(browser);
+    bench.turn_with_streams();
+    let index = bench.peer(1, 10);
+    let peer = bench.worker.peers.get_mut(index).unwrap();
+    assert!(peer.streams.is_empty());
+    assert_eq!(bench.worker.exits.streams.len(), 0);
+    // The next connection gets the same slot, and the same transport by a check of its own only.
+    let mut browser = Tcp::connect(&mut bench);
+    let before = bench.dropped();
+    browser.send(&mut bench, &[22; 100]);
+    assert_eq!(bench.dropped() - before, 1);
+    assert!(browser.check(&mut bench, 10));
+}
+
+#[test]
+fn a_connection_that_proves_nothing_is_closed_after_ten_seconds() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let mut silent = Tcp::connect(&mut bench);
+    let mut wrong = Tcp::connect(&mut bench);
+    let mut good = Tcp::connect(&mut bench);
+    let mut wrong_password = check(10);
+    let len = wrong_password.len();
+    wrong_password[len - 20] ^= 1;
+    wrong.send(&mut bench, &wrong_password);
+    assert!(good.check(&mut bench, 10));
+    assert!(bench.worker.idle_for(bench.now) <= Some(Duration::from_secs(10)));
+    bench.pass(Duration::from_millis(9_900));
+    assert_eq!(bench.worker.exits.streams.len(), 3);
+    bench.pass(Duration::from_millis(100));
+    assert!(silent.is_closed() && wrong.is_closed() && !good.is_closed());
+    let refused = &bench.worker.counters.streams_refused;
+    assert_eq!(refused.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn lies_about_the_length_end_a_connection_at_once() {
+    let mut bench = Bench::new();
+    let mut liar = Tcp::connect(&mut bench);
+    liar.0.write_all(&[255, 255, 0, 1]).unwrap();
+    bench.turn_with_streams();
+    assert!(liar.is_closed());
+    assert_eq!(bench.worker.exits.streams.len(), 0);
+}
+
+#[test]
+fn connections_of_one_address_and_of_all_are_bounded() {
+    let mut bench = Bench::new();
+    let mut crowd: Vec<Tcp> = (0..600).map(|_| Tcp::connect(&mut bench)).collect();
+    assert_eq!(bench.worker.exits.streams.len(), 512);
+    assert!(crowd.iter_mut().skip(512).all(Tcp::is_closed));
+    assert!(!crowd[0].is_closed());
+    drop(crowd);
+    while bench.worker.exits.streams.len() > 0 {
+        bench.turn_with_streams();
+    }
+    assert_eq!(bench.worker.counters.streams.load(Ordering::Relaxed), 0);
+    assert!(!Tcp::connect(&mut bench).is_closed());
+}
+
 /// Something that happens to a worker; rooms, transports and sockets by number.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -535,6 +758,10 @@ enum Happening {
     Check(usize, u64),
     Handshake(usize),
     Media(usize),
+    TcpConnect(usize),
+    TcpCheck(usize, u64),
+    TcpMedia(usize),
+    TcpClose(usize),
     Pass(u64),
     Panic(u64, Option<u64>),
 }
@@ -550,7 +777,11 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
             2 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Close(room, it)),
             9 => (socket.clone(), transport.clone()).prop_map(|(socket, it)| Happening::Check(socket, it)),
             2 => socket.clone().prop_map(Happening::Handshake),
-            2 => socket.prop_map(Happening::Media),
+            2 => socket.clone().prop_map(Happening::Media),
+            2 => socket.clone().prop_map(Happening::TcpConnect),
+            6 => (socket.clone(), transport.clone()).prop_map(|(it, to)| Happening::TcpCheck(it, to)),
+            1 => socket.clone().prop_map(Happening::TcpMedia),
+            1 => socket.prop_map(Happening::TcpClose),
             3 => (0..8_000_u64).prop_map(Happening::Pass),
             1 => (room, prop::option::of(transport)).prop_map(|(room, it)| Happening::Panic(room, it)),
         ],
@@ -564,6 +795,7 @@ impl Bench {
         &mut self,
         happening: &Happening,
         sockets: &[UdpSocket],
+        connections: &mut BTreeMap<usize, Tcp>,
         receivers: &mut BTreeMap<u64, mpsc::Receiver<Event>>,
     ) {
         let slot = |worker: &Loop, room| worker.rooms_by_id.get(&RoomId(room)).copied();
@@ -593,6 +825,24 @@ impl Bench {
             }
             Happening::Handshake(socket) => self.send(&sockets[socket], &[22; 60]),
             Happening::Media(socket) => self.send(&sockets[socket], &[128; 60]),
+            Happening::TcpConnect(number) => {
+                let connection = Tcp::connect(self);
+                connections.insert(number, connection);
+            }
+            Happening::TcpCheck(number, transport) => {
+                if let Some(connection) = connections.get_mut(&number) {
+                    connection.try_send(self, &check(transport));
+                }
+            }
+            Happening::TcpMedia(number) => {
+                if let Some(connection) = connections.get_mut(&number) {
+                    connection.try_send(self, &[128; 60]);
+                }
+            }
+            Happening::TcpClose(number) => {
+                connections.remove(&number);
+                self.turn_with_streams();
+            }
             Happening::Pass(millis) => self.pass(Duration::from_millis(millis)),
             Happening::Panic(room, transport) => {
                 let Some(slot) = slot(&self.worker, room) else {
@@ -601,6 +851,7 @@ impl Bench {
                 let peer = transport.and_then(|it| self.worker.peer_of(slot, TransportId(it)));
                 self.worker
                     .contained(self.now, slot, peer, |_| panic!("injected"));
+                self.turn();
             }
         }
     }
@@ -626,6 +877,22 @@ impl Bench {
             let peer = worker.peers.get_mut(index).unwrap();
             prop_assert!(peer.addrs.contains(addr));
         }
+        let owned: Vec<_> = worker.exits.streams.owned().collect();
+        for (slot, owner) in &owned {
+            let peer = worker
+                .peers
+                .get_generation_mut(owner.peer, owner.generation)
+                .unwrap();
+            prop_assert!(peer.streams.contains(slot));
+            prop_assert!(peer.transport.is_linked(Streams::link(*slot)));
+        }
+        let mut streams = 0;
+        for room in worker.rooms_by_id.values() {
+            for peer in worker.rooms.get_mut(*room).unwrap().peers.values() {
+                streams += worker.peers.get_mut(*peer).unwrap().streams.len();
+            }
+        }
+        prop_assert_eq!(owned.len(), streams);
         for &room in &worker.undelivered {
             prop_assert!(worker.rooms.get_mut(room).is_some());
         }
@@ -642,13 +909,16 @@ proptest! {
     fn whatever_happens_the_tables_agree_and_nothing_stays(happenings in happenings()) {
         let mut bench = Bench::new();
         let sockets: Vec<UdpSocket> = (0..4).map(|_| socket()).collect();
-        let mut receivers = BTreeMap::new();
+        let (mut connections, mut receivers) = (BTreeMap::new(), BTreeMap::new());
         for happening in &happenings {
-            bench.happen(happening, &sockets, &mut receivers);
+            bench.happen(happening, &sockets, &mut connections, &mut receivers);
             bench.agrees()?;
         }
         receivers.clear();
         bench.pass(SWEEP);
+        connections.clear();
+        bench.turn_with_streams();
+        prop_assert_eq!(bench.worker.exits.streams.len(), 0);
         prop_assert!(bench.is_empty() && bench.worker.rooms.len() == 0);
         bench.pass(Duration::from_secs(60));
         prop_assert_eq!(bench.worker.idle_for(bench.now), None);

@@ -1,0 +1,127 @@
+// What happens to the WebSocket while media goes its own way.
+
+import { assert, sleep } from "../expect.mjs";
+import { callOfTwo, second } from "./house.mjs";
+
+const GRACE = 10;
+
+/** What a party was told, without what was there before number `from`. */
+async function toldSince(party, from, types) {
+  return (await party.events()).slice(from).filter(({ type }) => types.includes(type));
+}
+
+// bob speaks and somebody joins while ann's socket is away; then she is back.
+async function whileAway(scene, cell, { room, ann, bob }, { away, back }) {
+  const before = (await ann.events()).length;
+  await away();
+  await bob.signal({ type: "chat", data: "one" });
+  const cy = await scene.join(room, "cy", second(cell, { role: "SUBSCRIBER" }));
+  await bob.signal({ type: "chat", data: "two" });
+  // Media goes on meanwhile, both ways.
+  await Promise.all([bob.receives(ann), ann.receives(bob), cy.receives(ann)]);
+  await back();
+  await ann.event("reconnected", {}, { within: 20_000 });
+  await bob.signal({ type: "chat", data: "three" });
+  await ann.event("signal", { data: "three" });
+  const told = await toldSince(ann, before, ["signal", "connectionCreated", "connectionDestroyed", "streamCreated", "streamDestroyed", "sessionDisconnected"]);
+  assert.deepEqual(told.map(({ type, data, connectionId }) => (type === "signal" ? data : `${type} ${connectionId}`)),
+    ["one", `connectionCreated ${cy.connectionId}`, "two", "three"], "each once and in order");
+  await ann.event("reconnecting");
+  for (const party of [bob, cy]) {
+    for (const type of ["connectionDestroyed", "streamDestroyed"]) assert.equal((await party.events(type)).length, 0, `${party}: ${type}`);
+  }
+  await ann.signal({ type: "chat", data: "back" });
+  await Promise.all([bob, cy].map((party) => party.event("signal", { data: "back", from: ann.connectionId })));
+  assert.deepEqual(await room.present(), [ann, bob, cy].map(({ connectionId }) => connectionId).sort());
+  await Promise.all([bob.receives(ann), ann.receives(bob), cy.receives(ann)]);
+}
+
+async function isGone(room, ann, bob) {
+  await bob.event("streamDestroyed", { streamId: ann.streamId, reason: "networkDisconnect" }, { within: 25_000 });
+  await bob.event("connectionDestroyed", { connectionId: ann.connectionId, reason: "networkDisconnect" });
+  assert.deepEqual(await room.present(), [bob.connectionId]);
+}
+
+async function comesAnew(scene, room, ann, bob) {
+  await ann.connect(await room.token());
+  await ann.publish();
+  await Promise.all([bob.receives(ann), ann.receives(bob)]);
+  assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());
+}
+
+export const sockets = [
+  {
+    name: "reset of the socket",
+    lane: "waits",
+    grace: GRACE,
+    timeout: 120_000,
+    async run(scene, cell) {
+      const call = await callOfTwo(scene, cell, { ann: { cord: true } });
+      const started = Date.now();
+      await whileAway(scene, cell, call, {
+        away: () => call.ann.cord.cut(),
+        back: async () => {
+          await sleep(Math.max(0, 5000 - (Date.now() - started)));
+          await call.ann.cord.mend();
+        },
+      });
+    },
+  },
+  {
+    name: "silence of the socket for 20 s",
+    lane: "waits",
+    grace: GRACE,
+    timeout: 150_000,
+    async run(scene, cell) {
+      const call = await callOfTwo(scene, cell, { ann: { cord: true } });
+      let started;
+      await whileAway(scene, cell, call, {
+        away: async () => {
+          await call.ann.cord.silence();
+          started = Date.now();
+        },
+        back: async () => {
+          await sleep(Math.max(0, 20_000 - (Date.now() - started)));
+          await call.ann.cord.mend();
+        },
+      });
+    },
+  },
+  {
+    name: "away for longer than the grace",
+    lane: "waits",
+    grace: GRACE,
+    timeout: 150_000,
+    async run(scene, cell) {
+      const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { cord: true } });
+      ann.cord.cut();
+      await sleep(8000);
+      assert.equal((await bob.events("connectionDestroyed")).length, 0, "nobody is given up before the grace is over");
+      await sleep(4000);
+      await isGone(room, ann, bob);
+      await ann.cord.mend();
+      await ann.event("sessionDisconnected", { reason: "networkDisconnect" }, { within: 20_000 });
+      await ann.reload();
+      await comesAnew(scene, room, ann, bob);
+    },
+  },
+  {
+    name: "publisher reload",
+    lane: "waits",
+    grace: GRACE,
+    timeout: 120_000,
+    async run(scene, cell) {
+      const { room, ann, bob } = await callOfTwo(scene, cell);
+      const [ghost, stream] = [ann.connectionId, ann.streamId];
+      await ann.reload();
+      // The ghost stays for the grace, and the new one does not mind.
+      await ann.connect(await room.token());
+      await ann.publish();
+      await Promise.all([bob.receives(ann), ann.receives(bob)]);
+      await bob.event("streamDestroyed", { streamId: stream, reason: "networkDisconnect" }, { within: 20_000 });
+      for (const party of [ann, bob]) await party.event("connectionDestroyed", { connectionId: ghost, reason: "networkDisconnect" });
+      assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());
+      await Promise.all([bob.receives(ann), ann.receives(bob)]);
+    },
+  },
+];

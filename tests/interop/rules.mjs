@@ -1,0 +1,57 @@
+// What the network refuses: packet rules in the daemon's namespace, in a table of their own.
+
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+const TABLE = `
+table ip interop_rules {
+  set no_udp { type inet_service; flags interval; }
+  set silent { type inet_service; }
+  chain input {
+    type filter hook input priority 0;
+    udp dport @no_udp counter drop
+    tcp sport @silent counter drop
+    udp sport @silent counter drop
+  }
+  chain output {
+    type filter hook output priority 0;
+    tcp dport @silent counter drop
+    udp dport @silent counter drop
+  }
+}`;
+
+/** Rules of one world; they can be asked for side by side. Only a world with namespaces has any. */
+export class Rules {
+  #prefix;
+  #ready = null;
+
+  constructor({ kind, prefix }) {
+    this.#prefix = kind === "veth" ? prefix : null;
+  }
+
+  get possible() {
+    return this.#prefix !== null;
+  }
+
+  async #nft(...args) {
+    if (!this.possible) throw new Error("there are no packet rules outside the namespaces");
+    const call = (...words) => run(this.#prefix[0], [...this.#prefix.slice(1), "nft", ...words]);
+    this.#ready ??= call(TABLE);
+    await this.#ready;
+    await call(...args);
+  }
+
+  /** No UDP reaches the daemon with these `keys` for as long as the world stands. */
+  blockUdp({ HANOK_MEDIA_MIN_PORT: first, HANOK_MEDIA_MAX_PORT: last, COTURN_PORT: turn }) {
+    return this.#nft("add", "element", "ip", "interop_rules", "no_udp", `{ ${first}-${last}, ${turn} }`);
+  }
+
+  /** Nothing goes to or comes from these ports of clients until the returned function is called. */
+  async silence(ports) {
+    const elements = ["element", "ip", "interop_rules", "silent", `{ ${[...new Set(ports)].join(", ")} }`];
+    await this.#nft("add", ...elements);
+    return () => this.#nft("delete", ...elements);
+  }
+}
