@@ -41,3 +41,25 @@ export async function within(ms, what, action) {
     clearTimeout(timer);
   }
 }
+
+/** Lets at most `permits` actions run at the same time; the others wait in line. */
+export class Turnstile {
+  #free;
+  #line = [];
+
+  constructor(permits) {
+    this.#free = permits;
+  }
+
+  async pass(action) {
+    if (this.#free === 0) await new Promise((resolve) => this.#line.push(resolve));
+    else this.#free -= 1;
+    try {
+      return await action();
+    } finally {
+      const next = this.#line.shift();
+      if (next) next();
+      else this.#free += 1;
+    }
+  }
+}

@@ -49,6 +49,7 @@ function scenario(cell, isFull) {
     lane,
     timeout,
     grace,
+    small: lane !== "matrix",
     full: isFull,
     run: (scene) => run(scene, cell),
   };

@@ -12,6 +12,8 @@ export class Party {
   protocol = "udp";
   /** The cord that its WebSocket hangs on (cord.mjs), where a scenario asked for one. */
   cord = null;
+  /** What it publishes when a scenario says nothing else. */
+  habits = {};
   #number;
 
   constructor(page, name, browser, version, number = 0) {
@@ -38,6 +40,7 @@ export class Party {
     const number = await this.page.evaluate(() => window.addParty());
     const party = new Party(this.page, name, this.browser, this.version, number);
     party.protocol = this.protocol;
+    party.habits = this.habits;
     return party;
   }
 
@@ -70,7 +73,7 @@ export class Party {
   }
 
   async publish(options = {}) {
-    this.streamId = await within(CONNECT_WITHIN, `${this}: publish`, this.#call("publish", options));
+    this.streamId = await within(CONNECT_WITHIN, `${this}: publish`, this.#call("publish", { ...this.habits, ...options }));
     return this.streamId;
   }
 

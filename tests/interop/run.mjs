@@ -19,7 +19,7 @@ const MARK = "INTEROP_RUN";
 
 // Scenarios of one lane run in order, `width` side by side. Lanes of one row share browsers and daemons and follow
 // one another; rows run side by side, each in a world of its own.
-const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 10 }, moves: { width: 1 } };
+const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 8 }, moves: { width: 1 } };
 const ROWS = [["calls", "matrix"], ["waits"], ["moves"]];
 // Towns follow the rows. Two cores play no more of them than this without being late.
 const TOWNS_AT_ONCE = 3;
@@ -32,6 +32,8 @@ const { values: options } = parseArgs({
 });
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
+// Somebody wants the run to end: nothing more begins.
+let isStopped = false;
 
 if (options.list) {
   for (const { name, needs, full, town, lane = "calls" } of scenarios) {
@@ -88,7 +90,7 @@ function inRow(row) {
 async function inTowns() {
   const names = [...new Set(chosen().map(({ town }) => town).filter(Boolean))];
   const next = async () => {
-    while (names.length > 0) {
+    while (names.length > 0 && !isStopped) {
       const town = new Town(names.shift());
       await inNamespaces(town, `the town ${town.name}`, { INTEROP_TOWN: JSON.stringify(town) });
     }
@@ -100,7 +102,10 @@ async function inTowns() {
 async function inNamespaces(namespaces, where, environment) {
   const signals = ["SIGINT", "SIGTERM"];
   let child;
-  const forward = () => child?.kill("SIGTERM");
+  const forward = () => {
+    isStopped = true;
+    child?.kill("SIGTERM");
+  };
   for (const signal of signals) process.on(signal, forward);
   try {
     namespaces.create();
@@ -125,7 +130,7 @@ async function inNamespaces(namespaces, where, environment) {
 }
 
 async function inWorld(world, list) {
-  if (list.length === 0) return;
+  if (list.length === 0 || isStopped) return;
   const stage = new Stage(world);
   const stop = async () => {
     await stage.close();

@@ -15,13 +15,15 @@ export function since(version, { version: has }) {
 }
 
 /** ann, as the cell says, and bob of the other side in a call. */
-export async function callOfTwo(scene, cell, { room: properties = {}, ann: forAnn = {}, bob: forBob = {} } = {}) {
-  const room = await scene.room(properties);
-  const ann = await scene.join(room, "ann", first(cell, forAnn));
-  const bob = await scene.join(room, "bob", second(cell, forBob));
-  await Promise.all([ann.publish(), bob.publish()]);
-  await Promise.all([ann.receives(bob), bob.receives(ann)]);
-  return { room, ann, bob };
+export function callOfTwo(scene, cell, { room: properties = {}, ann: forAnn = {}, bob: forBob = {} } = {}) {
+  return scene.begin(async () => {
+    const room = await scene.room(properties);
+    const ann = await scene.join(room, "ann", first(cell, forAnn));
+    const bob = await scene.join(room, "bob", second(cell, forBob));
+    await Promise.all([ann.publish(), bob.publish()]);
+    await Promise.all([ann.receives(bob), bob.receives(ann)]);
+    return { room, ann, bob };
+  });
 }
 
 /** Whether a picture has these proportions: a sender may shrink what it sends. */

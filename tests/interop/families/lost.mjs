@@ -41,7 +41,7 @@ export const lost = [
     lane: "waits",
     needs: "veth",
     grace: 10,
-    timeout: 180_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { cord: true } });
       const transports = () => Promise.all([ann.published(), ann.subscribed(bob.streamId)]);
@@ -71,7 +71,7 @@ export const lost = [
     lane: "moves",
     needs: "veth",
     grace: 10,
-    timeout: 150_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { cord: true } });
       await scene.world.move();

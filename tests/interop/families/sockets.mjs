@@ -54,7 +54,7 @@ export const sockets = [
     name: "reset of the socket",
     lane: "waits",
     grace: GRACE,
-    timeout: 120_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const call = await callOfTwo(scene, cell, { ann: { cord: true } });
       const started = Date.now();
@@ -71,7 +71,7 @@ export const sockets = [
     name: "silence of the socket for 20 s",
     lane: "waits",
     grace: GRACE,
-    timeout: 150_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const call = await callOfTwo(scene, cell, { ann: { cord: true } });
       let started;
@@ -91,7 +91,7 @@ export const sockets = [
     name: "away for longer than the grace",
     lane: "waits",
     grace: GRACE,
-    timeout: 150_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { cord: true } });
       ann.cord.cut();
@@ -109,7 +109,7 @@ export const sockets = [
     name: "publisher reload",
     lane: "waits",
     grace: GRACE,
-    timeout: 120_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell);
       const [ghost, stream] = [ann.connectionId, ann.streamId];

@@ -17,7 +17,7 @@ export const standing = [
     name: "sleep of 60 s",
     lane: "waits",
     grace: GRACE,
-    timeout: 180_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const own = await scene.ownBrowser(cell.browser);
       const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { own } });
@@ -45,7 +45,7 @@ export const standing = [
     name: "timers slowed to one tick a minute",
     lane: "waits",
     grace: GRACE,
-    timeout: 180_000,
+    timeout: 240_000,
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell);
       await ann.slowDown();
@@ -68,7 +68,7 @@ export const standing = [
     lane: "waits",
     long: true,
     grace: GRACE,
-    timeout: 180_000,
+    timeout: 240_000,
     fits: ({ browser }) => browser === "chromium",
     async run(scene, cell) {
       const { room, ann, bob } = await callOfTwo(scene, cell);

@@ -236,8 +236,8 @@ function party() {
         videoSource: options.video === false ? false : SOURCES[options.source ?? "camera"](),
         publishAudio: options.audioActive ?? true,
         publishVideo: options.videoActive ?? true,
-        resolution: "320x240",
-        frameRate: 15,
+        resolution: options.resolution ?? "320x240",
+        frameRate: options.frameRate ?? 15,
       });
       if (options.loopback) made.subscribeToRemote();
       made.on("streamDestroyed", ({ reason }) => record("ownStreamDestroyed", { streamId: made.stream.streamId, reason }));

@@ -4,6 +4,7 @@
 //   lane: see run.mjs; "calls" if it says nothing                        timeout: ms for all of it
 //   town: the one in which it plays (town.mjs), in place of a lane       environment: of the daemon, from the world
 //   grace: seconds for those whose socket broke                          transport: "tcp" where UDP is blocked
+//   small: everybody publishes small pictures, so that many calls fit side by side
 
 import { cells } from "../matrix.mjs";
 import { bandwidth } from "./bandwidth.mjs";
