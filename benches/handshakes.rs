@@ -202,7 +202,12 @@ impl Client {
                 DtlsOutput::Packet(packet) => out.push(packet.to_vec()),
                 DtlsOutput::Timeout(_) => return,
                 DtlsOutput::BufferTooSmall { .. } => panic!("a datagram fits"),
-                _ => {}
+                DtlsOutput::Connected
+                | DtlsOutput::PeerCert(_)
+                | DtlsOutput::KeyingMaterial(..)
+                | DtlsOutput::ApplicationData(_)
+                | DtlsOutput::CloseNotify
+                | _ => {}
             }
         }
     }

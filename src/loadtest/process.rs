@@ -1,27 +1,42 @@
 //! What `/proc` says of a process and of sockets (proc(5)).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::time::Duration;
 
 /// What a process has used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Processor time of all its threads, system calls included.
-    pub(super) cpu: Duration,
+    /// Nanoseconds on a processor, system calls included, by thread.
+    threads: BTreeMap<OsString, u64>,
     /// Resident memory.
     pub(super) rss_kib: u64,
+}
+
+impl Usage {
+    /// The processor time of all threads since `before`. What threads used that have ended meanwhile is not in it.
+    pub(super) fn cpu_since(&self, before: &Self) -> Duration {
+        let used = self.threads.iter().map(|(thread, ns)| {
+            let earlier = before.threads.get(thread).copied().unwrap_or(0);
+            ns.saturating_sub(earlier)
+        });
+        Duration::from_nanos(used.sum())
+    }
 }
 
 /// What process `pid` has used so far; `None` means this one.
 pub(super) fn usage(pid: Option<u32>) -> io::Result<Usage> {
     let folder = pid.map_or_else(|| "/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
-    let mut cpu = Duration::ZERO;
+    let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("{folder}/task"))? {
+        let thread = thread?;
         // Nanoseconds on a processor come first; clock ticks, in `stat`, are too coarse for a window of seconds.
-        match fs::read_to_string(thread?.path().join("schedstat")) {
-            Ok(text) => cpu += Duration::from_nanos(first_number(&text)),
+        match fs::read_to_string(thread.path().join("schedstat")) {
+            Ok(text) => {
+                threads.insert(thread.file_name(), first_number(&text));
+            }
             // The thread has ended meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -30,7 +45,7 @@ pub(super) fn usage(pid: Option<u32>) -> io::Result<Usage> {
     let status = fs::read_to_string(format!("{folder}/status"))?;
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     Ok(Usage {
-        cpu,
+        threads,
         rss_kib: rss.map_or(0, first_number),
     })
 }
@@ -68,12 +83,12 @@ mod tests {
     fn this_process_uses_processor_and_memory() {
         let before = usage(None).unwrap();
         let mut sum = 0_u64;
-        while usage(None).unwrap().cpu < before.cpu + Duration::from_millis(5) {
+        while usage(None).unwrap().cpu_since(&before) < Duration::from_millis(5) {
             sum = std::hint::black_box(sum.wrapping_mul(31) + 1);
         }
         assert!(before.rss_kib > 1_000, "{before:?}");
         let same = usage(Some(std::process::id())).unwrap();
-        assert!(same.cpu >= before.cpu + Duration::from_millis(5));
+        assert!(same.cpu_since(&before) >= Duration::from_millis(5));
         assert!(usage(Some(u32::MAX)).is_err());
     }
 

@@ -288,13 +288,10 @@ impl Report {
             retransmitted: published.clone().map(|sent| sent.retransmitted).sum(),
             key_frames_asked: published.map(|sent| sent.key_frame_requests).sum(),
         };
-        let [own_before, own_after] = observed.own;
+        let [own_before, own_after] = &observed.own;
+        let own_seconds = own_after.cpu_since(own_before).as_secs_f64();
         let generator = Generator {
-            cpu_percent: 100.0
-                * ratio(
-                    (own_after.cpu.saturating_sub(own_before.cpu)).as_secs_f64(),
-                    seconds,
-                ),
+            cpu_percent: 100.0 * ratio(own_seconds, seconds),
             gap_ms: (&outcome.gaps).into(),
             lateness_ms: (&outcome.lateness).into(),
             dropped: outcome.dropped,
@@ -368,9 +365,9 @@ fn sent_by_stream(outcome: &Outcome) -> impl Fn(u32) -> Sent {
 }
 
 fn server(observed: &Observed, packets: f64) -> Option<Server> {
-    let [begin, end] = observed.server?;
-    let before = observed.server_before_joins?;
-    let cpu_seconds = end.cpu.saturating_sub(begin.cpu).as_secs_f64();
+    let [begin, end] = observed.server.as_ref()?;
+    let before = observed.server_before_joins.as_ref()?;
+    let cpu_seconds = end.cpu_since(begin).as_secs_f64();
     let grown = end.rss_kib.saturating_sub(before.rss_kib);
     Some(Server {
         cpu_seconds,

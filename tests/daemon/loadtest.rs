@@ -100,7 +100,8 @@ async fn nothing_is_lost_whoever_offers_and_under_every_profile() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn meshes_of_several_sessions_keep_apart_and_servers_that_offer_are_believed() {
-    let house = House::with(|config| config.media.subscribe_offer = SubscribeOffer::Server).await;
+    let house =
+        House::with(|config| config.sessions.subscribe_offer = SubscribeOffer::Server).await;
     let options = Options {
         sessions: 2,
         publishers: 3,
@@ -148,26 +149,29 @@ async fn a_test_that_is_stopped_leaves_its_rooms() {
         ..options(&house)
     };
     let mut has_measured = false;
-    let report = measure(&options, &stop, &mut |progress| {
+    let mut once_it_measures = |progress| {
         if let Progress::Measuring { rate, .. } = progress
             && rate > 0
         {
             has_measured = true;
             stop.cancel();
         }
-    });
-    let report = report.await.unwrap();
+    };
+    let report = measure(&options, &stop, &mut once_it_measures)
+        .await
+        .unwrap();
     assert!(has_measured && report.interrupted && report.seconds < 60.0);
     assert_eq!(report.packets.lost, 0);
     house.is_empty().await;
 
     let stop = CancellationToken::new();
-    let report = measure(&options, &stop, &mut |progress| {
+    let mut at_once = |progress| {
         if let Progress::Joining(..) = progress {
             stop.cancel();
         }
-    });
-    assert!(matches!(report.await, Err(Error::Interrupted)));
+    };
+    let report = measure(&options, &stop, &mut at_once).await;
+    assert!(matches!(report, Err(Error::Interrupted)));
     house.is_empty().await;
 }
 

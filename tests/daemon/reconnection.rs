@@ -160,13 +160,23 @@ fn code(outcome: Result<Client, Error>) -> Option<i64> {
     outcome.err()?.code()
 }
 
+/// Where clients hear only what others do: the community edition does not tell how good a connection is, which depends
+/// on what else this machine does.
+async fn house() -> House {
+    House::with(|config| config.community_edition = true).await
+}
+
 async fn short_grace(grace: Duration) -> House {
-    House::with(|config| config.sessions.reconnect_grace = grace).await
+    House::with(|config| {
+        config.community_edition = true;
+        config.sessions.reconnect_grace = grace;
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_and_a_return_within_eight_seconds_lose_nothing_and_nobody_notices() {
-    let mut call = Call::begin(House::open().await, None).await;
+    let mut call = Call::begin(house().await, None).await;
     let server = call.house.plain();
     let connection = call.a.connection.clone();
     call.a.reset().unwrap();
@@ -200,7 +210,7 @@ async fn a_reset_and_a_return_within_eight_seconds_lose_nothing_and_nobody_notic
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_silent_cut_of_twenty_seconds_what_was_written_in_vain_is_told() {
-    let house = House::open().await;
+    let house = house().await;
     let cable = Cable::lay(&house).await;
     let mut call = Call::begin(house, Some(cable.end)).await;
     cable.cut();
@@ -220,7 +230,7 @@ async fn after_a_silent_cut_of_twenty_seconds_what_was_written_in_vain_is_told()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_away_for_twelve_seconds_has_left_after_ten() {
-    let mut call = Call::begin(House::open().await, None).await;
+    let mut call = Call::begin(house().await, None).await;
     let began = Instant::now();
     let connection = call.a.connection.clone();
     call.a.reset().unwrap();
@@ -331,7 +341,7 @@ async fn who_misses_more_than_is_kept_is_evicted_and_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_of_rpc_sessions_are_few() {
-    let house = House::open().await;
+    let house = house().await;
     let mut client = Client::open(house.plain()).await.unwrap();
     let own = client.request("connect", json!({})).await.unwrap();
     assert_eq!(own["value"], "OK");
@@ -351,7 +361,7 @@ async fn guesses_of_rpc_sessions_are_few() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_a_socket_costs_at_most_its_participant_who_may_come_back() {
-    let mut call = Call::begin(House::open().await, None).await;
+    let mut call = Call::begin(house().await, None).await;
     let panic = json!({"jsonrpc": "2.0", "method": "panic", "id": 1}).to_string();
     call.a.send(Message::text(panic)).await.unwrap();
     call.say("meanwhile").await;
@@ -364,7 +374,7 @@ async fn a_panic_in_a_socket_costs_at_most_its_participant_who_may_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn to_a_session_that_a_panic_has_ended_nobody_comes_back() {
-    let call = Call::begin(House::open().await, None).await;
+    let call = Call::begin(house().await, None).await;
     let handle = call.house.daemon.directory().find(&call.session).unwrap();
     handle.panic(hanok::control::session::Fault::Session).await;
     eventually("the session is gone", async || {
@@ -377,7 +387,7 @@ async fn to_a_session_that_a_panic_has_ended_nobody_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_and_its_subscriptions_get_other_transports_and_go_on() {
-    let mut call = Call::begin(House::open().await, None).await;
+    let mut call = Call::begin(house().await, None).await;
     // The publisher closes its peer connection first, as openvidu-browser does.
     call.sending.close().await;
     let negotiation = call.a.negotiate().await.unwrap();

@@ -165,7 +165,7 @@ mod tests {
 
     /// The offer that was made last, to whomever.
     fn offered(stage: &Stage) -> String {
-        let offers = stage.effects.iter().filter_map(|effect| match effect {
+        let mut offers = stage.effects.iter().filter_map(|effect| match effect {
             Effect::Reply {
                 outcome: Ok(Reply::Offer(offer)),
                 ..
@@ -176,7 +176,7 @@ mod tests {
             },
             _ => None,
         });
-        offers.last().expect("an offer")
+        offers.next_back().expect("an offer")
     }
 
     #[test]

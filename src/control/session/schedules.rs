@@ -925,11 +925,11 @@ impl Player {
                 let known = view.get_mut(&connection).expect("it has joined");
                 assert_eq!(known.replace(stream.id), None, "published twice");
             }
-            Notification::ParticipantUnpublished { connection, .. } => {
-                if connection != self.connection {
-                    let known = view.get_mut(&connection).expect("it has joined");
-                    assert!(known.take().is_some(), "it has published");
-                }
+            Notification::ParticipantUnpublished { connection, .. }
+                if connection != self.connection =>
+            {
+                let known = view.get_mut(&connection).expect("it has joined");
+                assert!(known.take().is_some(), "it has published");
             }
             Notification::ParticipantLeft { connection, .. } => {
                 assert!(view.remove(&connection).is_some(), "it has joined");
