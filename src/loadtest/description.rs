@@ -689,7 +689,7 @@ mod tests {
         )
         .unwrap()
         .tracks;
-        let offered = offer_subscriber(&tracks, "cname", &mut Random::seeded(1), &server());
+        let offered = offer_subscriber(&tracks, "cname", 0, &mut Random::seeded(1), &server());
         let offer = Remote::parse(&offered.offer).unwrap();
         let answer = Capabilities {
             audio: true,

@@ -298,7 +298,7 @@ impl Run {
                 phase,
             } => {
                 let publisher = Publisher::new(now, stream, &remote, sources, video, phase);
-                (stream, false, Media::Publish(publisher))
+                (stream, false, Media::Publish(Box::new(publisher)))
             }
             Purpose::Subscribe { stream, late } => {
                 let receiver = Receiver::new(now, stream, &remote);

@@ -24,7 +24,7 @@ use crate::units::{MediaKind, Random};
 #[derive(Debug)]
 pub(super) enum Media {
     /// To send.
-    Publish(Publisher),
+    Publish(Box<Publisher>),
     /// To receive.
     Subscribe(Receiver),
 }

@@ -72,16 +72,12 @@ impl Room {
         let (mut key_frames, mut packets) = (0, Vec::new());
         for report in self.reports(publisher) {
             for packet in Compound::new(&report) {
-                match packet {
-                    Packet::PictureLossIndication { media } => {
-                        assert_eq!(media, wanted);
-                        key_frames += 1;
-                    }
-                    Packet::Nack { media, lost } => {
-                        assert_eq!(media, wanted);
-                        packets.extend(lost.map(|seq| seq.0));
-                    }
-                    _ => {}
+                if let Packet::PictureLossIndication { media } = packet {
+                    assert_eq!(media, wanted);
+                    key_frames += 1;
+                } else if let Packet::Nack { media, lost } = packet {
+                    assert_eq!(media, wanted);
+                    packets.extend(lost.map(|seq| seq.0));
                 }
             }
         }
