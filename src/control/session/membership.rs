@@ -17,7 +17,7 @@ use super::reason;
 use super::refusal::Refusal;
 use super::reply::{Joined, Reply};
 use super::token::{Admission, PresentedToken, Token};
-use crate::units::SubscribeOffer;
+use crate::units::{Secret, SubscribeOffer};
 use crate::views::openvidu::IceServer;
 
 /// What opens the session to a joiner.
@@ -59,7 +59,7 @@ impl Session {
         let Some(key) = self.key_of(joiner, &join) else {
             return Err(Refusal::InvalidToken {
                 session: self.id.clone(),
-                token: join.token,
+                token: Secret::new(join.token),
             });
         };
         if self.members.len() >= self.settings.limits.members {
