@@ -43,13 +43,16 @@ const LAUNCH = {
 /** Launches browsers when they are first asked for and keeps them for the whole run. */
 export class Browsers {
   #launched = new Map();
+  #isOver = false;
 
   get(kind) {
+    if (this.#isOver) throw new Error("the browsers are closed");
     if (!this.#launched.has(kind)) this.#launched.set(kind, launch(kind));
     return this.#launched.get(kind);
   }
 
   async close() {
+    this.#isOver = true;
     await Promise.all([...this.#launched.values()].map(async (launching) => {
       const launched = await launching.catch(() => null);
       if (launched) await quit(launched);

@@ -349,7 +349,7 @@ impl Source {
                             consumer.write(out, seq, &stored, stamp)
                         });
                         if sent {
-                            consumer.sent(now, &stored);
+                            consumer.sent(now, arrival.seq, &stored);
                             destination.transport_wide = destination.transport_wide.plus(1);
                         } else {
                             consumer.stats.refused += 1;

@@ -19,7 +19,7 @@ export const quality = [
       const room = await scene.room();
       const ann = await scene.join(room, "ann");
       const bob = await scene.join(room, "bob", { role: "SUBSCRIBER" });
-      await ann.publish({ restless: true });
+      await ann.publish({ source: "restless" });
       await bob.receives(ann);
       const rates = [];
       let before = await ann.published();
