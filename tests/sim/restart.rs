@@ -114,7 +114,7 @@ impl Call {
             random,
         };
         call.router
-            .add_publisher(t0(), call.publisher, &[track(call.ssrc)], None, None);
+            .add_publisher(t0(), call.publisher, &[track(call.ssrc)], None);
         call.router
             .add_subscriber(t0(), SUBSCRIBER, call.publisher, &[track(OUT)]);
         call.router.connected(t0(), SUBSCRIBER);
@@ -143,7 +143,7 @@ impl Call {
         };
         let tracks = [track(self.ssrc)];
         self.router
-            .add_publisher(self.now, self.publisher, &tracks, None, None);
+            .add_publisher(self.now, self.publisher, &tracks, None);
         self.router.replace_publisher(self.now, old, self.publisher);
         self.publish(true);
     }

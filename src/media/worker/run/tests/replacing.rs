@@ -31,7 +31,6 @@ impl Bench {
                 remote: remote(),
                 tracks: vec![track(1)],
                 max_receive: None,
-                min_receive: None,
                 replaces: replaces.map(TransportId),
                 loopback: loopback.to_vec(),
             })),
