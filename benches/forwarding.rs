@@ -178,7 +178,7 @@ impl Room {
         let published = answer_publisher(offer, &CodecPolicy::default(), &local_transport())
             .expect("the seed is an offer of a browser");
         let mut router = Router::new(now, Random::seeded(2));
-        router.add_publisher(now, PUBLISHER, &published.tracks, None, None);
+        router.add_publisher(now, PUBLISHER, &published.tracks, None);
         for consumer in 1..=consumers {
             let key = TransportKey(consumer as u32);
             let offered = offer_subscriber(

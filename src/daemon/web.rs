@@ -62,7 +62,6 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         coturn_port: config.turn.port,
         turn_urls: vec![turn_url(turn_host, config.turn.port)],
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
-        video_min_recv: Bitrate::from_kbps(config.streams.min_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,
         garbage_threshold: (!config.sessions.garbage_interval.is_zero())

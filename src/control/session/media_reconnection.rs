@@ -373,6 +373,35 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_an_offer_of_other_media_does_not_end_the_subscription() {
+        let (mut stage, stream) = call_with(unforced());
+        let prepare = |sender: &str| Request::PrepareReceive {
+            sender: sender.to_owned(),
+        };
+        let answer = |sender: &str, answer: &str| Request::ReceiveAnswer {
+            sender: sender.to_owned(),
+            answer: answer.to_owned(),
+        };
+        stage.ask('B', prepare(&stream));
+        let first = answer_to(&offered(&stage));
+        stage.ask('A', Request::Unpublish);
+        let publish = PublishVideo {
+            offer: scene::AUDIO_OFFER.to_owned(),
+            has_video: false,
+            ..scene::publish_video()
+        };
+        stage.ask('A', Request::Publish(Box::new(publish)));
+        let stream = stream_of(&stage, 'A');
+        stage.ask('B', prepare(&stream));
+        let second = answer_to(&offered(&stage));
+        assert_eq!(stage.ask('B', answer(&stream, &first)), ["B <= error 303"]);
+        assert_eq!(
+            stage.ask('B', answer(&stream, &second)),
+            ["media: answered 5", "B <= done"]
+        );
+    }
+
+    #[test]
     fn the_answer_to_an_offer_that_was_replaced_is_refused_and_the_later_one_counts() {
         let (mut stage, stream) = call_with(unforced());
         let prepare = Request::PrepareReceive {

@@ -17,7 +17,7 @@ use super::reason;
 use super::refusal::Refusal;
 use super::reply::{Joined, Reply};
 use super::token::{Admission, PresentedToken, Token};
-use crate::units::SubscribeOffer;
+use crate::units::{Secret, SubscribeOffer};
 use crate::views::openvidu::IceServer;
 
 /// What opens the session to a joiner.
@@ -59,7 +59,7 @@ impl Session {
         let Some(key) = self.key_of(joiner, &join) else {
             return Err(Refusal::InvalidToken {
                 session: self.id.clone(),
-                token: join.token,
+                token: Secret::new(join.token),
             });
         };
         if self.members.len() >= self.settings.limits.members {
@@ -225,10 +225,7 @@ impl Session {
             connection: participant.connection().clone(),
             reason: reason.clone(),
         };
-        if let Some(socket) = participant.socket() {
-            self.notify(socket, Arc::new(evicted.clone()));
-            self.release(socket, FORCED_CLOSE_DELAY);
-        }
+        self.dismiss(participant, evicted.clone());
         if !participant.is_hidden() {
             self.notify_all(evicted);
         }
@@ -242,7 +239,12 @@ impl Session {
     pub fn close(&mut self, reason: &str) {
         let reason: Arc<str> = reason.into();
         for participant in std::mem::take(&mut self.members) {
-            self.forget(&participant, &reason);
+            self.tear_down(&participant, &reason);
+            let evicted = Notification::ParticipantEvicted {
+                connection: participant.connection().clone(),
+                reason: reason.clone(),
+            };
+            self.dismiss(&participant, evicted);
             self.has_left(&participant, &reason);
         }
         self.happened(Happening::Destroyed(reason));
@@ -258,13 +260,9 @@ impl Session {
         });
     }
 
-    fn forget(&mut self, participant: &Participant, reason: &Arc<str>) {
-        self.tear_down(participant, reason);
+    /// Tells a former participant, unless its socket is away, and leaves it time to close that itself.
+    fn dismiss(&mut self, participant: &Participant, evicted: Notification) {
         if let Some(socket) = participant.socket() {
-            let evicted = Notification::ParticipantEvicted {
-                connection: participant.connection().clone(),
-                reason: reason.clone(),
-            };
             self.notify(socket, Arc::new(evicted));
             self.release(socket, FORCED_CLOSE_DELAY);
         }

@@ -79,7 +79,7 @@ pub struct ConnectionChange {
 pub struct KurentoOptions {
     /// `videoMaxRecvBandwidth`: client to server.
     pub video_max_recv: Option<Bitrate>,
-    /// `videoMinRecvBandwidth`.
+    /// `videoMinRecvBandwidth`: like the other minimum stored and without effect, since nothing measured lowers a rate.
     pub video_min_recv: Option<Bitrate>,
     /// `videoMaxSendBandwidth`: server to client.
     pub video_max_send: Option<Bitrate>,

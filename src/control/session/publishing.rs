@@ -113,7 +113,6 @@ impl Session {
     ) -> Result<(PublisherSpec, String), Refusal> {
         let properties = &self.caller(caller)?.token.properties;
         let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
-        let min_receive = properties.limit(|own| own.video_min_recv, self.settings.video_min_recv);
         let (transport, local) = self.new_transport()?;
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
@@ -148,7 +147,6 @@ impl Session {
             remote: negotiated.remote,
             tracks: negotiated.tracks,
             max_receive,
-            min_receive,
             replaces: None,
             loopback: negotiated.loopback,
         };

@@ -1,6 +1,7 @@
 //! Why a request was refused, with OpenVidu's codes and texts (`openvidu-signalling` sections 8 and 10).
 
 use super::identifiers::ConnectionId;
+use crate::units::Secret;
 
 /// A refused request. The text is OpenVidu's, without the `. Code: N` that the wire form appends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,12 +22,12 @@ pub enum Refusal {
     #[error("Unable to join session {0}. It has as many participants as it may have")]
     Full(String),
     /// `joinRoom`: the token is unknown, spent, or of another session.
-    #[error("Unable to join session {session}. Token {token} is not valid")]
+    #[error("Unable to join session {session}. Token {} is not valid", token.expose())]
     InvalidToken {
         /// The session that was to be joined.
         session: String,
         /// The token as presented.
-        token: String,
+        token: Secret,
     },
     /// `joinRoom`: this socket has joined already.
     #[error("Unable to join session {0}. This connection has already joined a session")]

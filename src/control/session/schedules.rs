@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::command::{
-    JoinRoom, Joiner, PublishVideo, ReconnectStream, Request, RequestId, Signal, StreamSdp,
+    Hidden, JoinRoom, Joiner, PublishVideo, ReconnectStream, Request, RequestId, Signal, StreamSdp,
 };
 use super::core::TransportOwner;
 use super::effect::{Effect, Happening};
 use super::identifiers::{ConnectionId, SocketId, StreamId};
-use super::notification::Notification;
-use super::participant::Link;
-use super::properties::Role;
+use super::notification::{ConnectionProperty, Notification};
+use super::participant::{Link, Participant};
+use super::properties::{ConnectionChange, Role};
 use super::reconnection::SocketEnd;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -103,6 +103,10 @@ struct Player {
     /// Its socket, as it sees it.
     socket: Option<SocketId>,
     view: View,
+    /// Nobody else is to see it.
+    is_hidden: bool,
+    /// As it was told last.
+    role: Option<Role>,
     /// Whom it has seen leaving.
     left: BTreeSet<ConnectionId>,
     /// It knows that it is out.
@@ -187,7 +191,7 @@ impl World {
     fn step(&mut self) {
         // An empty session ends, and with it its schedule.
         let is_lonely = self.stage.core.members.len() < 2 && self.below(4) > 0;
-        match if is_lonely { 0 } else { self.below(44) } {
+        match if is_lonely { 0 } else { self.below(46) } {
             0..4 => self.join(),
             4..8 => self.publish(),
             8..12 => self.subscribe(),
@@ -206,6 +210,8 @@ impl World {
             36..38 => self.reconnect_stream(),
             38..40 => self.advance(),
             40..43 => self.deliver_some(),
+            43 => self.change_role(),
+            44 => self.join_by_secret(),
             _ => self.disaster(),
         }
         self.check();
@@ -228,26 +234,30 @@ impl World {
         let Some(token) = created.token else {
             panic!("a pending connection shows its token");
         };
+        let joined = self.knock(token, false, None);
+        assert_eq!(joined.as_str(), created.id, "the token's own connection");
+    }
+
+    fn join_by_secret(&mut self) {
+        if self.stage.core.members.len() >= CLIENTS {
+            return;
+        }
+        let hidden = [None, Some(Hidden::Recorder), Some(Hidden::SpeechToText)];
+        let hidden = hidden[self.below(3)];
+        self.knock(String::new(), true, hidden);
+    }
+
+    /// Another client comes and joins; yields its connection.
+    fn knock(&mut self, token: String, knows_secret: bool, hidden: Option<Hidden>) -> ConnectionId {
         let socket = self.open_pipe(self.players.len());
         let rpc_session = scene::rpc_session(socket);
-        self.players.push(Player {
-            connection: created.id.as_str().into(),
-            key: rpc_session.key(),
-            socket: Some(socket),
-            view: None,
-            left: BTreeSet::new(),
-            is_over: false,
-            signals: VecDeque::new(),
-            away: None,
-            may_go_at_once: false,
-            offers: Vec::new(),
-        });
+        let key = rpc_session.key();
         let joiner = Joiner {
             socket,
             rpc_session,
             final_user_id: String::new(),
             address: Ipv4Addr::LOCALHOST.into(),
-            knows_secret: false,
+            knows_secret,
         };
         let join = JoinRoom {
             session: "S1".to_owned(),
@@ -255,15 +265,60 @@ impl World {
             metadata: String::new(),
             platform: String::new(),
             secret: Secret::new(""),
-            hidden: None,
+            hidden,
         };
+        let at = self.stage.moment();
         let request = RequestId(json!(self.number()));
         if self.stage.core.needs_room_for(&joiner, &join) {
             self.open_room();
         }
         let joined = self.stage.core.handle_join(at, &joiner, request, join);
-        assert!(joined, "whoever holds a token is admitted");
+        assert!(joined, "whoever holds a token or the secret is admitted");
+        let connection = self.stage.core.connection_of(socket);
+        let connection = connection.expect("it has joined");
+        self.players.push(Player {
+            connection: connection.clone(),
+            key,
+            socket: Some(socket),
+            view: None,
+            is_hidden: hidden.is_some(),
+            role: None,
+            left: BTreeSet::new(),
+            is_over: false,
+            signals: VecDeque::new(),
+            away: None,
+            may_go_at_once: false,
+            offers: Vec::new(),
+        });
         self.carry_out(1);
+        connection
+    }
+
+    /// REST gives someone another role, or the same.
+    fn change_role(&mut self) {
+        let Some(client) = self.any() else { return };
+        let player = &self.players[client];
+        let (connection, is_hidden) = (player.connection.clone(), player.is_hidden);
+        let is_there = self.member_of(client).is_some();
+        let roles = [Role::Subscriber, Role::Publisher, Role::Moderator];
+        let role = roles[self.below(3)];
+        let change = ConnectionChange {
+            role: Some(role),
+            record: None,
+        };
+        let shown = self
+            .stage
+            .core
+            .update_connection(connection.as_str(), change);
+        let expected = (is_there && !is_hidden).then_some(Some(role.as_str()));
+        assert_eq!(shown.map(|shown| shown.role), expected);
+        assert!(self.carry_out(0) <= 1, "nobody else is told");
+    }
+
+    fn member_of(&self, client: usize) -> Option<&Participant> {
+        let key = self.players[client].key;
+        let mut members = self.stage.core.members.iter();
+        members.find(|member| member.rpc_session == key)
     }
 
     fn open_room(&mut self) {
@@ -306,24 +361,27 @@ impl World {
 
     fn publish(&mut self) {
         let Some(client) = self.any() else { return };
-        let audio = self.below(3) > 0;
+        let (offer, [has_audio, has_video]) = self.publisher_offer();
         let publish = PublishVideo {
-            offer: self.publisher_offer(audio),
-            has_audio: audio,
-            has_video: !audio,
+            offer,
+            has_audio,
+            has_video,
             ..scene::publish_video()
         };
         self.ask(client, Request::Publish(Box::new(publish)));
     }
 
-    /// Of one medium; the codec of video varies.
-    fn publisher_offer(&mut self, audio: bool) -> String {
-        let codec = match (audio, self.below(2)) {
-            (true, _) => "opus",
-            (false, 0) => "VP8",
-            (false, _) => "VP9",
+    /// Of one medium or both, in either order, and whether that is audio and video; the codec of video varies.
+    fn publisher_offer(&mut self) -> (String, [bool; 2]) {
+        let video = ["VP8", "VP9"][self.below(2)];
+        let codecs: &[&str] = match self.below(6) {
+            0..3 => &["opus"],
+            3 => &[video],
+            4 => &["opus", video],
+            _ => &[video, "opus"],
         };
-        offer("sendonly", &[codec])
+        let media = [codecs.contains(&"opus"), codecs.contains(&video)];
+        (offer("sendonly", codecs), media)
     }
 
     /// A client and the stream of some participant, perhaps its own.
@@ -367,10 +425,7 @@ impl World {
             .iter()
             .rposition(|(from, _)| *from == publisher);
         let awaited = |world: &Self| {
-            let member = world
-                .stage
-                .core
-                .member(world.players[client].connection.as_str());
+            let member = world.member_of(client);
             let subscription = member.and_then(|member| member.subscriptions.get(&publisher));
             subscription.is_some_and(|subscription| subscription.offered.is_some())
         };
@@ -411,9 +466,9 @@ impl World {
             data: Some(data.clone()),
             ..Signal::default()
         };
-        for player in &mut self.players {
-            if self.stage.core.member(player.connection.as_str()).is_some() {
-                player.signals.push_back(data.clone());
+        for client in 0..self.players.len() {
+            if self.member_of(client).is_some() {
+                self.players[client].signals.push_back(data.clone());
             }
         }
         // From REST: whoever is away hears it later.
@@ -588,14 +643,13 @@ impl World {
         let owner = self
             .players
             .iter()
-            .position(|it| it.connection == publisher);
+            .rposition(|it| it.connection == publisher);
         if let (Some(owner), 0..2) = (owner, self.below(3)) {
             client = owner;
         }
-        let audio = self.below(3) > 0;
         let sdp = match (self.below(3), Some(client) == owner) {
-            (0, _) => StreamSdp::Text(self.publisher_offer(audio)),
-            (_, true) => StreamSdp::Offer(self.publisher_offer(audio)),
+            (0, _) => StreamSdp::Text(self.publisher_offer().0),
+            (_, true) => StreamSdp::Offer(self.publisher_offer().0),
             (_, false) => StreamSdp::Offer(subscriber_offer()),
         };
         let request = ReconnectStream { stream, sdp };
@@ -739,7 +793,12 @@ impl World {
                 }
                 Effect::Forget(key) => assert!(self.forgotten.insert(key), "forgotten once"),
                 Effect::Media(command) => self.check_media(&command),
-                Effect::Happened(Happening::Left(who, why)) => self.check_departure(&who, &why),
+                Effect::Happened(Happening::Left(who, why)) => {
+                    self.check_departure(&who, &why, false);
+                }
+                Effect::Happened(Happening::LeftUnseen(who, why)) => {
+                    self.check_departure(&who, &why, true);
+                }
                 Effect::Happened(_) => {}
                 Effect::Ended => self.has_ended = true,
             }
@@ -790,11 +849,15 @@ impl World {
     }
 
     /// Nobody goes for want of a network before its time.
-    fn check_departure(&self, who: &ConnectionId, why: &str) {
-        let player = self.players.iter().find(|player| player.connection == *who);
-        let Some(player) = player.filter(|_| why == reason::NETWORK_DISCONNECT) else {
+    fn check_departure(&self, who: &ConnectionId, why: &str, is_unseen: bool) {
+        // The ids of hidden ones come again.
+        let mut players = self.players.iter().rev();
+        let player = players.find(|player| player.connection == *who);
+        let player = player.expect("everyone who goes has come");
+        assert_eq!(player.is_hidden, is_unseen);
+        if why != reason::NETWORK_DISCONNECT {
             return;
-        };
+        }
         let is_due = player
             .away
             .is_some_and(|(since, _)| self.stage.now - since >= GRACE);
@@ -813,11 +876,11 @@ impl World {
         for member in &core.members {
             assert!(connections.insert(member.connection()), "in there twice");
             assert!(member.socket().is_none_or(|socket| sockets.insert(socket)));
-            let player = self
-                .players
-                .iter()
-                .find(|it| it.connection == *member.connection());
+            let player = self.players.iter().find(|it| it.key == member.rpc_session);
             let player = player.expect("every member is someone");
+            assert_eq!(player.connection, *member.connection());
+            let shown = core.connection_view(player.connection.as_str());
+            assert_eq!(shown.is_none(), player.is_hidden, "shown unless hidden");
             assert!(
                 !self.forgotten.contains(&player.key),
                 "a member can come back"
@@ -872,8 +935,11 @@ impl World {
                 continue;
             }
             let own = player.connection.as_str();
-            assert!(self.stage.core.member(own).is_some(), "who is out was told");
-            let actual = self.stage.core.members.iter().map(|member| {
+            let member = self.member_of(client).expect("who is out was told");
+            assert_eq!(player.role, Some(member.token.properties.role));
+            let seen = self.stage.core.members.iter();
+            let seen = seen.filter(|member| !member.is_hidden());
+            let actual = seen.map(|member| {
                 let stream = member.publication.as_ref();
                 let stream = stream.map(|publication| publication.descriptor.id.clone());
                 (member.connection().clone(), stream)
@@ -897,6 +963,7 @@ impl Player {
                     (member.connection, stream.map(|stream| stream.id))
                 };
                 self.view = Some(members.map(stream).collect());
+                self.role = Some(joined.role);
                 return;
             }
             Frame::Answer(Ok(Reply::Reconnected)) => {
@@ -945,6 +1012,9 @@ impl Player {
             }
             Notification::SendMessage { data, .. } => {
                 assert_eq!(data, self.signals.pop_front(), "once and in order");
+            }
+            Notification::ConnectionPropertyChanged(ConnectionProperty::Role(role)) => {
+                assert_ne!(self.role.replace(role), Some(role), "told of changes only");
             }
             Notification::ForciblyReconnectSubscriber {
                 connection, offer, ..

@@ -21,8 +21,6 @@ pub struct Settings {
     pub turn_urls: Vec<String>,
     /// `OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH`, 0 is unlimited.
     pub video_max_recv: Bitrate,
-    /// `OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH`, 0 is none.
-    pub video_min_recv: Bitrate,
     /// `OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH`, 0 is unlimited.
     pub video_max_send: Bitrate,
     /// `HANOK_RECONNECT_GRACE`: how long a participant outlives its closed socket.
@@ -47,7 +45,6 @@ impl Default for Settings {
             coturn_port: 3478,
             turn_urls: vec![turn_url("localhost", 3478)],
             video_max_recv: Bitrate::from_kbps(1000),
-            video_min_recv: Bitrate::from_kbps(300),
             video_max_send: Bitrate::from_kbps(1000),
             reconnect_grace: Duration::from_secs(10),
             garbage_threshold: Some(Duration::from_secs(3600)),

@@ -335,16 +335,11 @@ impl Session {
 
     /// Whose stream, or which participant, `sender` names (section 7.1).
     fn find_publisher(&self, sender: &str) -> Option<ConnectionId> {
-        let streams = |member: &&Participant| {
-            let publication = member.publication.as_ref();
-            publication.is_some_and(|publication| publication.descriptor.id.as_str() == sender)
-        };
-        self.members
-            .iter()
-            .find(streams)
-            .or_else(|| self.member(sender))
-            .or_else(|| self.member(owner_in(sender)))
-            .map(|member| member.connection().clone())
+        self.publisher_of(sender).or_else(|| {
+            let named = self.member(sender);
+            let named = named.or_else(|| self.member(owner_in(sender)));
+            named.map(|member| member.connection().clone())
+        })
     }
 
     fn refuse_subscriber(

@@ -562,30 +562,31 @@ fn bandwidth_limits_come_from_the_connection_else_from_the_configuration_and_zer
         let Some(Command::OpenSubscriber(subscriber)) = command(&stage) else {
             panic!("{:?}", stage.effects)
         };
-        (
-            publisher.max_receive,
-            publisher.min_receive,
-            subscriber.max_send,
-        )
+        (publisher.max_receive, subscriber.max_send)
     };
     let kbps = |rate| Some(Bitrate::from_kbps(rate));
-    assert_eq!(limits(None), (kbps(1000), kbps(300), kbps(900)));
+    assert_eq!(limits(None), (kbps(1000), kbps(900)));
     let own = KurentoOptions {
         video_max_recv: kbps(0),
-        video_min_recv: kbps(50),
         ..KurentoOptions::default()
     };
-    assert_eq!(limits(Some(own)), (None, kbps(50), kbps(900)));
+    assert_eq!(limits(Some(own)), (None, kbps(900)));
     let own = KurentoOptions {
         video_max_send: kbps(0),
         ..KurentoOptions::default()
     };
-    assert_eq!(limits(Some(own)), (kbps(1000), kbps(300), None));
+    assert_eq!(limits(Some(own)), (kbps(1000), None));
     let own = KurentoOptions {
-        video_max_send: kbps(400),
+        video_max_send: kbps(100),
+        video_min_recv: kbps(300),
+        video_min_send: kbps(300),
         ..KurentoOptions::default()
     };
-    assert_eq!(limits(Some(own)).2, kbps(400));
+    assert_eq!(
+        limits(Some(own)).1,
+        kbps(100),
+        "a maximum beats any minimum"
+    );
 }
 
 #[test]

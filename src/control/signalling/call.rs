@@ -7,6 +7,7 @@ use super::{
     candidates, filters, membership, moderation, publishing, reconnection, signals, subscribing,
 };
 use crate::control::session::{JoinRoom, Refusal, Reply, Request, RequestId};
+use crate::units::Secret;
 
 /// A decoded request.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +15,7 @@ pub(super) enum Call {
     /// `joinRoom`
     Join(JoinRoom),
     /// `connect`, with the id of the RPC session that is to go on.
-    Connect(Option<String>),
+    Connect(Option<Secret>),
     /// `sessionStatus` of the session with this id; clients ask it before they have joined.
     Status(String),
     /// Anything else that a session decides.
@@ -50,14 +51,15 @@ pub(super) enum CallError {
     UnknownMethod(String),
     /// Nothing has been joined; the ending tells a first request from one after a failed `joinRoom`.
     #[error(
-        "No {what} found for participant with privateId {rpc_session}. Method 'Session.connect()' must be the first \
-         operation called in any session"
+        "No {what} found for participant with privateId {}. Method 'Session.connect()' must be the first \
+         operation called in any session",
+        rpc_session.expose()
     )]
     NotJoined {
         /// `connection` or `session information`.
         what: &'static str,
         /// The caller's own RPC session id.
-        rpc_session: String,
+        rpc_session: Secret,
     },
     /// OpenVidu's own.
     #[error("{0}")]

@@ -5,10 +5,11 @@ use super::params::Params;
 use super::subscribing::ID_MAX;
 use crate::control::session::Request;
 use crate::control::session::command::{ReconnectStream, StreamSdp};
+use crate::units::Secret;
 
 /// `connect`, with the id of the RPC session that is to go on; `reconnect` says the same a second time.
-pub(super) fn connect(mut params: Params) -> Result<Option<String>, CallError> {
-    params.optional_text("sessionId")
+pub(super) fn connect(mut params: Params) -> Result<Option<Secret>, CallError> {
+    Ok(params.optional_text("sessionId")?.map(Secret::new))
 }
 
 /// `forciblyReconnect` says nothing that the stream and the description do not.

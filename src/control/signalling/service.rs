@@ -36,7 +36,7 @@ use crate::control::session::{
     Client, Directory, Handle, JoinRoom, Joiner, Notification, Refusal, Reply, RequestId,
     RpcSession, SocketEnd, Unheard,
 };
-use crate::units::{Random, RemoteAddr, clock};
+use crate::units::{Random, RemoteAddr, Secret, clock};
 
 /// The longest message; session descriptions of many codecs take a tenth.
 const MESSAGE_MAX: usize = 256 * 1024;
@@ -661,7 +661,7 @@ impl Progress {
                     continue;
                 }
                 (_, Ok(Call::Connect(Some(rpc_session)))) => {
-                    self.reconnect(id, &rpc_session).await;
+                    self.reconnect(id, rpc_session.expose()).await;
                     continue;
                 }
                 (_, Ok(Call::Status(session))) => match self.status(&id, session) {
@@ -776,7 +776,7 @@ impl Progress {
     fn not_joined(&self, what: &'static str) -> CallError {
         CallError::NotJoined {
             what,
-            rpc_session: self.peer.rpc_session().id().to_owned(),
+            rpc_session: Secret::new(self.peer.rpc_session().id()),
         }
     }
 }

@@ -26,8 +26,8 @@ const MAX_PENDING: usize = 32 * 1024;
 /// Most bytes that wait for the rest of their frame.
 const MAX_PARTIAL: usize = 2 + MAX_FRAMED;
 
-/// Bytes of one read call at most.
-pub const READ: usize = 64 * 1024;
+/// Bytes of one read call at most: whoever fills them with the shortest frames must not keep media waiting.
+pub const READ: usize = 16 * 1024;
 
 /// What [`Stream::receive`] needs: what waits for the rest of its frame, and one read.
 pub const RECEIVE_BUFFER: usize = 2 * READ;

@@ -19,6 +19,11 @@ const RECEIVE_BUFFER: usize = 65_536;
 /// Datagrams of one `sendmmsg`.
 const SEND_BATCH: usize = 32;
 
+/// Most bytes of each datagram of a GSO run. Browsers send 1,200 and a few. A run of datagrams that are longer than the
+/// device's MTU fails like one on a device without GSO, after which none is made any more: a publisher of such packets
+/// must not do that to everybody else.
+const MAX_SEGMENT: usize = 1_300;
+
 /// Most bytes of one GSO run: an IPv4 datagram less its headers.
 const MAX_RUN_BYTES: usize = 65_507;
 
@@ -250,7 +255,7 @@ impl BatchSocket {
 
     fn run_length(&self, batch: &[Outgoing]) -> usize {
         let first = batch[0];
-        if self.refuses_runs.get() {
+        if self.refuses_runs.get() || first.len > MAX_SEGMENT {
             return 1;
         }
         let most = self
@@ -499,6 +504,18 @@ mod tests {
             assert_eq!(sent.runs, 1);
         }
         assert_eq!(receive_all(&receiver, 20).len(), 20);
+    }
+
+    #[test]
+    fn datagrams_that_a_device_may_find_too_long_are_never_put_to_the_test_as_a_run() {
+        let (sender, receiver) = pair();
+        for (size, is_run) in [(MAX_SEGMENT, true), (MAX_SEGMENT + 1, false)] {
+            let (bytes, batch) = batch_of(&[size; 4], receiver.local_addr());
+            let sent = sender.send(&bytes, &batch);
+            let may_run = sender.state.max_gso_segments() > 1;
+            assert_eq!((sent.datagrams, sent.runs > 0), (4, is_run && may_run));
+            assert_eq!(receive_all(&receiver, 4).len(), 4);
+        }
     }
 
     #[test]

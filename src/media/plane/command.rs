@@ -60,8 +60,6 @@ pub struct PublisherSpec {
     pub tracks: Vec<Track>,
     /// The most video it may send, as it is told by REMB; `None` is unlimited.
     pub max_receive: Option<Bitrate>,
-    /// No subscriber's `max_send` makes what it is told less than this.
-    pub min_receive: Option<Bitrate>,
     /// The publisher's former transport: its subscribers go on with this one, in their own numbering, and it ends
     /// (`reconnectStream`).
     pub replaces: Option<TransportId>,

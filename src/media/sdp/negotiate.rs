@@ -353,6 +353,15 @@ pub fn accept_answer(
     offered: &[Track],
 ) -> Result<(RemoteTransport, Vec<Track>), Rejection> {
     let answer = RemoteDescription::parse(answer)?;
+    // Looked at first: what answers another offer may well have other sections.
+    let mut mids = answer.sections.iter().filter_map(|it| it.mid.as_ref());
+    let is_ours = |mid: &String| offered.iter().any(|track| track.mid == *mid);
+    if let (Some(foreign), Some(first)) = (mids.find(|mid| !is_ours(mid)), offered.first()) {
+        return Err(Rejection::OtherOffer {
+            answered: foreign.clone(),
+            offered: first.mid.clone(),
+        });
+    }
     if answer.sections.len() != offered.len() {
         return Err(malformed(format!(
             "the answer has {} media sections, the offer has {}",
@@ -363,18 +372,11 @@ pub fn accept_answer(
     let mut accepted = Vec::new();
     let mut tracks = Vec::new();
     for (section, offered) in answer.sections.iter().zip(offered) {
-        if section.media != offered.kind.as_str() {
+        let is_moved = section.mid.as_ref().is_some_and(|mid| *mid != offered.mid);
+        if section.media != offered.kind.as_str() || is_moved {
             return Err(malformed(
                 "the media sections of the answer are not those of the offer",
             ));
-        }
-        if let Some(mid) = &section.mid
-            && *mid != offered.mid
-        {
-            return Err(Rejection::OtherOffer {
-                answered: mid.clone(),
-                offered: offered.mid.clone(),
-            });
         }
         let Some(rtp) = &section.rtp else {
             // Browsers refuse a section for want of the one codec in it (RFC 3264 section 6), and for nothing else.

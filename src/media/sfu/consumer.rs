@@ -179,6 +179,10 @@ impl Consumer {
             self.epoch = arrival.epoch;
             self.is_waiting = true;
         }
+        // So much was lost on the way that it is another beginning.
+        if self.sequencer.leaps_too_far(arrival.seq) {
+            self.is_waiting = true;
+        }
         if self.is_waiting {
             if arrival.is_padding {
                 return Verdict::Drop;
@@ -274,9 +278,10 @@ impl Consumer {
         Some(FIXED_HEADER_LEN + len)
     }
 
-    /// Counts a packet that was sent.
+    /// Counts a packet that was sent; `source` is its number at the source.
     #[inline]
-    pub(crate) fn sent(&mut self, now: Instant, stored: &Stored<'_>) {
+    pub(crate) fn sent(&mut self, now: Instant, source: u64, stored: &Stored<'_>) {
+        self.sequencer.has_left(source);
         let timestamp = stored.info.timestamp.wrapping_add(self.timestamp_offset);
         match &mut self.last_timestamp {
             // A late packet does not turn time back.
@@ -316,12 +321,14 @@ impl Consumer {
         let sent = send(MAX_HEADER_LEN + stored.payload.len(), &|out| {
             this.write_again(out, seq, &stored, stamp)
         });
-        // Even if it was not sent: a number is never used for two packets.
-        if let Some(rtx) = &mut self.rtx {
-            rtx.next = rtx.next.plus(1);
-        }
+        // Nothing was sealed, so that the number is still free; a source whose numbers run on unsent comes round to its
+        // own nonces unnoticed.
         if !sent {
             return false;
+        }
+        match &mut self.rtx {
+            Some(rtx) => rtx.next = rtx.next.plus(1),
+            None => self.sequencer.has_left(source),
         }
         if self.repeats.is_empty() {
             self.repeats = vec![None; REPEATS];

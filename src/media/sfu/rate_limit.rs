@@ -1,8 +1,8 @@
 //! How much video a publisher is told to send (REMB, draft-alvestrand-rmcat-remb-03).
 //!
-//! One encoding goes to everybody, so what the slowest configured limit allows is what the publisher may send. What is
-//! told has the order of Kurento's `KmsRembLocal`: the least of the subscribers' limits, not below the publisher's
-//! minimum; the publisher's own maximum holds in any case. Nothing here is measured on subscribers' networks.
+//! One encoding goes to everybody, so what the slowest configured limit allows is what the publisher may send. Nothing
+//! here is measured on subscribers' networks, so configured minima, which in Kurento bound such measurements from below,
+//! have nothing to bound.
 //!
 //! A limit is about video. Browsers take the number for the whole transport, lower layers included, and set aside what
 //! their audio needs; so that is added.
@@ -33,7 +33,6 @@ pub(crate) struct AudioSent {
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     max: Option<Bitrate>,
-    min: Bitrate,
     /// The video limit that was told last; `None` inside is none.
     told: Option<Option<Bitrate>>,
     was_limited: bool,
@@ -41,10 +40,9 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    pub(crate) fn new(max_receive: Option<Bitrate>, min_receive: Option<Bitrate>) -> Self {
+    pub(crate) fn new(max_receive: Option<Bitrate>) -> Self {
         Self {
             max: max_receive,
-            min: min_receive.unwrap_or_default(),
             told: None,
             was_limited: false,
             audio: Audio::default(),
@@ -53,7 +51,6 @@ impl RateLimit {
 
     /// The most video, if `subscribers` is the least of what its subscribers may get.
     pub(crate) fn video(&self, subscribers: Option<Bitrate>) -> Option<Bitrate> {
-        let subscribers = subscribers.map(|limit| limit.max(self.min));
         self.max.into_iter().chain(subscribers).min()
     }
 
@@ -125,21 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_holds_but_subscribers_do_not_push_a_publisher_below_its_minimum() {
-        let video = |max, min, subscribers| RateLimit::new(max, min).video(subscribers);
-        assert_eq!(video(kbps(1000), kbps(300), None), kbps(1000));
-        assert_eq!(video(kbps(1000), kbps(300), kbps(600)), kbps(600));
-        assert_eq!(video(kbps(1000), kbps(300), kbps(2000)), kbps(1000));
-        assert_eq!(video(kbps(1000), kbps(300), kbps(100)), kbps(300));
-        assert_eq!(video(kbps(200), kbps(300), None), kbps(200));
-        assert_eq!(video(kbps(200), kbps(300), kbps(100)), kbps(200));
-        assert_eq!(video(None, kbps(300), None), None);
-        assert_eq!(video(None, None, kbps(100)), kbps(100));
+    fn the_least_limit_holds_whosever_it_is() {
+        let video = |max, subscribers| RateLimit::new(max).video(subscribers);
+        assert_eq!(video(kbps(1000), None), kbps(1000));
+        assert_eq!(video(kbps(1000), kbps(600)), kbps(600));
+        assert_eq!(video(kbps(1000), kbps(2000)), kbps(1000));
+        assert_eq!(video(kbps(1000), kbps(100)), kbps(100));
+        assert_eq!(video(None, kbps(100)), kbps(100));
+        assert_eq!(video(None, None), None);
     }
 
     #[test]
     fn a_limit_that_has_gone_is_lifted_and_one_that_never_was_is_not_mentioned() {
-        let mut limit = RateLimit::new(None, None);
+        let mut limit = RateLimit::new(None);
         assert_eq!(limit.tell(t0(), None, NO_AUDIO), None);
         assert_eq!(limit.tell(t0(), kbps(500), NO_AUDIO), kbps(500));
         assert!(!limit.is_outdated(kbps(500)));
@@ -152,7 +147,7 @@ mod tests {
 
     #[test]
     fn audio_comes_on_top_as_browsers_count_it() {
-        let mut limit = RateLimit::new(kbps(300), None);
+        let mut limit = RateLimit::new(kbps(300));
         let told = |limit: &mut RateLimit, second: u64, packets, payload_bytes| {
             let sent = AudioSent {
                 packets,
@@ -179,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_second_report_at_once_takes_the_last_measurement() {
-        let mut limit = RateLimit::new(kbps(300), None);
+        let mut limit = RateLimit::new(kbps(300));
         let mut told = |millis, packets| {
             let sent = AudioSent {
                 packets,
@@ -194,32 +189,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn own_limits_bound_what_is_told_whatever_subscribers_want(
-            max in prop::option::of(1..5_000_u64),
-            min in prop::option::of(0..5_000_u64),
-            subscribers in prop::collection::vec(prop::option::of(1..5_000_u64), 0..20),
-        ) {
-            let bitrate = |rate: Option<u64>| rate.map(Bitrate::from_kbps);
-            let limit = RateLimit::new(bitrate(max), bitrate(min));
-            let least = subscribers.iter().copied().flatten().min();
-            let video = limit.video(bitrate(least)).map(Bitrate::kbps);
-            prop_assert_eq!(video.is_none(), max.is_none() && least.is_none());
-            if let (Some(video), Some(max)) = (video, max) {
-                prop_assert!(video <= max);
-            }
-            if let (Some(video), Some(least)) = (video, least) {
-                prop_assert!(video <= least.max(min.unwrap_or(0)));
-            }
-            if let (Some(video), Some(min)) = (video, min) {
-                prop_assert!(video >= min || Some(video) == max);
-            }
-        }
-
-        #[test]
         fn counters_that_leap_or_fall_do_no_harm(
             counts in prop::collection::vec((any::<u32>(), any::<u32>(), 0..3_000_u64), 1..50),
         ) {
-            let mut limit = RateLimit::new(kbps(300), None);
+            let mut limit = RateLimit::new(kbps(300));
             let mut now = t0();
             for (packets, payload, wait) in counts {
                 now += Duration::from_millis(wait);

@@ -86,18 +86,17 @@ impl Router {
         }
     }
 
-    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, and no
-    /// subscriber's limit makes that less than `min_receive`.
+    /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, or less if a
+    /// subscriber may get less.
     pub fn add_publisher(
         &mut self,
         now: Instant,
         key: TransportKey,
         tracks: &[Track],
         max_receive: Option<Bitrate>,
-        min_receive: Option<Bitrate>,
     ) {
         self.remove(key);
-        let source = Source::new(key, tracks, max_receive, min_receive, &mut self.random);
+        let source = Source::new(key, tracks, max_receive, &mut self.random);
         self.sources.insert(key, source);
         self.settle(now, key);
     }

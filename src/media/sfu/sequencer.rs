@@ -11,6 +11,10 @@ use crate::units::SeqNo;
 /// How many stretches between dropped packets are remembered for late packets and retransmissions.
 const MAX_STRETCHES: usize = 64;
 
+/// No packet is numbered further ahead of those that have left. A receiver follows half a cycle (RFC 3711 section 3.3.1);
+/// beyond that, its number and ours would be those of an earlier packet, and so would the nonce.
+const MAX_LEAP: u64 = 0x4000;
+
 /// Maps extended sequence numbers of the source, which never wrap, to outgoing ones.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
@@ -20,6 +24,8 @@ pub(crate) struct Sequencer {
     next_source: u64,
     /// The number that the first packet will get.
     first_out: u64,
+    /// The highest number of a packet that has left.
+    left: Option<u64>,
 }
 
 /// Source numbers from `source` on become `out` and up, until the next stretch's dropped ones begin.
@@ -45,12 +51,21 @@ impl Sequencer {
             next_source: 0,
             // One cycle up, so that nothing ever goes below zero.
             first_out: 0x1_0000 + u64::from(first.0),
+            left: None,
         }
     }
 
     /// Everything between what has been seen and `source` is left out: `source` follows without a gap. Does nothing if
     /// `source` has been passed already.
     pub(crate) fn skip_to(&mut self, source: u64) {
+        if let Some(left) = self.left
+            && self.next_out() > left + MAX_LEAP
+        {
+            // None of the numbers in between has left, so that they can be given again.
+            self.first_out = left + 1;
+            self.stretches.clear();
+            self.next_source = 0;
+        }
         if source < self.next_source {
             return;
         }
@@ -83,6 +98,26 @@ impl Sequencer {
         self.stretches
             .back()
             .map_or(self.first_out, |last| last.map(self.next_source))
+    }
+
+    /// The packet `source` has left under its number.
+    #[inline]
+    pub(crate) fn has_left(&mut self, source: u64) {
+        let mut stretches = self.stretches.iter().rev();
+        let out = stretches
+            .find(|stretch| stretch.source <= source)
+            .map(|stretch| stretch.map(source));
+        self.left = self.left.max(out);
+    }
+
+    /// Returns whether so much has not left since the last packet that did that `source` must not be numbered before
+    /// [`Sequencer::skip_to`].
+    #[inline]
+    pub(crate) fn leaps_too_far(&self, source: u64) -> bool {
+        match (self.left, self.stretches.back()) {
+            (Some(left), Some(last)) if source >= last.source => last.map(source) > left + MAX_LEAP,
+            _ => false,
+        }
     }
 
     /// Leaves `source` out. False if a later packet has been sent, so that the gap can no longer be closed: then the
@@ -238,6 +273,29 @@ mod tests {
         assert_eq!(sequencer.map(5), Some(SeqNo(0)));
         assert_eq!(sequencer.source_of(SeqNo(0)), Some(5));
         assert_eq!(sequencer.source_of(SeqNo(65_535)), None);
+    }
+
+    #[test]
+    fn numbers_that_never_left_are_given_again_before_they_come_round() {
+        let mut sequencer = started(10, 100);
+        for source in [100, 110] {
+            assert!(sequencer.map(source).is_some());
+            sequencer.has_left(source);
+        }
+        assert!(!sequencer.leaps_too_far(110 + MAX_LEAP));
+        assert!(sequencer.leaps_too_far(111 + MAX_LEAP));
+        // Numbered, but not sent: a transport without a path, or packets that are too long for it.
+        sequencer.map(50_000);
+        assert!(sequencer.leaps_too_far(49_000));
+        sequencer.skip_to(60_000);
+        assert_eq!(sequencer.map(60_000), Some(SeqNo(21)));
+        assert_eq!(sequencer.map(50_001), None);
+        assert_eq!(sequencer.source_of(SeqNo(20)), None);
+        assert_eq!(sequencer.source_of(SeqNo(21)), Some(60_000));
+        // Once they have left, they are gone.
+        sequencer.has_left(60_000);
+        sequencer.skip_to(70_000);
+        assert_eq!(sequencer.map(70_000), Some(SeqNo(22)));
     }
 
     /// What is expected, by the simplest means: which source numbers are dropped, and counting.

@@ -65,7 +65,6 @@ impl Source {
         key: TransportKey,
         tracks: &[Track],
         max_receive: Option<Bitrate>,
-        min_receive: Option<Bitrate>,
         random: &mut Random,
     ) -> Self {
         let tracks = &tracks[..tracks.len().min(MAX_TRACKS)];
@@ -77,7 +76,7 @@ impl Source {
         }
         Self {
             key,
-            rate_limit: RateLimit::new(max_receive, min_receive),
+            rate_limit: RateLimit::new(max_receive),
             is_audience_new: false,
             quality: Quality::default(),
             reference_times: ReferenceTimes::default(),
@@ -350,7 +349,7 @@ impl Source {
                             consumer.write(out, seq, &stored, stamp)
                         });
                         if sent {
-                            consumer.sent(now, &stored);
+                            consumer.sent(now, arrival.seq, &stored);
                             destination.transport_wide = destination.transport_wide.plus(1);
                         } else {
                             consumer.stats.refused += 1;

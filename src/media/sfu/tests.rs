@@ -255,8 +255,7 @@ impl Room {
     /// One publisher with these tracks, nobody subscribed.
     fn published(tracks: &[Track]) -> Self {
         let mut room = Self::empty();
-        room.router
-            .add_publisher(room.now, PUBLISHER, tracks, None, None);
+        room.router.add_publisher(room.now, PUBLISHER, tracks, None);
         room.router.connected(room.now, PUBLISHER);
         room
     }
@@ -715,7 +714,7 @@ fn first_numbers_lie_far_from_the_roll_over() {
         let mut room = Room::empty();
         room.router = Router::new(t0(), Random::seeded(seed));
         room.router
-            .add_publisher(room.now, PUBLISHER, &[video()], None, None);
+            .add_publisher(room.now, PUBLISHER, &[video()], None);
         room.subscribe(SUBSCRIBER, &[video_out()]);
         room.publish(&Rtp::key_frame(60_000));
         let first = room.received(SUBSCRIBER)[0].header.sequence_number;
@@ -1333,7 +1332,6 @@ fn the_publisher_gets_receiver_reports_and_its_limit() {
         PUBLISHER,
         &[audio(), video()],
         Some(Bitrate::from_kbps(1000)),
-        Some(Bitrate::from_kbps(300)),
     );
     sender_report(&mut room, VIDEO, 0x1_2345_6789, 0);
     room.publish(&Rtp::frame(65_535));
@@ -1396,7 +1394,7 @@ fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
     let mut room = Room::empty();
     let kbps = |rate| Some(Bitrate::from_kbps(rate));
     room.router
-        .add_publisher(room.now, PUBLISHER, &[video()], kbps(1000), kbps(300));
+        .add_publisher(room.now, PUBLISHER, &[video()], kbps(1000));
     let mut seq = 0;
     let mut told = None;
     // A change is told within a tenth of a second, not only with the next report.
@@ -1428,9 +1426,9 @@ fn the_most_restricted_viewer_limits_the_publisher_as_long_as_it_watches() {
     room.router.set_subscriber_tracks(room.now, absent, &[]);
     assert_eq!(limit(&mut room), 500);
 
-    // Nobody is pushed below the publisher's own minimum.
+    // However little it is.
     room.subscribe_at_most(last, &[video_out()], kbps(100));
-    assert_eq!(limit(&mut room), 300);
+    assert_eq!(limit(&mut room), 100);
     room.router.remove(last);
     room.router.remove(restricted);
     assert_eq!(limit(&mut room), 600);
@@ -1465,7 +1463,7 @@ fn a_limit_is_told_only_where_remb_was_negotiated() {
     let mut room = Room::empty();
     let limit = Some(Bitrate::from_kbps(1000));
     room.router
-        .add_publisher(room.now, PUBLISHER, &[track], limit, None);
+        .add_publisher(room.now, PUBLISHER, &[track], limit);
     room.publish(&Rtp::frame(1));
     room.advance(ms(50));
     let reports = room.reports(PUBLISHER);
@@ -1541,7 +1539,7 @@ fn subscribers_of_a_publisher_that_left_stay_silent() {
     });
     // The worker gives the same index to another publisher.
     room.router
-        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None, None);
+        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None);
     room.publish(&Rtp::key_frame(1));
     room.advance(ms(3000));
     assert_eq!(room.received(SUBSCRIBER), []);

@@ -299,6 +299,9 @@ impl Loop {
                     self.handle_datagram(now, path, at + datagram.start, datagram.len());
                     at += end;
                     frames += 1;
+                    if !self.exits.streams.may_go_on(slot) {
+                        break false;
+                    }
                 }
                 Extent::Incomplete => break true,
                 Extent::Unusable => break false,

@@ -32,11 +32,14 @@ const MAX_UNPROVED: usize = 4_096;
 /// Unproved connections of one address, for IPv6 of one /64; further ones are closed at once.
 const MAX_UNPROVED_PER_ADDRESS: u32 = 512;
 
+/// Frames of a connection until it is proved. A browser's first one proves it, unless the roles have to be settled.
+const MAX_UNPROVED_FRAMES: u8 = 8;
+
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
 /// Connections served in one turn.
-pub(super) const EVENTS_PER_TURN: usize = 64;
+pub(super) const EVENTS_PER_TURN: usize = 32;
 
 /// How long nothing is accepted once descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -93,6 +96,8 @@ struct Connection {
     generation: u32,
     /// Whose it is, once proved.
     owner: Option<Owner>,
+    /// Frames that did not prove it.
+    unproved_frames: u8,
     /// Closed as soon as everything is sent that its transport has still said.
     is_ending: bool,
     /// The epoll object tells when the kernel has room again.
@@ -275,6 +280,7 @@ impl Streams {
             stream,
             generation,
             owner: None,
+            unproved_frames: 0,
             is_ending: false,
             waits_for_room: false,
         });
@@ -393,6 +399,17 @@ impl Streams {
         let network = network(connection.stream.peer().ip());
         self.leave_unproved(network);
         true
+    }
+
+    /// A frame has been handled. False if the connection has had enough of them without a proof.
+    pub(super) fn may_go_on(&mut self, slot: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return false;
+        };
+        if connection.owner.is_none() {
+            connection.unproved_frames += 1;
+        }
+        connection.unproved_frames < MAX_UNPROVED_FRAMES
     }
 
     /// Closes the connection once everything is sent; from here on it is nobody's.

@@ -263,7 +263,7 @@ impl Room {
     fn publish(&mut self) {
         let tracks = self.tracks(true);
         self.router
-            .add_publisher(self.now, self.publisher, &tracks, None, None);
+            .add_publisher(self.now, self.publisher, &tracks, None);
         self.router.connected(self.now, self.publisher);
     }
 

@@ -55,8 +55,7 @@ impl Room {
         } else {
             PUBLISHER
         };
-        self.router
-            .add_publisher(self.now, SUCCESSOR, tracks, None, None);
+        self.router.add_publisher(self.now, SUCCESSOR, tracks, None);
         self.router.replace_publisher(self.now, old, SUCCESSOR);
         self.drain();
         self.router.connected(self.now, SUCCESSOR);
@@ -234,7 +233,7 @@ fn a_kind_or_codec_that_the_new_transport_lacks_falls_silent_and_may_return() {
 
     // Once more, with both.
     room.router
-        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None, None);
+        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None);
     room.router
         .replace_publisher(room.now, SUCCESSOR, PUBLISHER);
     room.publish(&Rtp::key_frame(1));
@@ -272,12 +271,12 @@ fn who_subscribes_while_the_publisher_is_away_waits_for_it() {
     assert_eq!(room.router.poll_timeout(), None);
     // The index is given to somebody else meanwhile, who has nothing to do with it.
     room.router
-        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None, None);
+        .add_publisher(room.now, PUBLISHER, &[audio(), video()], None);
     room.publish(&Rtp::key_frame(1));
     assert_eq!(room.sink.sent, []);
 
     room.router
-        .add_publisher(room.now, SUCCESSOR, &[new_audio(), new_video()], None, None);
+        .add_publisher(room.now, SUCCESSOR, &[new_audio(), new_video()], None);
     room.router.replace_publisher(room.now, waiting, SUCCESSOR);
     room.publish_anew(&Rtp::key_frame(1).restarted(1));
     assert_eq!(room.received(VIEWER).len(), 1);
@@ -301,7 +300,7 @@ impl Room {
     /// A replacement of somebody who is unknown is a publisher like any other.
     fn replace_after_end(&mut self, gone: TransportKey) {
         self.router
-            .add_publisher(self.now, SUCCESSOR, &[new_video()], None, None);
+            .add_publisher(self.now, SUCCESSOR, &[new_video()], None);
         self.router.replace_publisher(self.now, gone, SUCCESSOR);
         self.router
             .add_subscriber(self.now, VIEWER, SUCCESSOR, &[video_out()]);
@@ -517,7 +516,7 @@ proptest! {
                     };
                     publisher = TransportKey(publisher.0 + 10);
                     let track = if has_video { video() } else { audio() };
-                    room.router.add_publisher(room.now, publisher, &[track], None, None);
+                    room.router.add_publisher(room.now, publisher, &[track], None);
                     room.router.replace_publisher(room.now, old, publisher);
                     room.drain();
                     seq = first;

@@ -92,7 +92,6 @@ impl Loop {
             remote,
             tracks,
             max_receive,
-            min_receive,
             replaces,
             loopback,
         } = spec;
@@ -114,7 +113,7 @@ impl Loop {
         };
         let key = TransportKey(peer);
         let router = &mut room.router;
-        router.add_publisher(now, key, &tracks, max_receive, min_receive);
+        router.add_publisher(now, key, &tracks, max_receive);
         if let Some(waiting) = room.away.remove(&transport) {
             router.replace_publisher(now, waiting, key);
         }

@@ -733,6 +733,60 @@ fn lies_about_the_length_end_a_connection_at_once() {
 }
 
 #[test]
+fn a_connection_that_says_much_and_proves_nothing_is_closed_at_once() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    let mut wrong_password = check(10);
+    let len = wrong_password.len();
+    wrong_password[len - 20] ^= 1;
+    for nonsense in [&wrong_password[..], &[], &[128; 60], &[22; 60]] {
+        let mut stranger = Tcp::connect(&mut bench);
+        for _ in 0..7 {
+            stranger.send(&mut bench, nonsense);
+        }
+        assert!(!stranger.is_closed());
+        stranger.send(&mut bench, nonsense);
+        assert!(stranger.is_closed(), "{nonsense:?}");
+        // All that fits one read costs no more.
+        let mut stranger = Tcp::connect(&mut bench);
+        let before = bench.worker.counters.received.load(Ordering::Relaxed);
+        stranger.0.write_all(&[0; 10_000]).unwrap();
+        bench.turn_with_streams();
+        let handled = bench.worker.counters.received.load(Ordering::Relaxed) - before;
+        assert_eq!((handled, stranger.is_closed()), (8, true));
+    }
+    assert_eq!(bench.worker.exits.streams.len(), 0);
+    // Who has proved itself may say what it likes, and a wrong beginning is forgiven.
+    let mut browser = Tcp::connect(&mut bench);
+    browser.send(&mut bench, &wrong_password);
+    assert!(browser.check(&mut bench, 10));
+    for _ in 0..100 {
+        browser.send(&mut bench, &[128; 60]);
+    }
+    assert!(browser.check(&mut bench, 10));
+}
+
+#[test]
+fn a_check_that_comes_byte_by_byte_is_one_and_keeps_nobody_waiting() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(1, 8);
+    bench.open(1, 10);
+    bench.open(1, 11);
+    let (mut slow, mut other) = (Tcp::connect(&mut bench), Tcp::connect(&mut bench));
+    let datagram = check(10);
+    let len = u16::try_from(datagram.len()).unwrap();
+    let frame = [&len.to_be_bytes(), &datagram[..]].concat();
+    for (number, byte) in frame.iter().enumerate() {
+        assert_eq!(slow.receive(), None, "byte {number}");
+        slow.0.write_all(&[*byte]).unwrap();
+        assert!(other.check(&mut bench, 11), "byte {number}");
+    }
+    assert!(slow.receive().is_some(), "an answer");
+    assert_eq!(bench.worker.exits.streams.owned().count(), 2);
+}
+
+#[test]
 fn connections_of_one_address_and_of_all_are_bounded() {
     let mut bench = Bench::new();
     let mut crowd: Vec<Tcp> = (0..600).map(|_| Tcp::connect(&mut bench)).collect();

@@ -31,7 +31,6 @@ impl Bench {
                 remote: remote(),
                 tracks: vec![track(1)],
                 max_receive: None,
-                min_receive: None,
                 replaces: replaces.map(TransportId),
                 loopback: loopback.to_vec(),
             })),
@@ -147,4 +146,33 @@ fn what_replaces_an_unknown_transport_is_like_any_other() {
     bench.subscribe(20, 10, Some(19));
     assert_eq!(bench.open_transports(), (vec![10, 20], 0));
     assert_eq!(bench.routed(), (bench.slots([10]), bench.slots([20])));
+}
+
+#[test]
+fn transports_that_never_connect_may_replace_each_other_again_and_again() {
+    let mut bench = Bench::new();
+    let _events = bench.open_room(ROOM, 8);
+    bench.publish(100, None, &[]);
+    bench.subscribe(200, 100, None);
+    for number in 1..50 {
+        if number % 3 == 0 {
+            bench.fail(99 + number);
+        }
+        bench.publish(100 + number, Some(99 + number), &[track(3)]);
+        bench.subscribe(200 + number, 100 + number, Some(199 + number));
+        assert_eq!(
+            bench.open_transports(),
+            (vec![100 + number, 200 + number], 0)
+        );
+        let [publisher, subscriber] = [100 + number, 200 + number];
+        let expected = (
+            bench.slots([publisher]),
+            bench.slots([publisher, subscriber]),
+        );
+        assert_eq!(bench.routed(), expected, "{number}");
+    }
+    bench.close(ROOM, 149);
+    bench.close(ROOM, 249);
+    assert!(bench.is_empty());
+    assert_eq!(bench.routed(), (vec![], vec![]));
 }
