@@ -97,6 +97,10 @@ export async function launch(kind) {
   const browser = await puppeteer.launch({
     ...LAUNCH[kind],
     headless: true,
+    // Whoever runs the scenarios ends the browsers, after what hangs on them.
+    handleSIGINT: false,
+    handleSIGTERM: false,
+    handleSIGHUP: false,
     acceptInsecureCerts: true,
     userDataDir: profile,
     protocolTimeout: 30_000,
