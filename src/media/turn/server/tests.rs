@@ -98,12 +98,12 @@ fn udp(writer: &mut Writer<'_>) {
     writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
 }
 
-fn peer(at: &str) -> impl Fn(&mut Writer<'_>) {
+fn peer(at: &str) -> impl Fn(&mut Writer<'_>) + use<> {
     let at: SocketAddr = at.parse().unwrap();
     move |writer| writer.xor_address(AttributeType::XOR_PEER_ADDRESS, at)
 }
 
-fn channel(number: u16, at: &str) -> impl Fn(&mut Writer<'_>) {
+fn channel(number: u16, at: &str) -> impl Fn(&mut Writer<'_>) + use<> {
     let peer = peer(at);
     move |writer| {
         let [high, low] = number.to_be_bytes();
