@@ -322,6 +322,8 @@ impl Scene {
                 (Class::Indication, Method::DATA)
             );
             let seen = message.xor_address(AttributeType::XOR_PEER_ADDRESS);
+            // A socket for both families shows IPv4 peers as mapped addresses, which mean nothing to clients.
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             assert_eq!(seen, Some(peer));
             let data = message.get(AttributeType::DATA).expect("it has data");
             assert_eq!(data.value.len(), len);
