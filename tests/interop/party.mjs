@@ -97,6 +97,8 @@ export class Party {
   secrets() { return this.#setting("secrets"); }
   /** Publishes with these codecs only, best first; `null` for all. */
   admit(codecs) { return this.#setting("admit", codecs); }
+  /** From now on no transport of this page takes TCP. */
+  setUdpOnly() { return this.#setting("setUdpOnly"); }
   /** From now on the page's timers run once a minute. */
   slowDown() { return this.#setting("slowDown"); }
   slowMinutes() { return this.#setting("slowMinutes"); }

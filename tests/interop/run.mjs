@@ -1,7 +1,9 @@
 // Runs the scenarios. As root it builds hosts of its own (network namespaces), one pair for each lane, and runs
 // there whatever needs no particular place; what a newcomer does runs on this host, afterwards.
 //
-//   node run.mjs [--only TEXT …] [--full] [--list]      HANOK_BIN names the daemon, default target/debug/hanok
+//   node run.mjs [--only TEXT …] [--lane NAME] [--full] [--list]        NAME: see LANES, or towns
+//
+// HANOK_BIN names the daemon, default target/debug/hanok.
 
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -29,7 +31,7 @@ const TOWNS_AT_ONCE = 3;
 const { INTEROP_SERVER_NAMESPACE: SERVER_NAMESPACE, INTEROP_ROW: ROW, INTEROP_TOWN: TOWN } = process.env;
 
 const { values: options } = parseArgs({
-  options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, list: { type: "boolean" } },
+  options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, lane: { type: "string" }, list: { type: "boolean" } },
 });
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -38,7 +40,7 @@ let isStopped = false;
 
 if (options.list) {
   for (const { name, needs, full, town, lane = "calls" } of scenarios) {
-    if (isChosen({ name, full })) console.log(`${town ?? lane}: ${name}${needs ? ` [${needs}]` : ""}`);
+    if (isChosen({ name, full, town, lane })) console.log(`${town ?? lane}: ${name}${needs ? ` [${needs}]` : ""}`);
   }
 } else if (SERVER_NAMESPACE) {
   await inWorld(vethWorld(SERVER_NAMESPACE), ofRow(ROWS[ROW]));
@@ -62,8 +64,8 @@ if (options.list) {
   process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
 }
 
-function isChosen({ name, full }) {
-  return (options.full || !full) && options.only.every((text) => name.includes(text));
+function isChosen({ name, full, town, lane = "calls" }) {
+  return (options.full || !full) && (!options.lane || options.lane === (town ? "towns" : lane)) && options.only.every((text) => name.includes(text));
 }
 
 function chosen() {

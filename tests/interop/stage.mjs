@@ -167,9 +167,13 @@ class Scene {
     return party;
   }
 
-  /** Opens a tab, creates a token and connects with it. cord: by a cord that can be cut (cord.mjs). */
-  async join(room, name, { browser, version, own, role, data, kurentoOptions, cord } = {}) {
+  /**
+   * Opens a tab, creates a token and connects with it. cord: by a cord that can be cut (cord.mjs); udpOnly: its media
+   * never takes TCP.
+   */
+  async join(room, name, { browser, version, own, role, data, kurentoOptions, cord, udpOnly } = {}) {
     const [party, token] = await Promise.all([this.party(name, { browser, version, own }), room.token({ role, data, kurentoOptions })]);
+    if (udpOnly) await party.setUdpOnly();
     if (cord) {
       party.cord = await Cord.to(room.daemon, this.#stage.rules);
       this.#cords.push(party.cord);

@@ -48,6 +48,14 @@ RTCPeerConnection.prototype.addTransceiver = function (track, init) {
   return transceiver;
 };
 
+// Without the candidates on TCP a browser has nothing to fall back on when UDP breaks.
+let udpOnly = false;
+const setRemoteDescription = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }, ...more) {
+  const kept = udpOnly ? sdp.replace(/a=candidate:.* tcptype .*\r\n/g, "") : sdp;
+  return setRemoteDescription.call(this, { type, sdp: kept }, ...more);
+};
+
 // As browsers do it with tabs that nobody looks at: once slowed down, timers run at the next full minute only.
 const MINUTE = 60_000;
 let slow = false;
@@ -295,6 +303,9 @@ window.settings = {
   damagedAnswer: () => damagedAnswer,
   admit: (codecs) => {
     admitted = codecs;
+  },
+  setUdpOnly: () => {
+    udpOnly = true;
   },
   slowDown,
   slowMinutes: () => minutes,
