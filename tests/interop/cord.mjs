@@ -35,8 +35,9 @@ export class Cord {
     }
     const pair = { near, far: null, begin: () => this.#join(pair, target) };
     this.#pairs.add(pair);
+    // What one side said last still reaches the other one.
     near.once("close", () => {
-      pair.far?.destroy();
+      pair.far?.end();
       this.#pairs.delete(pair);
     });
     if (this.#state === "whole") pair.begin();
@@ -47,7 +48,7 @@ export class Cord {
     const far = connect(target);
     pair.far = far;
     far.on("error", () => near.resetAndDestroy());
-    far.once("close", () => near.destroy());
+    far.once("close", () => near.end());
     near.pipe(far).pipe(near);
   }
 

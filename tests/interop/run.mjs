@@ -22,8 +22,8 @@ const MARK = "INTEROP_RUN";
 
 // Scenarios of one lane run in order, `width` side by side. Lanes of one row share browsers and daemons and follow
 // one another; rows run side by side, each in a world of its own.
-const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 8 }, moves: { width: 1 } };
-const ROWS = [["calls", "matrix"], ["waits"], ["moves"]];
+const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 8 }, moves: { width: 1 }, rates: { width: 1 } };
+const ROWS = [["calls", "matrix"], ["waits"], ["moves", "rates"]];
 // Towns follow the rows. Two cores play no more of them than this without being late.
 const TOWNS_AT_ONCE = 3;
 

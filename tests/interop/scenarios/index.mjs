@@ -23,4 +23,7 @@ import { signals } from "./signals.mjs";
 import { shutdown } from "./shutdown.mjs";
 import { tokens } from "./tokens.mjs";
 
-export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...bandwidth, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
+// They watch for half a minute each.
+const rates = bandwidth.map((scenario) => ({ ...scenario, lane: "rates" }));
+
+export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...rates, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
