@@ -32,6 +32,7 @@ macro_rules! replayed {
 replayed!(
     stun,
     stun_server,
+    turn_server,
     srtp,
     rtp,
     descriptor,

@@ -2,6 +2,7 @@
 //! promise of it is broken. `fuzz/` calls them, and `tests/corpora.rs` replays the committed corpora through them.
 
 mod forwarding;
+mod relaying;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,19 +26,21 @@ use crate::media::transport::srtp::{
     MAX_OVERHEAD, Profile, Receiver, Sender, client_halves, server_halves,
 };
 use crate::media::transport::{Identity, Input, Link, Output, Path, Transport};
-use crate::media::turn::Server;
+use crate::media::turn::{Action, FiveTuple, Protocol, Server, Settings};
 use crate::testing::t0;
 use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Random};
 
 pub use forwarding::{forwarded, header_extension, router};
+pub use relaying::turn_server;
 
 /// A target's name, which is also that of its corpus, and its entry.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("stun", stun),
     ("stun_server", stun_server),
+    ("turn_server", turn_server),
     ("srtp", srtp),
     ("rtp", rtp),
     ("descriptor", descriptor),
@@ -91,9 +94,13 @@ pub fn stun(bytes: &[u8]) {
 /// The STUN server on port 3478: it answers with a STUN message that fits, or not at all, and never an answer.
 pub fn stun_server(bytes: &[u8]) {
     let mut out = [0; 1_500];
-    let mut server = Server::new(t0(), &mut Random::seeded(1));
-    let from = SocketAddr::from(([192, 0, 2, 1], 40_000));
-    let Some(len) = server.handle_datagram(t0(), from, bytes, &mut out) else {
+    let mut server = Server::new(t0(), Settings::stun_only(), Random::seeded(1));
+    let from = FiveTuple::new(
+        Protocol::Udp,
+        SocketAddr::from(([192, 0, 2, 1], 40_000)),
+        SocketAddr::from(([192, 0, 2, 2], 3_478)),
+    );
+    let Action::Reply { len } = server.handle_input(t0(), from, bytes, &mut out) else {
         return;
     };
     let answer = Message::parse(&out[..len]).expect("an answer is a STUN message");
@@ -102,8 +109,8 @@ pub fn stun_server(bytes: &[u8]) {
     assert_eq!(answer.transaction_id(), request.transaction_id());
     assert_ne!(answer.class(), stun::Class::Request);
     assert_eq!(
-        server.handle_datagram(t0(), from, &out[..len], &mut [0; 1_500]),
-        None,
+        server.handle_input(t0(), from, &out[..len], &mut [0; 1_500]),
+        Action::Nothing,
         "an answer to an answer is a loop"
     );
 }

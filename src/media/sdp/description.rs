@@ -81,12 +81,10 @@ pub enum Rejection {
     #[error("a=setup:{0} is not supported: an offer must say actpass or active, an answer active")]
     DtlsRole(String),
     /// The answer is to another offer of ours.
-    #[error("the answer has a=mid:{answered} where the offer has a=mid:{offered}")]
+    #[error("the answer has a=mid:{answered}, which is not in the offer")]
     OtherOffer {
         /// What the answer says.
         answered: String,
-        /// What the offer says.
-        offered: String,
     },
 }
 

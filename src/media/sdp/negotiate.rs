@@ -356,11 +356,9 @@ pub fn accept_answer(
     // Looked at first: what answers another offer may well have other sections.
     let mut mids = answer.sections.iter().filter_map(|it| it.mid.as_ref());
     let is_ours = |mid: &String| offered.iter().any(|track| track.mid == *mid);
-    if let (Some(foreign), Some(first)) = (mids.find(|mid| !is_ours(mid)), offered.first()) {
-        return Err(Rejection::OtherOffer {
-            answered: foreign.clone(),
-            offered: first.mid.clone(),
-        });
+    if let Some(foreign) = mids.find(|mid| !is_ours(mid)) {
+        let answered = foreign.clone();
+        return Err(Rejection::OtherOffer { answered });
     }
     if answer.sections.len() != offered.len() {
         return Err(malformed(format!(

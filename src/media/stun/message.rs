@@ -1,8 +1,8 @@
 //! Reading a message: a view over the received bytes, without allocation.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
-use super::integrity::TAG_LEN;
 use super::{HEADER_LEN, IntegrityKey, MAGIC_COOKIE, fingerprint};
 
 /// What a message is (RFC 8489 section 5).
@@ -84,18 +84,48 @@ impl AttributeType {
     pub const ERROR_CODE: Self = Self(0x0009);
     /// `UNKNOWN-ATTRIBUTES`
     pub const UNKNOWN_ATTRIBUTES: Self = Self(0x000a);
+    /// `CHANNEL-NUMBER` (RFC 8656 section 18)
+    pub const CHANNEL_NUMBER: Self = Self(0x000c);
+    /// `LIFETIME` (RFC 8656 section 18)
+    pub const LIFETIME: Self = Self(0x000d);
+    /// `XOR-PEER-ADDRESS` (RFC 8656 section 18)
+    pub const XOR_PEER_ADDRESS: Self = Self(0x0012);
+    /// `DATA` (RFC 8656 section 18)
+    pub const DATA: Self = Self(0x0013);
     /// `REALM`
     pub const REALM: Self = Self(0x0014);
     /// `NONCE`
     pub const NONCE: Self = Self(0x0015);
+    /// `XOR-RELAYED-ADDRESS` (RFC 8656 section 18)
+    pub const XOR_RELAYED_ADDRESS: Self = Self(0x0016);
+    /// `REQUESTED-ADDRESS-FAMILY` (RFC 8656 section 18)
+    pub const REQUESTED_ADDRESS_FAMILY: Self = Self(0x0017);
+    /// `EVEN-PORT` (RFC 8656 section 18)
+    pub const EVEN_PORT: Self = Self(0x0018);
+    /// `REQUESTED-TRANSPORT` (RFC 8656 section 18)
+    pub const REQUESTED_TRANSPORT: Self = Self(0x0019);
+    /// `DONT-FRAGMENT` (RFC 8656 section 18)
+    pub const DONT_FRAGMENT: Self = Self(0x001a);
     /// `MESSAGE-INTEGRITY-SHA256`
     pub const MESSAGE_INTEGRITY_SHA256: Self = Self(0x001c);
+    /// `PASSWORD-ALGORITHM`
+    pub const PASSWORD_ALGORITHM: Self = Self(0x001d);
+    /// `USERHASH`
+    pub const USERHASH: Self = Self(0x001e);
     /// `XOR-MAPPED-ADDRESS`
     pub const XOR_MAPPED_ADDRESS: Self = Self(0x0020);
+    /// `RESERVATION-TOKEN` (RFC 8656 section 18)
+    pub const RESERVATION_TOKEN: Self = Self(0x0022);
     /// `PRIORITY` (RFC 8445 section 16.1)
     pub const PRIORITY: Self = Self(0x0024);
     /// `USE-CANDIDATE` (RFC 8445 section 16.1)
     pub const USE_CANDIDATE: Self = Self(0x0025);
+    /// `ADDITIONAL-ADDRESS-FAMILY` (RFC 8656 section 18)
+    pub const ADDITIONAL_ADDRESS_FAMILY: Self = Self(0x8000);
+    /// `ADDRESS-ERROR-CODE` (RFC 8656 section 18)
+    pub const ADDRESS_ERROR_CODE: Self = Self(0x8001);
+    /// `PASSWORD-ALGORITHMS`
+    pub const PASSWORD_ALGORITHMS: Self = Self(0x8002);
     /// `SOFTWARE`
     pub const SOFTWARE: Self = Self(0x8022);
     /// `FINGERPRINT`
@@ -120,6 +150,14 @@ pub struct Attribute<'a> {
     pub value: &'a [u8],
     /// Where its header starts in the message.
     offset: usize,
+}
+
+impl Attribute<'_> {
+    /// Where its value stands in the message.
+    pub fn range(&self) -> Range<usize> {
+        let start = self.offset + 4;
+        start..start + self.value.len()
+    }
 }
 
 /// The attributes that count, in order: after MESSAGE-INTEGRITY only the other integrity attribute and FINGERPRINT
@@ -310,12 +348,13 @@ impl<'a> Message<'a> {
             .flatten()
     }
 
-    /// Whether MESSAGE-INTEGRITY is there and made with `key` (RFC 8489 section 14.5), in constant time.
+    /// Whether the integrity attribute of `key` is there and made with it (RFC 8489 sections 14.5 and 14.6), in
+    /// constant time.
     pub fn is_authentic(&self, key: &IntegrityKey) -> bool {
-        let Some(integrity) = self.get(AttributeType::MESSAGE_INTEGRITY) else {
+        let Some(integrity) = self.get(key.attribute()) else {
             return false;
         };
-        let length = integrity.offset + 4 + TAG_LEN - HEADER_LEN;
+        let length = integrity.offset + 4 + key.tag_len() - HEADER_LEN;
         let (Some(covered), Ok(length)) =
             (self.bytes.get(..integrity.offset), u16::try_from(length))
         else {
@@ -344,10 +383,17 @@ impl<'a> Message<'a> {
 
     /// XOR-MAPPED-ADDRESS (RFC 8489 section 14.2).
     pub fn xor_mapped_address(&self) -> Option<SocketAddr> {
-        xor_address(
-            self.get(AttributeType::XOR_MAPPED_ADDRESS)?.value,
-            self.transaction_id,
-        )
+        self.xor_address(AttributeType::XOR_MAPPED_ADDRESS)
+    }
+
+    /// The first attribute of this type, which has the form of XOR-MAPPED-ADDRESS.
+    pub fn xor_address(&self, kind: AttributeType) -> Option<SocketAddr> {
+        self.decode_xor_address(&self.get(kind)?)
+    }
+
+    /// Reads an attribute of this message that has the form of XOR-MAPPED-ADDRESS.
+    pub fn decode_xor_address(&self, attribute: &Attribute<'_>) -> Option<SocketAddr> {
+        xor_address(attribute.value, self.transaction_id)
     }
 
     /// PRIORITY (RFC 8445 section 7.1.1).

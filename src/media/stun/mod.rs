@@ -12,10 +12,11 @@
 
 mod fingerprint;
 mod integrity;
+mod md5;
 mod message;
 mod writer;
 
-pub use integrity::IntegrityKey;
+pub use integrity::{IntegrityKey, LongTermKey, PasswordAlgorithm, user_hash};
 pub use message::{
     Attribute, AttributeType, Attributes, Class, DecodeError, ErrorCode, Fingerprint, Message,
     Method, TransactionId, username,

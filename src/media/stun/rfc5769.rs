@@ -127,6 +127,49 @@ fn section_2_4_long_term_request() {
     assert_eq!(bytes_of(&message, AttributeType::REALM), b"example.org");
     assert!(message.is_authentic(&IntegrityKey::from_bytes(&LONG_TERM_KEY)));
     assert_eq!(message.fingerprint(), Fingerprint::Absent);
+    let derived = LongTermKey::new(
+        PasswordAlgorithm::Md5,
+        "マトリックス",
+        "example.org",
+        "TheMatrIX",
+    );
+    assert!(message.is_authentic(&derived.sha1_integrity()));
+    assert!(!message.is_authentic(&derived.sha256_integrity()));
+}
+
+#[test]
+fn rfc_8489_appendix_b_user_hash() {
+    // The appendix's MESSAGE-INTEGRITY-SHA256 is wrong (erratum 6268); its USERHASH is right.
+    let expected = [
+        0x4a, 0x3c, 0xf3, 0x8f, 0xef, 0x69, 0x92, 0xbd, 0xa9, 0x52, 0xc6, 0x78, 0x04, 0x17, 0xda,
+        0x0f, 0x24, 0x81, 0x94, 0x15, 0x56, 0x9e, 0x60, 0xb2, 0x05, 0xc4, 0x6e, 0x41, 0x40, 0x7f,
+        0x17, 0x04,
+    ];
+    assert_eq!(user_hash("マトリックス", "example.org"), expected);
+}
+
+#[test]
+fn a_sha256_seal_is_checked_by_its_key_alone() {
+    let key = LongTermKey::new(PasswordAlgorithm::Sha256, "user", "realm", "password");
+    let mut buffer = [0; 128];
+    let mut writer = Writer::new(
+        &mut buffer,
+        Class::Request,
+        Method::ALLOCATE,
+        TransactionId([3; 12]),
+    );
+    writer.attribute(AttributeType::USERNAME, b"user");
+    writer.integrity(&key.sha256_integrity());
+    let len = writer.finish().unwrap();
+    let message = Message::parse(&buffer[..len]).unwrap();
+    assert_eq!(
+        bytes_of(&message, AttributeType::MESSAGE_INTEGRITY_SHA256).len(),
+        32
+    );
+    assert!(message.is_authentic(&key.sha256_integrity()));
+    assert!(!message.is_authentic(&key.sha1_integrity()));
+    let other = LongTermKey::new(PasswordAlgorithm::Md5, "user", "realm", "password");
+    assert!(!message.is_authentic(&other.sha256_integrity()));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::integrity::TAG_LEN;
 use super::message::{message_type, xor_pad};
 use super::{
     AttributeType, Class, HEADER_LEN, IntegrityKey, MAGIC_COOKIE, Method, TransactionId,
@@ -53,6 +52,11 @@ impl<'a> Writer<'a> {
 
     /// Appends XOR-MAPPED-ADDRESS (RFC 8489 section 14.2).
     pub fn xor_mapped_address(&mut self, addr: SocketAddr) {
+        self.xor_address(AttributeType::XOR_MAPPED_ADDRESS, addr);
+    }
+
+    /// Appends an address in the form of XOR-MAPPED-ADDRESS, such as XOR-PEER-ADDRESS (RFC 8656 section 18).
+    pub fn xor_address(&mut self, kind: AttributeType, addr: SocketAddr) {
         let mut value = [0; 20];
         let port = addr.port() ^ (MAGIC_COOKIE >> 16) as u16;
         value[2..4].copy_from_slice(&port.to_be_bytes());
@@ -68,7 +72,7 @@ impl<'a> Writer<'a> {
                 20
             }
         };
-        self.attribute(AttributeType::XOR_MAPPED_ADDRESS, &value[..len]);
+        self.attribute(kind, &value[..len]);
     }
 
     /// Appends ERROR-CODE without a reason phrase, which nobody reads and which amplifies (RFC 8489 section 14.8).
@@ -92,13 +96,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Appends MESSAGE-INTEGRITY over everything so far (RFC 8489 section 14.5).
+    /// Appends the integrity attribute of `key` over everything so far (RFC 8489 sections 14.5 and 14.6).
     pub fn integrity(&mut self, key: &IntegrityKey) {
-        let Some(length) = self.length_with(4 + TAG_LEN) else {
+        let Some(length) = self.length_with(4 + key.tag_len()) else {
             return;
         };
         let tag = key.tag(self.buffer.get(..self.len).unwrap_or_default(), length);
-        self.attribute(AttributeType::MESSAGE_INTEGRITY, &tag);
+        self.attribute(key.attribute(), tag.as_ref());
     }
 
     /// Appends FINGERPRINT over everything so far (RFC 8489 section 14.7).

@@ -16,6 +16,9 @@ const REFILL: u64 = 8 * 1024;
 /// Sources that share a slot share its budget; a fixed size is what makes spoofed sources cost nothing.
 const SLOTS: usize = 8 * 1024;
 
+/// How long a source that answered a challenge needs no budget.
+const PROVED_FOR: Duration = Duration::from_secs(60);
+
 /// Leaky buckets by source, one per /32 or /64, in a fixed-size table indexed by a keyed hash.
 ///
 /// A bucket is kept as the moment at which it will be full again, which needs no rounding at any rate.
@@ -23,6 +26,7 @@ pub(super) struct AnswerBudget {
     epoch: Instant,
     key: [u8; 16],
     full_at: Box<[Duration]>,
+    proved_until: Box<[Duration]>,
 }
 
 impl AnswerBudget {
@@ -33,6 +37,7 @@ impl AnswerBudget {
             epoch: now,
             key,
             full_at: vec![Duration::ZERO; SLOTS].into_boxed_slice(),
+            proved_until: vec![Duration::ZERO; SLOTS].into_boxed_slice(),
         }
     }
 
@@ -49,6 +54,13 @@ impl AnswerBudget {
         };
         let now = now.saturating_duration_since(self.epoch);
         let slot = self.slot(source);
+        if self
+            .proved_until
+            .get(slot)
+            .is_some_and(|until| now < *until)
+        {
+            return true;
+        }
         let Some(full_at) = self.full_at.get_mut(slot) else {
             return false;
         };
@@ -58,6 +70,15 @@ impl AnswerBudget {
         }
         *full_at = next;
         true
+    }
+
+    /// Notes that `source` has answered a challenge: it gets what is sent to it.
+    pub(super) fn prove(&mut self, now: Instant, source: IpAddr) {
+        let until = now.saturating_duration_since(self.epoch) + PROVED_FOR;
+        let slot = self.slot(source);
+        if let Some(proved_until) = self.proved_until.get_mut(slot) {
+            *proved_until = until;
+        }
     }
 
     fn slot(&self, source: IpAddr) -> usize {
@@ -108,6 +129,17 @@ mod tests {
         assert!((REFILL - 24..=REFILL + 12).contains(&later), "{later}");
         let full = spend_all(&mut budget, t0() + Duration::from_secs(1_000), V4);
         assert!((BURST - 12..=BURST).contains(&full), "{full}");
+    }
+
+    #[test]
+    fn a_source_that_answered_a_challenge_is_exempt_for_a_minute() {
+        let mut budget = budget();
+        spend_all(&mut budget, t0(), V4);
+        budget.prove(t0(), V4);
+        let last = t0() + PROVED_FOR - Duration::from_nanos(1);
+        assert!((0..10_000).all(|_| budget.spend(last, V4, 20, 96)));
+        spend_all(&mut budget, t0() + PROVED_FOR, V4);
+        assert!(!budget.spend(t0() + PROVED_FOR, V4, 20, 96));
     }
 
     #[test]

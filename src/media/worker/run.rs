@@ -15,7 +15,7 @@ mod commands;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,7 +152,7 @@ impl Loop {
                 streams: Streams::new(listeners, parts.max_streams)?,
             },
             stun: parts.stun.into_iter().map(Port::new).collect(),
-            stun_server: turn::Server::new(now, &mut Random::system()),
+            stun_server: turn::Server::new(now, turn::Settings::stun_only(), Random::system()),
             identity: parts.identity,
             counters: parts.counters,
             mailbox,
@@ -556,6 +556,7 @@ impl Loop {
         if let Err(error) = socket.receive(&mut self.buffers) {
             return pause(socket, &error);
         }
+        let local_port = socket.local_addr().port();
         let mut answer = [0; turn::MAX_ANSWER_LEN];
         for message in 0..self.buffers.len() {
             let received = self.buffers.received(message);
@@ -563,9 +564,15 @@ impl Loop {
             for datagram in
                 self.buffers.bytes()[begin..begin + received.len].chunks(received.stride.max(1))
             {
-                if let Some(len) =
+                let server = received.to.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+                let five_tuple = turn::FiveTuple::new(
+                    turn::Protocol::Udp,
+                    received.from,
+                    SocketAddr::new(server, local_port),
+                );
+                if let turn::Action::Reply { len } =
                     self.stun_server
-                        .handle_datagram(now, received.from, datagram, &mut answer)
+                        .handle_input(now, five_tuple, datagram, &mut answer)
                 {
                     outbox.push(socket, received.from, received.to, &answer[..len]);
                 }

@@ -427,7 +427,7 @@ fn answers_that_do_not_fit_the_offer_are_refused() {
         ),
         (
             changed(name, "a=mid:1", "a=mid:2").replace("BUNDLE 0 1", "BUNDLE 0 2"),
-            "the answer has a=mid:2 where the offer has a=mid:1",
+            "the answer has a=mid:2, which is not in the offer",
         ),
         (
             changed_once(name, "a=recvonly", "a=sendrecv"),

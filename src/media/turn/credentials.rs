@@ -1,0 +1,189 @@
+//! Who may allocate: bearers of time-limited credentials, which are checked by a MAC alone, and static users.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::media::stun::user_hash;
+use crate::units::{Secret, turn_credential};
+
+/// The credentials that a server accepts.
+///
+/// A time-limited one (`units::turn_credential`) is good for an Allocate until its expiry. An allocation made with it
+/// lives on as long as it is refreshed: a call must not break because it is long. Revoking ends both.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    secrets: Vec<Secret>,
+    users: BTreeMap<String, Secret>,
+    users_by_hash: HashMap<[u8; 32], String>,
+    revoked: BTreeMap<String, u64>,
+    realm: String,
+    /// The wall clock's time, in seconds since 1970, and when it was that.
+    wall: Option<(Instant, u64)>,
+}
+
+impl Credentials {
+    /// No credentials at all, for `realm` (RFC 8489 section 9.2), which should have eight characters at most: a
+    /// challenge then has at most 96 bytes.
+    pub fn new(realm: impl Into<String>) -> Self {
+        Self {
+            realm: realm.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Accepts what was minted under any of these secrets; the first is the one that mints.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Vec<Secret>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Accepts these users and passwords.
+    #[must_use]
+    pub fn with_users(mut self, users: BTreeMap<String, Secret>) -> Self {
+        self.users_by_hash = users
+            .keys()
+            .map(|name| (user_hash(name, &self.realm), name.clone()))
+            .collect();
+        self.users = users;
+        self
+    }
+
+    /// Takes over secrets and users of `new`, and keeps the realm, the clock and what has been revoked.
+    pub(super) fn replace(&mut self, new: Self) {
+        self.secrets = new.secrets;
+        self.users = new.users;
+        self.users_by_hash = self
+            .users
+            .keys()
+            .map(|name| (user_hash(name, &self.realm), name.clone()))
+            .collect();
+    }
+
+    /// The realm (RFC 8489 section 9.2).
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// Says what the wall clock shows. Without a clock no time-limited credential is good.
+    pub(super) fn set_wall_clock(&mut self, now: Instant, unix_secs: u64) {
+        self.wall = Some((now, unix_secs));
+        self.revoked.retain(|_, expiry| *expiry > unix_secs);
+    }
+
+    /// Refuses `username` from now on. It is remembered until the name expires by itself, so the memory is bounded by
+    /// what was minted within one lifetime.
+    pub(super) fn revoke(&mut self, username: &str) {
+        let expiry = turn_credential::expiry(username).unwrap_or(u64::MAX);
+        self.revoked.insert(username.to_owned(), expiry);
+    }
+
+    /// The static user with this USERHASH (RFC 8489 section 14.4).
+    pub(super) fn user_of_hash(&self, hash: &[u8]) -> Option<&str> {
+        let hash: &[u8; 32] = hash.try_into().ok()?;
+        self.users_by_hash.get(hash).map(String::as_str)
+    }
+
+    /// The passwords with which `username` may authenticate itself at `now`.
+    pub(super) fn passwords(&self, now: Instant, username: &str) -> Vec<Secret> {
+        if self.revoked.contains_key(username) {
+            return Vec::new();
+        }
+        if let Some(password) = self.users.get(username) {
+            return vec![password.clone()];
+        }
+        let good = turn_credential::expiry(username)
+            .zip(self.unix_secs(now))
+            .is_some_and(|(expiry, now)| now < expiry);
+        if !good {
+            return Vec::new();
+        }
+        self.secrets
+            .iter()
+            .map(|secret| Secret::new(turn_credential::password(secret, username)))
+            .collect()
+    }
+
+    fn unix_secs(&self, now: Instant) -> Option<u64> {
+        let (then, secs) = self.wall?;
+        let since: Duration = now.saturating_duration_since(then);
+        Some(secs.saturating_add(since.as_secs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::t0;
+    use crate::units::Random;
+
+    fn credentials(secrets: &[&str]) -> Credentials {
+        let mut credentials = Credentials::new("hanok")
+            .with_secrets(secrets.iter().map(|secret| Secret::new(*secret)).collect());
+        credentials.set_wall_clock(t0(), 1_000);
+        credentials
+    }
+
+    #[test]
+    fn what_is_minted_is_accepted_until_it_expires() {
+        let credentials = credentials(&["north"]);
+        let (name, password) =
+            turn_credential::mint(&Secret::new("north"), 2_000, &mut Random::seeded(1));
+        let at = |secs| credentials.passwords(t0() + Duration::from_secs(secs), &name);
+        assert_eq!(at(999), [Secret::new(password)]);
+        assert_eq!(at(1_000), []);
+    }
+
+    #[test]
+    fn every_secret_of_a_rotation_counts() {
+        let accepted = credentials(&["new", "old"]).passwords(t0(), "2000:x");
+        let expected = ["new", "old"]
+            .map(|secret| Secret::new(turn_credential::password(&Secret::new(secret), "2000:x")));
+        assert_eq!(accepted, expected);
+    }
+
+    #[test]
+    fn names_that_are_no_time_have_no_password() {
+        for name in ["", "alice", ":", "999:x", "-5:x", "2000\0:x"] {
+            assert_eq!(
+                credentials(&["north"]).passwords(t0(), name),
+                [],
+                "{name:?}"
+            );
+        }
+        let clockless = Credentials::new("hanok").with_secrets(vec![Secret::new("north")]);
+        assert_eq!(clockless.passwords(t0(), "2000:x"), []);
+    }
+
+    #[test]
+    fn a_revoked_name_is_refused_and_forgotten_once_it_has_expired() {
+        let mut credentials = credentials(&["north"]);
+        credentials.revoke("2000:x");
+        assert_eq!(credentials.passwords(t0(), "2000:x"), []);
+        assert_eq!(credentials.passwords(t0(), "2000:y").len(), 1);
+        credentials.set_wall_clock(t0(), 1_999);
+        assert_eq!(credentials.revoked.len(), 1);
+        credentials.set_wall_clock(t0(), 2_000);
+        assert_eq!(credentials.revoked.len(), 0);
+        assert_eq!(credentials.passwords(t0(), "2000:x"), []);
+    }
+
+    #[test]
+    fn static_users_stand_beside_and_are_found_by_their_hash() {
+        let users = BTreeMap::from([("alice".to_owned(), Secret::new("wonder"))]);
+        let mut credentials = credentials(&["north"]).with_users(users);
+        assert_eq!(
+            credentials.passwords(t0(), "alice"),
+            [Secret::new("wonder")]
+        );
+        assert_eq!(
+            credentials.user_of_hash(&user_hash("alice", "hanok")),
+            Some("alice")
+        );
+        assert_eq!(credentials.user_of_hash(&user_hash("alice", "other")), None);
+        assert_eq!(credentials.user_of_hash(b"short"), None);
+        credentials.replace(Credentials::default().with_secrets(vec![Secret::new("south")]));
+        assert_eq!(credentials.passwords(t0(), "alice"), []);
+        assert_eq!(credentials.realm(), "hanok");
+    }
+}
