@@ -21,7 +21,7 @@ const LIMIT = { short: 14 * 60_000, full: 58 * 60_000 };
 const MARK = "INTEROP_RUN";
 
 // Scenarios of one lane run in order, `width` side by side. Lanes of one row share browsers and daemons and follow
-// one another; rows run side by side, each in a world of its own.
+// one another; rows follow one another too, each in a world of its own: side by side they would be late.
 const LANES = { calls: { width: 1 }, matrix: { width: 3 }, waits: { width: 8 }, moves: { width: 1 }, rates: { width: 1 } };
 const ROWS = [["calls", "matrix"], ["waits"], ["moves", "rates"]];
 // Towns follow the rows. Two cores play no more of them than this without being late.
@@ -54,7 +54,7 @@ if (options.list) {
   // The children are known by this mark in their environment, whoever their parent has become.
   process.env[MARK] = `${process.pid}`;
   const rows = Namespaces.possible() ? [...ROWS.keys()].filter((row) => ofRow(ROWS[row]).length > 0) : [];
-  await Promise.all(rows.map(inRow));
+  for (const row of rows) if (!isStopped) await inRow(row);
   if (Namespaces.possible()) await inTowns();
   await inWorld(hostWorld(), chosen().filter(({ needs }) => needs === "host" || !Namespaces.possible()));
   nobodyIsLeft();
