@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { within } from "./expect.mjs";
+import { sleep, within } from "./expect.mjs";
 import { leftovers } from "./scenarios/leftovers.mjs";
 import { scenarios } from "./scenarios/index.mjs";
 import { Stage } from "./stage.mjs";
@@ -57,7 +57,7 @@ if (options.list) {
   for (const row of rows) if (!isStopped) await inRow(row);
   if (Namespaces.possible()) await inTowns();
   await inWorld(hostWorld(), chosen().filter(({ needs }) => needs === "host" || !Namespaces.possible()));
-  nobodyIsLeft();
+  await nobodyIsLeft();
   console.log(`in ${seconds(started)} s`);
   const { passed, failed, skipped } = counts;
   console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
@@ -196,9 +196,20 @@ function indent(text) {
   return text.split("\n").map((line) => `     ${line}`).join("\n");
 }
 
-// Neither a process nor a namespace of this run may outlive it.
-function nobodyIsLeft() {
-  const left = [];
+// Neither a process nor a namespace of this run may outlive it. A browser's helpers take a moment to notice.
+async function nobodyIsLeft() {
+  let left = leftBehind();
+  for (let patience = 50; left.length > 0 && patience > 0; patience -= 1) {
+    await sleep(100);
+    left = leftBehind();
+  }
+  if (left.length === 0) return;
+  counts.failed += 1;
+  console.log(`FAIL left behind: ${left.join(", ")}`);
+}
+
+function leftBehind() {
+  const left = [...Namespaces.left(), ...Town.left()];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
     try {
       const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
@@ -207,8 +218,5 @@ function nobodyIsLeft() {
       // It ended meanwhile, or is somebody else's.
     }
   }
-  left.push(...Namespaces.left(), ...Town.left());
-  if (left.length === 0) return;
-  counts.failed += 1;
-  console.log(`FAIL left behind: ${left.join(", ")}`);
+  return left;
 }

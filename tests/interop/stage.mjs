@@ -19,6 +19,7 @@ const BEGIN_AT_ONCE = 2;
 export class Stage {
   #daemons = new Map();
   #browsers = new Browsers();
+  #ownBrowsers = new Set();
   #pages = null;
   #rooms = 0;
   #artefacts = null;
@@ -60,6 +61,17 @@ export class Stage {
 
   browser(kind) {
     return this.#browsers.get(kind);
+  }
+
+  async ownBrowser(kind) {
+    const launched = await launch(kind);
+    this.#ownBrowsers.add(launched);
+    return launched;
+  }
+
+  async quit(launched) {
+    this.#ownBrowsers.delete(launched);
+    await quit(launched);
   }
 
   pageAddress(version) {
@@ -106,7 +118,7 @@ export class Stage {
   }
 
   async close() {
-    await this.#browsers.close();
+    await Promise.all([this.#browsers.close(), ...[...this.#ownBrowsers].map((launched) => this.quit(launched))]);
     this.#pages?.close();
     for (const starting of this.#daemons.values()) {
       const daemon = await starting.catch(() => null);
@@ -198,7 +210,7 @@ class Scene {
 
   /** A browser for this scene alone. */
   async ownBrowser(kind) {
-    const launched = await launch(kind);
+    const launched = await this.#stage.ownBrowser(kind);
     this.#browsers.push(launched);
     return launched;
   }
@@ -257,7 +269,7 @@ class Scene {
     this.#parties.length = 0;
     await Promise.all(tabs.map((page) => (page.isClosed() ? null : page.close().catch(() => {}))));
     for (const cord of this.#cords.splice(0)) cord.close();
-    await Promise.all(this.#browsers.splice(0).map(quit));
+    await Promise.all(this.#browsers.splice(0).map((launched) => this.#stage.quit(launched)));
   }
 }
 
