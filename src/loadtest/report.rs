@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::engine::{MediaOutcome, Outcome};
+use super::frames::FREEZE;
 use super::histogram::Histogram;
 use super::publisher::Sent;
 use super::receiver::Received;
@@ -71,6 +72,8 @@ pub struct Case {
     pub fps: Option<u32>,
     /// Milliseconds over which the packets of a frame leave.
     pub pace_ms: u64,
+    /// Milliseconds by which subscribers delay the picture.
+    pub playout_delay_ms: u64,
     /// Opus.
     pub audio: bool,
 }
@@ -296,7 +299,14 @@ impl Report {
             lateness_ms: (&outcome.lateness).into(),
             dropped: outcome.dropped,
         };
-        let invalid_because = flaws(options, observed, outcome, joins);
+        let mut invalid_because = flaws(options, observed, outcome, joins);
+        let stood_still = outcome.gaps.max().max(outcome.lateness.max());
+        if sum.freezes > 0 && stood_still >= FREEZE {
+            invalid_because.push(format!(
+                "this program stood still for {:.0} ms, so that freezes may be its own",
+                ms(stood_still)
+            ));
+        }
         Self {
             case: Case {
                 sessions: options.sessions,
@@ -310,6 +320,7 @@ impl Report {
                 pace_ms: options
                     .video
                     .map_or(0, |video| video.pace.as_millis() as u64),
+                playout_delay_ms: options.playout_delay.as_millis() as u64,
                 audio: options.audio,
             },
             seconds,

@@ -76,6 +76,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// How often sockets are looked at.
     pub poll: Duration,
+    /// How long subscribers hold a frame back before they show it, so that what was lost can come again meanwhile.
+    pub playout_delay: Duration,
     /// Joins per second at most; zero: as fast as the server answers.
     pub join_rate: u32,
     /// For what varies: frame sizes, and when publishers begin.
@@ -157,6 +159,7 @@ pub async fn measure(
     let settings = Settings {
         identity: identity.clone(),
         poll: options.poll,
+        playout_delay: options.playout_delay,
     };
     let engine = Engine::start(settings, events).map_err(|source| Error::System {
         what: "the media thread",
