@@ -5,6 +5,7 @@ mod loss;
 mod muting;
 mod quality;
 mod replacing;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
