@@ -305,7 +305,7 @@ impl Run {
             Purpose::Subscribe { stream, late } => {
                 let playout_delay = self.settings.playout_delay;
                 let receiver = Receiver::new(now, stream, &remote, playout_delay);
-                (stream, late, Media::Subscribe(receiver))
+                (stream, late, Media::Subscribe(Box::new(receiver)))
             }
         };
         let identity = &self.settings.identity;

@@ -10,6 +10,7 @@
 //! due       225      258       291       324                  with a playout delay of 200 ms
 //! ```
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::stamp::Stamp;
@@ -166,23 +167,20 @@ impl Frames {
 
 /// The last pauses between two frames.
 #[derive(Debug, Default)]
-struct Pauses {
-    last: [Duration; USUAL],
-    /// All that there have been.
-    count: usize,
-}
+struct Pauses(VecDeque<Duration>);
 
 impl Pauses {
     fn push(&mut self, pause: Duration) {
-        self.last[self.count % USUAL] = pause;
-        self.count += 1;
+        if self.0.len() == USUAL {
+            self.0.pop_front();
+        }
+        self.0.push_back(pause);
     }
 
     /// Their mean, if there are enough of them.
     fn usual(&self) -> Option<Duration> {
-        let count = self.count.min(USUAL);
-        let sum: Duration = self.last[..count].iter().sum();
-        (count >= FEWEST).then(|| sum / count as u32)
+        let sum: Duration = self.0.iter().sum();
+        (self.0.len() >= FEWEST).then(|| sum / self.0.len() as u32)
     }
 }
 
