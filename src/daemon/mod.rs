@@ -72,6 +72,7 @@ pub struct Daemon {
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
+    web: proxy::Containment,
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
     _state: StateFolder,
@@ -97,6 +98,7 @@ impl Daemon {
         let connections = Connections::new(directory.clone(), gate.clone());
         let proxy = web::bind(config, certificates, directory.clone(), &connections, gate)?;
         let addresses = proxy.addresses().collect();
+        let web = proxy.containment();
         let proxy_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
@@ -106,6 +108,7 @@ impl Daemon {
             addresses,
             proxy_stop,
             proxy: tasks,
+            web,
             workers: media.workers,
             counters: media.counters,
             _state: state,
@@ -142,6 +145,23 @@ impl Daemon {
     /// How many WebSockets are open.
     pub fn sockets(&self) -> usize {
         self.connections.open()
+    }
+
+    /// How many bugs have ended something, wherever: a session, a socket, a request, a transport, a room.
+    pub fn panics(&self) -> u64 {
+        let workers = self.counters.iter().map(|counters| &counters.panics);
+        self.directory.panics()
+            + self.connections.panics()
+            + self.web.panics()
+            + workers
+                .map(|panics| panics.load(Ordering::Relaxed))
+                .sum::<u64>()
+    }
+
+    /// Where the proxy's panics are injected.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn web(&self) -> &proxy::Containment {
+        &self.web
     }
 
     fn announce(&self, config: &Config) {

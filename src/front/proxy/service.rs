@@ -34,6 +34,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::certificate::CertificateStore;
+use super::containment::Containment;
+#[cfg(any(test, feature = "testing"))]
+use super::containment::Fault;
 use super::headers;
 use super::limits::{Admission, Full, Limits, accept_pause};
 use super::ports::Services;
@@ -45,6 +48,10 @@ use stream::GuardedStream;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// What a bug may end.
+const CONNECTION: &str = "a web connection";
+const REQUEST: &str = "a request";
 
 /// Where to listen, and what to say there.
 #[derive(Debug, Clone)]
@@ -152,6 +159,7 @@ struct Shared {
     limits: Limits,
     admission: Admission,
     requests: TaskTracker,
+    containment: Containment,
 }
 
 /// `TlsAcceptor` does not print.
@@ -215,6 +223,7 @@ impl Proxy {
                 admission: Admission::new(&settings.limits),
                 limits: settings.limits,
                 requests: TaskTracker::new(),
+                containment: Containment::default(),
             }),
         })
     }
@@ -224,6 +233,11 @@ impl Proxy {
         self.sockets
             .iter()
             .filter_map(|(listener, socket)| Some((*listener, socket.local_addr().ok()?)))
+    }
+
+    /// What bugs have cost so far.
+    pub fn containment(&self) -> Containment {
+        self.shared.containment.clone()
     }
 
     /// Serves until `cancel` is cancelled, then stops accepting, lets requests in progress finish within
@@ -239,7 +253,7 @@ impl Proxy {
             listeners.spawn(door.accept(socket, cancel.clone()));
         }
         while let Some(ended) = listeners.join_next().await {
-            report(ended);
+            self.shared.report("a listener", ended);
         }
         // Their connections are gone, so they are being dropped.
         let requests = &self.shared.requests;
@@ -277,11 +291,11 @@ fn is_missing_family(error: &io::Error) -> bool {
     number == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection's task panicked: that connection is closed, others go on");
+impl Shared {
+    fn report(&self, what: &'static str, ended: Result<(), JoinError>) {
+        if ended.is_err_and(|error| error.is_panic()) {
+            self.containment.count(what);
+        }
     }
 }
 
@@ -300,11 +314,13 @@ impl Door {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(ended) = connections.join_next() => report(ended),
+                Some(ended) = connections.join_next() => self.shared.report(CONNECTION, ended),
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
                         pause = Duration::ZERO;
-                        if let Some(connection) = self.admit(stream, peer, &cancel) {
+                        let admission = || self.admit(stream, peer, &cancel);
+                        let admitted = self.shared.containment.contain(CONNECTION, admission);
+                        if let Some(connection) = admitted.flatten() {
                             connections.spawn(connection);
                         }
                     }
@@ -324,7 +340,7 @@ impl Door {
         drop(socket);
         let finish = async {
             while let Some(ended) = connections.join_next().await {
-                report(ended);
+                self.shared.report(CONNECTION, ended);
             }
         };
         if timeout(self.shared.limits.shutdown, finish).await.is_err() {
@@ -339,6 +355,8 @@ impl Door {
         cancel: &CancellationToken,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let shared = &self.shared;
+        #[cfg(any(test, feature = "testing"))]
+        shared.containment.strike(Fault::Admission);
         let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
         let permit = match shared.admission.admit(peer.ip(), exempt) {
             Ok(permit) => permit,
@@ -358,6 +376,8 @@ impl Door {
     }
 
     async fn connection(self, stream: GuardedStream, peer: SocketAddr, cancel: CancellationToken) {
+        #[cfg(any(test, feature = "testing"))]
+        self.shared.containment.strike(Fault::Connection);
         match self.listener {
             Listener::Http | Listener::Plain => {
                 self.http1(TokioIo::new(stream), peer, cancel).await;
@@ -423,7 +443,10 @@ impl Door {
         S: Read + Write + Unpin + Send + 'static,
     {
         let limits = self.shared.limits.clone();
-        let mut builder = http2::Builder::new(Tracked(self.shared.requests.clone()));
+        let mut builder = http2::Builder::new(Tracked {
+            tasks: self.shared.requests.clone(),
+            containment: self.shared.containment.clone(),
+        });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
@@ -470,7 +493,11 @@ impl Door {
             Listener::Https => Entrance::Https,
             Listener::Plain => Entrance::Plain,
         };
-        let mut response = self.dispatch(request, peer, entrance).await;
+        let dispatch = self.dispatch(request, peer, entrance);
+        let response = self.shared.containment.contain_future(REQUEST, dispatch);
+        let mut response = response
+            .await
+            .unwrap_or_else(|| empty(StatusCode::INTERNAL_SERVER_ERROR));
         let trusted =
             entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
         let hsts = self.shared.hsts.as_ref().filter(|_| trusted);
@@ -484,6 +511,8 @@ impl Door {
         peer: SocketAddr,
         entrance: Entrance,
     ) -> Response<Body> {
+        #[cfg(any(test, feature = "testing"))]
+        self.shared.containment.strike(Fault::Request);
         let Shared {
             services,
             trusted_proxies,
@@ -536,14 +565,20 @@ async fn idle(mut in_progress: watch::Receiver<usize>, limits: &Limits) {
 
 /// Runs the requests of HTTP/2 connections; they end with their connection, which resets them.
 #[derive(Debug, Clone)]
-struct Tracked(TaskTracker);
+struct Tracked {
+    tasks: TaskTracker,
+    containment: Containment,
+}
 
 impl<F> Executor<F> for Tracked
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, request: F) {
-        self.0.spawn(request);
+        let containment = self.containment.clone();
+        self.tasks.spawn(async move {
+            containment.contain_future(REQUEST, request).await;
+        });
     }
 }
 

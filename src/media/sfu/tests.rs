@@ -5,15 +5,17 @@ mod loss;
 mod muting;
 mod quality;
 mod replacing;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Output, Router, Sink, TransportKey};
+use super::{Output, Router, TransportKey};
 use crate::media::rtp::rtcp::{Compound, Packet, ReportBlock, SenderInfo, Writer};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket};
+use crate::testing::sink::Recording;
 use crate::testing::t0;
 use crate::units::{
     Bitrate, Codec, Extension, ExtensionIds, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc,
@@ -204,32 +206,6 @@ impl Rtp {
         out.truncate(12 + len);
         out.extend(&self.payload);
         out
-    }
-}
-
-/// What came out, in order.
-#[derive(Debug, Default)]
-struct Recording {
-    sent: Vec<(TransportKey, Vec<u8>)>,
-    refuses: bool,
-}
-
-impl Sink for Recording {
-    fn send_rtp(
-        &mut self,
-        to: TransportKey,
-        max_len: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> bool {
-        if self.refuses {
-            return false;
-        }
-        let mut packet = vec![0xee; max_len];
-        let len = write(&mut packet);
-        assert!((12..=max_len).contains(&len), "{len} of {max_len}");
-        packet.truncate(len);
-        self.sent.push((to, packet));
-        true
     }
 }
 
