@@ -1,8 +1,9 @@
-//! What tests share: the start of time, strategies, the simulated network, the simulated browser.
+//! What tests share: the start of time, strategies, the simulated network, the simulated browser, special addresses.
 
 pub mod client;
 pub mod fuzz;
 pub mod net;
+pub mod special_addresses;
 pub mod turn;
 
 use std::time::Instant;
