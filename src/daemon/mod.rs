@@ -84,13 +84,15 @@ impl Daemon {
     /// Something is missing; the message says what to change.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateFolder::open(&config.state)?;
-        let turn_secret = state.turn_secret(config.turn.secret.as_ref())?;
+        let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let certificates = web::certificate(config, state.path())?;
         let media = media::start(config).await?;
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
             media.plane,
-            Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
+            Arc::new(adapters::MintedTurnCredentials::new(
+                turn_secrets[0].clone(),
+            )),
         );
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
