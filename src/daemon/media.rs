@@ -17,6 +17,7 @@ use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::media::turn;
 use crate::media::worker::{Counters, Parts, Worker};
 
 /// How long a start waits for the domain's DNS answer.
@@ -52,7 +53,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
             .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
         own.next().filter(|_| own.next().is_none())
     };
-    let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
+    let mut turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
     tracing::info!(port = config.turn.port, "STUN");
     let max_streams = max_streams();
     let mut workers = Vec::with_capacity(count);
@@ -69,7 +70,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
         let (worker, door) = Worker::start(Parts {
             index,
             media,
-            stun: stun.pop().unwrap_or_default(),
+            turn_sockets: turn_sockets.pop().unwrap_or_default(),
+            turn: turn::Settings::stun_only(),
             max_streams: max_streams / count,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
@@ -176,7 +178,7 @@ fn bindable(config: &Config) -> Vec<IpAddr> {
 }
 
 /// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
-fn stun_sockets(
+fn turn_sockets(
     port: u16,
     bind: &[IpAddr],
     workers: usize,

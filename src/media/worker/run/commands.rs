@@ -52,7 +52,7 @@ impl Loop {
     }
 
     fn carry_out_turn(&mut self, now: Instant, command: TurnCommand) {
-        let server = &mut self.stun_server;
+        let server = &mut self.exits.relay.server;
         match command {
             TurnCommand::SetCredentials(credentials) => server.set_credentials(*credentials),
             TurnCommand::SetLimits(limits) => server.set_limits(limits),
@@ -72,6 +72,7 @@ impl Loop {
                 let _ = counters.send(server.counters());
             }
         }
+        self.carry_out_outputs();
     }
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {
