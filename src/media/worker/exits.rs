@@ -1,7 +1,7 @@
 //! Where datagrams leave for browsers: through a UDP socket or through a TCP connection, as the path's link says.
 
 use super::outbox::Outbox;
-use super::streams::Streams;
+use super::streams::{IceTcp, Streams};
 use crate::media::net::udp::BatchSocket;
 use crate::media::transport::Path;
 
@@ -27,7 +27,7 @@ impl Port {
 pub(super) struct Exits {
     /// Their links are their places here.
     pub(super) ports: Vec<Port>,
-    pub(super) streams: Streams,
+    pub(super) streams: Streams<IceTcp>,
 }
 
 impl Exits {

@@ -11,6 +11,7 @@ mod run;
 mod slots;
 mod streams;
 mod timers;
+mod turn_streams;
 mod wake;
 
 use std::io;

@@ -28,7 +28,7 @@ use super::exits::{Exits, Port};
 use super::peer::Peer;
 use super::room::Room;
 use super::slots::Slots;
-use super::streams::{Owner as StreamOwner, Ready, Streams, Tally};
+use super::streams::{IceTcp, Owner as StreamOwner, Ready, Streams, Tally};
 use super::timers::{Owner, Timers};
 use super::wake::Wake;
 use super::{Counters, MAX_SOCKETS, Parts};
@@ -149,7 +149,7 @@ impl Loop {
         Ok(Self {
             exits: Exits {
                 ports: sockets.into_iter().map(Port::new).collect(),
-                streams: Streams::new(listeners, parts.max_streams)?,
+                streams: Streams::new(IceTcp, listeners, parts.max_streams)?,
             },
             stun: parts.stun.into_iter().map(Port::new).collect(),
             stun_server: turn::Server::new(now, turn::Settings::stun_only(), Random::system()),

@@ -33,7 +33,7 @@ impl Bench {
     fn new() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
-        let listener = StreamListener::bind(any).unwrap();
+        let listener = StreamListener::bind(any, false).unwrap();
         let (addrs, tcp) = (
             (media.local_addr(), stun.local_addr()),
             listener.local_addr(),
