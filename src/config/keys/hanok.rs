@@ -277,7 +277,6 @@ pub(crate) static HANOK_TURN_TLS_LISTEN: Key<Option<Listen>> = Key {
         default: Some(""),
         doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off.",
         empty: Empty::Value,
-        effect: Effect::Later("TURN over TLS"),
         accepts: &["", ":5349", "203.0.113.7:5349"],
         refuses: &["5349", ":0"],
         ..About::RESTART

@@ -1,8 +1,12 @@
 //! The ports that upper folders state, implemented over the lower folders' own interfaces.
 
+use std::fmt;
 use std::sync::Mutex;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
+use crate::front::proxy::{StreamSink, TurnStream};
+use crate::media::plane::Plane;
+use crate::media::plane::service::TlsStream;
 use crate::units::{Random, Secret, clock, turn_credential};
 
 /// Time-limited TURN credentials of our own STUN/TURN server.
@@ -34,6 +38,33 @@ impl TurnCredentials for MintedTurnCredentials {
 
     // The server answers every Allocate with 403 so far, so no credential opens anything that a leave must close.
     fn revoke(&self, _username: &str) {}
+}
+
+/// Streams that turned out to be TURN go to the media workers.
+pub struct WorkerStreams(pub Plane);
+
+impl fmt::Debug for WorkerStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkerStreams")
+    }
+}
+
+impl StreamSink for WorkerStreams {
+    fn take(&self, stream: TurnStream) {
+        let TurnStream {
+            socket,
+            peer,
+            session,
+        } = stream;
+        let stream = TlsStream {
+            socket: socket.into(),
+            peer,
+            session,
+        };
+        if let Err(error) = self.0.adopt(stream) {
+            tracing::debug!(%peer, %error, "a TURN connection is closed");
+        }
+    }
 }
 
 #[cfg(test)]

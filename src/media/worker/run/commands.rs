@@ -45,6 +45,7 @@ impl Loop {
                     }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
+                RoomCommand::Adopt(_) => {}
             }
         }
     }
