@@ -13,10 +13,12 @@ use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
 use crate::media::net::interfaces::{Interface, interfaces};
 use crate::media::net::port::MediaPort;
+use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::media::turn;
 use crate::media::worker::{Counters, Parts, Worker};
 
 /// How long a start waits for the domain's DNS answer.
@@ -52,8 +54,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
             .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
         own.next().filter(|_| own.next().is_none())
     };
-    let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
-    tracing::info!(port = config.turn.port, "STUN");
+    let mut turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
+    let mut turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
+    tracing::info!(port = config.turn.port, "STUN and TURN");
     let max_streams = max_streams();
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
@@ -69,8 +72,10 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
         let (worker, door) = Worker::start(Parts {
             index,
             media,
-            stun: stun.pop().unwrap_or_default(),
-            max_streams: max_streams / count,
+            turn_sockets: turn_sockets.pop().unwrap_or_default(),
+            turn: turn::Settings::stun_only(),
+            turn_listeners: turn_listeners.pop().unwrap_or_default(),
+            max_streams: max_streams / count / 2,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
             counters: shared.clone(),
@@ -176,33 +181,54 @@ fn bindable(config: &Config) -> Vec<IpAddr> {
 }
 
 /// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
-fn stun_sockets(
+fn turn_sockets(
     port: u16,
     bind: &[IpAddr],
     workers: usize,
     sole: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
-    let unusable = |addr: SocketAddr, error: &std::io::Error| {
-        let owner = port_owner(Protocol::Udp, port)
-            .map(|owner| format!(", which {owner} has"))
-            .unwrap_or_default();
-        Misconfigured(format!(
-            "cannot listen on UDP {addr}{owner} (COTURN_PORT): {error}; stop what uses the port or set COTURN_PORT"
-        ))
+    on_turn_port(Protocol::Udp, port, bind, workers, |addr, shared| {
+        BatchSocket::bind(addr, shared, sole(addr.ip()))
+    })
+}
+
+/// The same port for TCP, whose connections the kernel spreads.
+fn turn_listeners(
+    port: u16,
+    bind: &[IpAddr],
+    workers: usize,
+) -> Result<Vec<Vec<StreamListener>>, Misconfigured> {
+    on_turn_port(Protocol::Tcp, port, bind, workers, StreamListener::bind)
+}
+
+/// What `open` opens on every address, once for every worker.
+fn on_turn_port<T>(
+    protocol: Protocol,
+    port: u16,
+    bind: &[IpAddr],
+    workers: usize,
+    open: impl Fn(SocketAddr, bool) -> std::io::Result<T>,
+) -> Result<Vec<Vec<T>>, Misconfigured> {
+    let open = |ip: IpAddr, shared: bool| {
+        let addr = SocketAddr::new(ip, port);
+        open(addr, shared).map_err(|error| {
+            let name = match protocol {
+                Protocol::Udp => "UDP",
+                Protocol::Tcp => "TCP",
+            };
+            let owner = port_owner(protocol, port)
+                .map(|owner| format!(", which {owner} has"))
+                .unwrap_or_default();
+            Misconfigured(format!(
+                "cannot listen on {name} {addr}{owner} (COTURN_PORT): {error}; stop what uses the port or set COTURN_PORT"
+            ))
+        })
     };
     for &ip in bind {
-        let addr = SocketAddr::new(ip, port);
         // Sharing would let us bind beside another process that shares too: somebody else's port must be an error.
-        BatchSocket::bind(addr, false, None).map_err(|error| unusable(addr, &error))?;
+        open(ip, false)?;
     }
     (0..workers)
-        .map(|_| {
-            bind.iter()
-                .map(|&ip| {
-                    let addr = SocketAddr::new(ip, port);
-                    BatchSocket::bind(addr, true, sole(ip)).map_err(|error| unusable(addr, &error))
-                })
-                .collect()
-        })
+        .map(|_| bind.iter().map(|&ip| open(ip, true)).collect())
         .collect()
 }

@@ -1,14 +1,69 @@
-//! TLS without files: a server, a client that trusts it, and their handshake in memory.
+//! TLS without files: a server, a client that trusts it, their handshake in memory, and the client's end afterwards.
 
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
 };
+
+/// How a stream travels.
+pub const WAYS: [Option<&SupportedProtocolVersion>; 3] = [None, Some(&TLS12), Some(&TLS13)];
+
+/// The other end of a stream of ours.
+#[derive(Debug)]
+pub enum Browser {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With TLS.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Browser {
+    /// The end of a connection whose handshake is done.
+    pub fn over_tls(client: ClientConnection, socket: TcpStream) -> Self {
+        Self::Tls(Box::new(StreamOwned::new(client, socket)))
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Browser {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Browser {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
 
 /// The server's name.
 const NAME: &str = "localhost";
@@ -32,7 +87,7 @@ pub fn connected(
     {
         if !client.is_handshaking() && !has_written {
             has_written = true;
-            let written = std::io::Write::write(&mut client.writer(), first);
+            let written = client.writer().write(first);
             assert_eq!(written.expect("it is buffered"), first.len());
         }
         carry(&mut client, &mut server);

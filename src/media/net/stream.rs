@@ -485,52 +485,12 @@ impl<F> AsFd for Stream<F> {
 mod tests {
     use std::iter::repeat_with;
 
+    use rustls::SupportedProtocolVersion;
     use rustls::version::{TLS12, TLS13};
-    use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 
     use super::*;
     use crate::media::net::framing::Rfc4571;
-    use crate::testing::tls::connected;
-
-    /// How a stream travels.
-    const WAYS: [Option<&SupportedProtocolVersion>; 3] = [None, Some(&TLS12), Some(&TLS13)];
-
-    /// The other end of a stream of ours.
-    enum Browser {
-        Plain(TcpStream),
-        Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    }
-
-    impl Browser {
-        fn socket(&self) -> &TcpStream {
-            match self {
-                Self::Plain(socket) => socket,
-                Self::Tls(stream) => &stream.sock,
-            }
-        }
-    }
-
-    impl Read for Browser {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            match self {
-                Self::Plain(socket) => socket.read(buffer),
-                Self::Tls(stream) => stream.read(buffer),
-            }
-        }
-    }
-
-    impl Write for Browser {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            match self {
-                Self::Plain(socket) => socket.write(bytes),
-                Self::Tls(stream) => stream.write(bytes),
-            }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::testing::tls::{Browser, WAYS, connected};
 
     fn sockets() -> (TcpStream, SocketAddr, TcpStream) {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -554,8 +514,7 @@ mod tests {
         };
         let (server, client) = connected(version, first);
         let stream = Stream::over_tls(socket, peer, Box::new(server)).unwrap();
-        let browser = StreamOwned::new(client, browser);
-        (stream, Browser::Tls(Box::new(browser)))
+        (stream, Browser::over_tls(client, browser))
     }
 
     fn frame(kind: [u8; 2], len: usize) -> Vec<u8> {
@@ -632,7 +591,7 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_read_loses_whole_media_packets_and_nothing_else() {
         for way in WAYS {
-            let (mut stream, mut browser) = pair(way, &[]);
+            let (mut stream, mut browser) = pair::<Rfc4571>(way, &[]);
             let (mut sent, mut dropped, mut controls) = (0, 0, 0);
             for round in 0..4_000 {
                 let mut frames = [frame(RTP, 1_200), frame(RTP, 900)].concat();
@@ -671,7 +630,7 @@ mod tests {
     #[test]
     fn control_is_bounded_too() {
         for way in WAYS {
-            let (mut stream, _browser) = pair(way, &[]);
+            let (mut stream, _browser) = pair::<Rfc4571>(way, &[]);
             let mut dropped = 0;
             while dropped == 0 {
                 dropped = stream.send(&frame(RTCP, 20)).dropped;
@@ -719,7 +678,7 @@ mod tests {
     #[test]
     fn a_broken_connection_takes_everything_and_sends_nothing() {
         for way in WAYS {
-            let (mut stream, browser) = pair(way, &[]);
+            let (mut stream, browser) = pair::<Rfc4571>(way, &[]);
             drop(browser);
             let mut dropped = 0;
             for _ in 0..100 {

@@ -30,7 +30,7 @@ use crate::media::net::stream::{Arrived, Stream, StreamListener, Written};
 use crate::media::transport::Link;
 
 /// A connection that has not proved to be a browser's, or has no allocation, for so long is closed (robustness S10).
-const PROOF_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Unproved connections, and no more than half of all; of more the oldest gives way. A browser proves itself within a
 /// round trip.

@@ -555,6 +555,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         https: vec![taken],
         http: Vec::new(),
         plain: Vec::new(),
+        turn_tls: Vec::new(),
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),

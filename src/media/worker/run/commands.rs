@@ -45,7 +45,7 @@ impl Loop {
                     }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
-                RoomCommand::Adopt(_) => {}
+                RoomCommand::Adopt(stream) => self.adopt(now, stream),
             }
         }
     }

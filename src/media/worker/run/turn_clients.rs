@@ -1,5 +1,6 @@
 //! Step 2 of a turn, for clients that reach the TURN server by TCP or TLS.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::super::streams::Ready;
@@ -47,12 +48,13 @@ impl Loop {
             Arrived::Nothing => return,
             Arrived::End => return streams.close(slot),
         };
-        let mut at = 0;
+        let (mut at, mut messages) = (0, 0);
         let is_usable = loop {
             match TurnStreams::first(&self.buffers.bytes()[at..filled]) {
                 Extent::Complete { datagram, end } => {
                     self.handle_turn_input(now, client, at + datagram.start, datagram.len());
                     at += end;
+                    messages += 1;
                     if self.exits.relay.server.allocation_of(&client).is_some() {
                         self.exits.turn_streams.prove(slot, ());
                     } else if !self.exits.turn_streams.may_go_on(slot) {
@@ -63,6 +65,9 @@ impl Loop {
                 Extent::Unusable => break false,
             }
         };
+        self.counters
+            .received
+            .fetch_add(messages, Ordering::Relaxed);
         let streams = &mut self.exits.turn_streams;
         if streams.peer(slot, generation).is_none() {
             return;
@@ -74,10 +79,10 @@ impl Loop {
     }
 
     /// An allocation lives no longer than its client's connection (RFC 8656 section 3.1).
-    fn end_lost_allocations(&mut self, now: Instant) {
+    pub(super) fn end_lost_allocations(&mut self, now: Instant) {
         while let Some(client) = self.exits.turn_streams.next_lost() {
             self.exits.relay.server.handle_closed_stream(now, &client);
-            self.carry_out_outputs(now);
+            self.carry_out_outputs();
         }
     }
 }
