@@ -102,13 +102,20 @@ impl Daemon {
         revoking.spawn(revocations.carry_to(turn.handle.clone()));
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
-            media.plane,
+            media.plane.clone(),
             turn.minted.clone(),
         );
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
-        let proxy = web::bind(config, certificates, directory.clone(), &connections, gate)?;
+        let proxy = web::bind(
+            config,
+            certificates,
+            directory.clone(),
+            &connections,
+            gate,
+            media.plane,
+        )?;
         let addresses = proxy.addresses().collect();
         let proxy_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
