@@ -4,6 +4,7 @@ pub mod client;
 pub mod fuzz;
 pub mod net;
 pub mod special_addresses;
+pub mod tls;
 pub mod turn;
 
 use std::time::Instant;
