@@ -6,11 +6,13 @@
 mod exits;
 mod outbox;
 mod peer;
+mod relay;
 mod room;
 mod run;
 mod slots;
 mod streams;
 mod timers;
+mod turn_streams;
 mod wake;
 
 use std::io;
@@ -21,10 +23,12 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::media::net::port::MediaPort;
+use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::media::turn;
 use crate::units::clock;
 use wake::Wake;
 
@@ -43,10 +47,14 @@ pub struct Parts {
     pub index: usize,
     /// Its media sockets and listeners: one port on every bound address.
     pub media: MediaPort,
-    /// TCP connections that it keeps at most.
+    /// TCP connections that it keeps at most, for media and for TURN each.
     pub max_streams: usize,
-    /// Its share of the STUN/TURN sockets.
-    pub stun: Vec<BatchSocket>,
+    /// Its share of the TURN port: a socket on every bound address.
+    pub turn_sockets: Vec<BatchSocket>,
+    /// Its listeners on the TURN port: one on every bound address.
+    pub turn_listeners: Vec<StreamListener>,
+    /// What its TURN server needs to know.
+    pub turn: turn::Settings,
     /// How clients reach the media port, best first.
     pub candidates: Arc<[Candidate]>,
     /// The process's DTLS certificate.
@@ -74,8 +82,10 @@ pub struct Counters {
     pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
-    /// TCP connections that it holds.
+    /// TCP connections for media that it holds.
     pub streams: AtomicU64,
+    /// TCP and TLS connections of TURN clients that it holds.
+    pub turn_streams: AtomicU64,
     /// TCP connections closed without having proved to be a browser's, or for want of room.
     pub streams_refused: AtomicU64,
     /// Media packets lost because a TCP connection had no room for them.
@@ -97,10 +107,10 @@ impl Worker {
     /// # Errors
     /// There are more sockets than a worker can wait for, or the process is out of threads or file descriptors.
     pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
-        if parts.media.sockets.len() + parts.stun.len() > MAX_SOCKETS {
+        if parts.media.sockets.len() + parts.turn_sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("media and STUN together are bound on more than {MAX_SOCKETS} addresses"),
+                format!("media and TURN together are bound on more than {MAX_SOCKETS} addresses"),
             ));
         }
         let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);

@@ -2,6 +2,7 @@
 
 mod replacing;
 mod strangers;
+mod turn_streams;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
@@ -16,6 +17,7 @@ use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
 };
+use crate::media::turn;
 use crate::media::worker::COMMAND_QUEUE;
 use crate::testing::t0;
 use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Ssrc, Track};
@@ -29,13 +31,19 @@ struct Bench {
     media: SocketAddr,
     tcp: SocketAddr,
     stun: SocketAddr,
+    turn_tcp: SocketAddr,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::with_turn(turn::Settings::stun_only())
+    }
+
+    fn with_turn(settings: turn::Settings) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
-        let listener = StreamListener::bind(any).unwrap();
+        let [listener, turn_listener] = [(); 2].map(|()| StreamListener::bind(any, false).unwrap());
+        let turn_tcp = turn_listener.local_addr();
         let (addrs, tcp) = (
             (media.local_addr(), stun.local_addr()),
             listener.local_addr(),
@@ -48,7 +56,9 @@ impl Bench {
                 listeners: vec![listener],
             },
             max_streams: 2_000,
-            stun: vec![stun],
+            turn_sockets: vec![stun],
+            turn_listeners: vec![turn_listener],
+            turn: settings,
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
             counters: Arc::default(),
@@ -62,6 +72,7 @@ impl Bench {
             media: addrs.0,
             tcp,
             stun: addrs.1,
+            turn_tcp,
         }
     }
 
