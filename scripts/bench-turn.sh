@@ -96,7 +96,7 @@ exec_turn_coturn() {
   # shellcheck disable=SC2086 # the ports are two words
   set -- "$folder" "$secret" $TURN_RELAY_PORTS
   exec turnserver -n --listening-ip="$turn_server_ip" --relay-ip="$turn_server_ip" --listening-port=$TURN_PORT \
-    --relay-threads=1 --min-port="$3" --max-port="$4" --no-tls --no-dtls --no-cli --realm=hanok \
+    --relay-threads=1 --min-port="$3" --max-port="$4" --no-tls --no-dtls --no-cli --realm=openvidu \
     --use-auth-secret --static-auth-secret="$secret" --allow-loopback-peers \
     --userdb="$folder/users" --pidfile="$folder/pid" --log-file=/dev/null --no-stdout-log
 }
@@ -113,7 +113,6 @@ HTTPS_PORT=8443
 HTTP_PORT=8080
 HANOK_PLAIN_LISTEN=
 HANOK_BIND=$turn_server_ip
-HANOK_EXTERNAL_IP=$turn_server_ip
 HANOK_WORKERS=1
 HANOK_MEDIA_MIN_PORT=$TURN_MEDIA_PORT
 HANOK_MEDIA_MAX_PORT=$((TURN_MEDIA_PORT + 99))
@@ -219,7 +218,11 @@ turn_case_flood() {
     valid: (.valid and $flood.valid), invalid_because: (.invalid_because + $flood.invalid_because)}' "$WORK/stream"
 }
 
-turn_case_start() { jq -nc --argjson value "$turn_started_ms" '{value: $value, valid: true}'; }
+# Whoever did not ask before the server was there has not seen its first answer.
+turn_case_start() {
+  jq -c --argjson value "$turn_started_ms" '{value: $value, valid: (.seconds * 1000 > $value),
+    invalid_because: ["the generator was not there in time"]}' "$WORK/$1/answer"
+}
 turn_case_base-memory() { jq -nc --argjson value "$turn_base_rss" '{value: $value, valid: true}'; }
 
 # one_turn_run SERVER CASE: one line of JSON. A run in which the generator was late or the bottleneck is no result and is

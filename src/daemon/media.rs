@@ -8,16 +8,18 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::port_owner::{Protocol, port_owner};
+use super::turn::{self, Place};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
-use crate::media::net::interfaces::{Interface, interfaces};
+use crate::media::net::interfaces::{interfaces, own_addresses};
 use crate::media::net::port::MediaPort;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
 use crate::media::worker::{Counters, Parts, Worker};
+use crate::units::Secret;
 
 /// How long a start waits for the domain's DNS answer.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -32,12 +34,23 @@ pub(super) struct Media {
 }
 
 /// Binds every port and starts the workers.
-pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
+pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::Result<Media> {
     let interfaces = interfaces().unwrap_or_else(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed: set HANOK_EXTERNAL_IP");
         Vec::new()
     });
-    let told = candidates(config, &interfaces).await;
+    let host = config.public.host.in_url();
+    let resolved = resolve_domain(config).await;
+    let facts = Facts {
+        external: &config.media.external,
+        nodes: &config.media.nodes,
+        domain_address: host.trim_matches(['[', ']']).parse().ok(),
+        resolved: &resolved,
+        interfaces: &interfaces,
+        bind: &config.media.bind,
+        dev: config.dev,
+    };
+    let told = addresses::candidates(&facts);
     tracing::info!("{told}");
     let identity = Arc::new(Identity::generate().context("the DTLS certificate cannot be made")?);
     let count = match config.media.workers {
@@ -52,24 +65,38 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
             .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
         own.next().filter(|_| own.next().is_none())
     };
-    let mut stun = stun_sockets(config.turn.port, &bind, count, sole)?;
-    tracing::info!(port = config.turn.port, "STUN");
-    let max_streams = max_streams();
-    let mut workers = Vec::with_capacity(count);
-    let mut doors = Vec::with_capacity(count);
-    let mut counters = Vec::with_capacity(count);
-    for index in 0..count {
-        let media = MediaPort::bind(config.media.ports, &bind, sole).map_err(|error| {
+    let turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
+    let media_ports = (0..count)
+        .map(|_| MediaPort::bind(config.media.ports, &bind, sole))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| {
             Misconfigured(format!(
                 "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
             ))
         })?;
+    let place = Place {
+        relayed: &addresses::relayed(&facts, &told),
+        own_addresses: &addresses::names(&facts, &told, &own_addresses().unwrap_or_default()),
+        worker_ports: &media_ports
+            .iter()
+            .map(MediaPort::number)
+            .collect::<Vec<_>>(),
+    };
+    let turn = turn::settings(&config.turn, turn_secrets, &place);
+    turn::announce(&config.turn, &turn);
+    let max_streams = max_streams();
+    let mut workers = Vec::with_capacity(count);
+    let mut doors = Vec::with_capacity(count);
+    let mut counters = Vec::with_capacity(count);
+    let parts = media_ports.into_iter().zip(turn_sockets).zip(turn);
+    for (index, ((media, turn_sockets), turn)) in parts.enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
             index,
             media,
-            stun: stun.pop().unwrap_or_default(),
+            turn_sockets,
+            turn,
             max_streams: max_streams / count,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
@@ -117,22 +144,11 @@ fn max_streams() -> usize {
     usize::try_from(limit.current.unwrap_or(unlimited) / 2).unwrap_or(usize::MAX)
 }
 
-async fn candidates(config: &Config, interfaces: &[Interface]) -> Addresses {
-    let host = config.public.host.in_url();
-    let domain_address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    let resolved = match config.public.host.name() {
+async fn resolve_domain(config: &Config) -> Vec<IpAddr> {
+    match config.public.host.name() {
         Some(name) if !config.dev => resolve(name).await,
         _ => Vec::new(),
-    };
-    addresses::candidates(&Facts {
-        external: &config.media.external,
-        nodes: &config.media.nodes,
-        domain_address,
-        resolved: &resolved,
-        interfaces,
-        bind: &config.media.bind,
-        dev: config.dev,
-    })
+    }
 }
 
 async fn resolve(name: &str) -> Vec<IpAddr> {
@@ -176,7 +192,7 @@ fn bindable(config: &Config) -> Vec<IpAddr> {
 }
 
 /// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
-fn stun_sockets(
+fn turn_sockets(
     port: u16,
     bind: &[IpAddr],
     workers: usize,

@@ -11,11 +11,11 @@ use super::client::{Client, MAX_REQUEST_LEN};
 use super::sources::Sources;
 use super::{Error, Login, Options, Refusal};
 use crate::loadtest::histogram::Histogram;
-use crate::media::net::udp::{BatchSocket, Outgoing, ReceiveBuffers};
+use crate::media::net::udp::{BatchSocket, Outgoing, RECEIVE_BATCH, ReceiveBuffers};
 use crate::units::{Random, clock};
 
 /// Batches that are read from one socket before the others have their turn.
-const BATCHES: usize = 4;
+const BATCHES: usize = 16;
 
 /// How long time-limited users are good: longer than any test.
 const USER_LIFETIME_SECS: u64 = 86_400;
@@ -194,6 +194,9 @@ impl Clients {
                     break;
                 }
                 count += self.take_batch(socket, &mut data);
+                if self.buffers.len() < RECEIVE_BATCH {
+                    break;
+                }
             }
         }
         count
@@ -280,6 +283,9 @@ pub(super) fn receive(
                 take(now, datagram);
                 count += 1;
             }
+        }
+        if buffers.len() < RECEIVE_BATCH {
+            break;
         }
     }
     count

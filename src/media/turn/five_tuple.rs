@@ -1,7 +1,8 @@
 //! Who talks to the server: a client's transport address and ours (RFC 8656 section 2).
 
+use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::units::Random;
 
@@ -59,11 +60,14 @@ impl Hash for FiveTuple {
     }
 }
 
-/// An IPv4-mapped address as the IPv4 address that it is.
+/// An IPv4-mapped address as the IPv4 address that it is, and without a flow label. The scope stays: to a link-local
+/// address nothing can be sent without it.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
-        IpAddr::V6(ip) => SocketAddr::new(IpAddr::V6(ip), addr.port()),
+    match (addr, addr.ip().to_canonical()) {
+        (SocketAddr::V6(scoped), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, addr.port(), 0, scoped.scope_id()).into()
+        }
+        (SocketAddr::V4(_) | SocketAddr::V6(_), ip) => SocketAddr::new(ip, addr.port()),
     }
 }
 
@@ -107,6 +111,12 @@ impl KeyedHash {
         let mut key = [0; 16];
         random.fill(&mut key);
         Self(key)
+    }
+}
+
+impl fmt::Debug for KeyedHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyedHash(..)")
     }
 }
 

@@ -1,9 +1,14 @@
-//! Where datagrams leave for browsers: through a UDP socket or through a TCP connection, as the path's link says.
+//! Where datagrams leave for browsers and for clients of the TURN server: through a UDP socket or through a TCP
+//! connection, as the path's link or the client's five-tuple says.
+
+use std::time::Instant;
 
 use super::outbox::Outbox;
+use super::relay::Relay;
 use super::streams::Streams;
 use crate::media::net::udp::BatchSocket;
 use crate::media::transport::Path;
+use crate::media::turn::{FiveTuple, Protocol};
 
 /// A UDP socket and what leaves through it.
 pub(super) struct Port {
@@ -23,11 +28,14 @@ impl Port {
     }
 }
 
-/// The media sockets and the TCP connections.
+/// The media sockets, the TCP connections and the TURN server.
 pub(super) struct Exits {
+    /// When this turn began.
+    pub(super) now: Instant,
     /// Their links are their places here.
     pub(super) ports: Vec<Port>,
     pub(super) streams: Streams,
+    pub(super) relay: Relay,
 }
 
 impl Exits {
@@ -55,6 +63,46 @@ impl Exits {
         if let Some(space) = self.space(path, datagram.len()) {
             space.copy_from_slice(datagram);
             self.commit(path, datagram.len());
+        }
+    }
+
+    /// Room for a message of at most `max_len` bytes to a client of the TURN server. `None` if there is no way to it.
+    pub(super) fn client_space(&mut self, to: &FiveTuple, max_len: usize) -> Option<&mut [u8]> {
+        match to.protocol {
+            Protocol::Udp => {
+                let Port { socket, outbox, .. } = self.relay.port_of(to)?;
+                outbox.space(socket, max_len)
+            }
+            Protocol::Tcp | Protocol::Tls => None,
+        }
+    }
+
+    /// Queues the first `len` bytes of the room that [`Self::client_space`] gave last, for the same client.
+    pub(super) fn client_commit(&mut self, to: &FiveTuple, len: usize) {
+        match to.protocol {
+            Protocol::Udp => {
+                if let Some(port) = self.relay.port_of(to) {
+                    port.outbox.commit(to.client, Some(to.server.ip()), len);
+                }
+            }
+            Protocol::Tcp | Protocol::Tls => {}
+        }
+    }
+
+    /// Queues a message to a client of the TURN server: `header`, then `payload`, then so many zero bytes.
+    pub(super) fn send_to_client(
+        &mut self,
+        to: &FiveTuple,
+        header: &[u8],
+        payload: &[u8],
+        padding: usize,
+    ) {
+        let end = header.len() + payload.len();
+        if let Some(space) = self.client_space(to, end + padding) {
+            space[..header.len()].copy_from_slice(header);
+            space[header.len()..end].copy_from_slice(payload);
+            space[end..].fill(0);
+            self.client_commit(to, end + padding);
         }
     }
 }

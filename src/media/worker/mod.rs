@@ -6,6 +6,7 @@
 mod exits;
 mod outbox;
 mod peer;
+mod relay;
 mod room;
 mod run;
 mod slots;
@@ -25,6 +26,7 @@ use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
+use crate::media::turn;
 use crate::units::clock;
 use wake::Wake;
 
@@ -45,8 +47,10 @@ pub struct Parts {
     pub media: MediaPort,
     /// TCP connections that it keeps at most.
     pub max_streams: usize,
-    /// Its share of the STUN/TURN sockets.
-    pub stun: Vec<BatchSocket>,
+    /// Its share of the TURN port: a socket on every bound address.
+    pub turn_sockets: Vec<BatchSocket>,
+    /// What its TURN server needs to know.
+    pub turn: turn::Settings,
     /// How clients reach the media port, best first.
     pub candidates: Arc<[Candidate]>,
     /// The process's DTLS certificate.
@@ -97,10 +101,10 @@ impl Worker {
     /// # Errors
     /// There are more sockets than a worker can wait for, or the process is out of threads or file descriptors.
     pub fn start(parts: Parts) -> io::Result<(Self, WorkerDoor)> {
-        if parts.media.sockets.len() + parts.stun.len() > MAX_SOCKETS {
+        if parts.media.sockets.len() + parts.turn_sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("media and STUN together are bound on more than {MAX_SOCKETS} addresses"),
+                format!("media and TURN together are bound on more than {MAX_SOCKETS} addresses"),
             ));
         }
         let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);

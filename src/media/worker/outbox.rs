@@ -52,20 +52,6 @@ impl Outbox {
         self.used += len;
     }
 
-    /// Queues a datagram that was written elsewhere.
-    pub(super) fn push(
-        &mut self,
-        socket: &BatchSocket,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-        datagram: &[u8],
-    ) {
-        if let Some(space) = self.space(socket, datagram.len()) {
-            space.copy_from_slice(datagram);
-            self.commit(to, from, datagram.len());
-        }
-    }
-
     /// Sends everything that waits.
     pub(super) fn flush(&mut self, socket: &BatchSocket) {
         if !self.batch.is_empty() {
@@ -86,6 +72,12 @@ mod tests {
 
     fn socket() -> BatchSocket {
         BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, None).unwrap()
+    }
+
+    fn push(outbox: &mut Outbox, socket: &BatchSocket, datagram: &[u8]) {
+        let space = outbox.space(socket, datagram.len()).unwrap();
+        space.copy_from_slice(datagram);
+        outbox.commit(socket.local_addr(), None, datagram.len());
     }
 
     #[test]
@@ -109,14 +101,14 @@ mod tests {
         let socket = socket();
         let mut outbox = Outbox::default();
         for _ in 0..=ARENA / 1_000 {
-            outbox.push(&socket, socket.local_addr(), None, &[1; 1_000]);
+            push(&mut outbox, &socket, &[1; 1_000]);
         }
         assert_eq!(outbox.batch.len(), 1);
         assert!(outbox.sent.datagrams > 0);
 
         let mut outbox = Outbox::default();
         for _ in 0..=BATCH {
-            outbox.push(&socket, socket.local_addr(), None, &[1]);
+            push(&mut outbox, &socket, &[1]);
         }
         assert_eq!(outbox.batch.len(), 1);
     }

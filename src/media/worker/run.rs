@@ -12,10 +12,11 @@
 //! 7. sleep until a socket, the mailbox or the next deadline calls.
 
 mod commands;
+mod relaying;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 
 use super::exits::{Exits, Port};
 use super::peer::Peer;
+use super::relay::Relay;
 use super::room::Room;
 use super::slots::Slots;
 use super::streams::{Owner as StreamOwner, Ready, Streams, Tally};
@@ -40,10 +42,10 @@ use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::plane::service::RoomCommand;
 use crate::media::plane::{EventKind, FailureReason, RoomId, TransportId};
 use crate::media::sfu::{self, Sink, TransportKey};
+use crate::media::stun;
 use crate::media::transport::srtp::{MAX_OVERHEAD, Profile};
 use crate::media::transport::{self, Identity, Input, Link, MAX_DTLS_DATAGRAM, Path};
-use crate::media::{stun, turn};
-use crate::units::{Random, clock};
+use crate::units::clock;
 
 /// Receive calls for each socket in one turn.
 const RECEIVES_PER_TURN: usize = 4;
@@ -106,8 +108,6 @@ enum Said {
 /// A worker's state.
 pub(super) struct Loop {
     exits: Exits,
-    stun: Vec<Port>,
-    stun_server: turn::Server,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     mailbox: mpsc::Receiver<RoomCommand>,
@@ -148,11 +148,11 @@ impl Loop {
         let MediaPort { sockets, listeners } = parts.media;
         Ok(Self {
             exits: Exits {
+                now,
                 ports: sockets.into_iter().map(Port::new).collect(),
                 streams: Streams::new(listeners, parts.max_streams)?,
+                relay: Relay::new(now, parts.turn_sockets, parts.turn),
             },
-            stun: parts.stun.into_iter().map(Port::new).collect(),
-            stun_server: turn::Server::new(now, turn::Settings::stun_only(), Random::system()),
             identity: parts.identity,
             counters: parts.counters,
             mailbox,
@@ -182,7 +182,7 @@ impl Loop {
     pub(super) fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             let now = clock::now();
-            // What belongs to a room is contained below; this is for the rest, such as the STUN server.
+            // What belongs to a room is contained below; this is for the rest, such as the timers of the TURN server.
             if catch_unwind(AssertUnwindSafe(|| self.turn(now))).is_err() {
                 self.counters.panics.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("a bug of ours cut a turn short: please report the panic above");
@@ -194,6 +194,8 @@ impl Loop {
 
     /// Steps 1 to 6.
     fn turn(&mut self, now: Instant) {
+        self.exits.now = now;
+        self.exits.relay.read_wall_clock(now);
         self.carry_out_commands(now);
         for port in 0..self.exits.ports.len() {
             if self.exits.ports[port].may_have_input {
@@ -203,14 +205,15 @@ impl Loop {
         if self.exits.streams.may_have_input {
             self.receive_streams(now);
         }
-        for port in 0..self.stun.len() {
-            if self.stun[port].may_have_input {
-                self.answer_stun(now, port);
+        for port in 0..self.exits.relay.ports.len() {
+            if self.exits.relay.ports[port].may_have_input {
+                self.receive_from_clients(now, port);
             }
         }
         self.advance_one_handshake(now);
         self.handle_due_timers(now);
         self.exits.streams.handle_timeout(now);
+        self.handle_relay_timeout(now);
         self.sweep(now);
         self.end_rooms(now);
         self.deliver_events();
@@ -551,35 +554,6 @@ impl Loop {
         }
     }
 
-    fn answer_stun(&mut self, now: Instant, port: usize) {
-        let Port { socket, outbox, .. } = &mut self.stun[port];
-        if let Err(error) = socket.receive(&mut self.buffers) {
-            return pause(socket, &error);
-        }
-        let local_port = socket.local_addr().port();
-        let mut answer = [0; turn::MAX_ANSWER_LEN];
-        for message in 0..self.buffers.len() {
-            let received = self.buffers.received(message);
-            let begin = ReceiveBuffers::offset(message);
-            for datagram in
-                self.buffers.bytes()[begin..begin + received.len].chunks(received.stride.max(1))
-            {
-                let server = received.to.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-                let five_tuple = turn::FiveTuple::new(
-                    turn::Protocol::Udp,
-                    received.from,
-                    SocketAddr::new(server, local_port),
-                );
-                if let turn::Action::Reply { len } =
-                    self.stun_server
-                        .handle_input(now, five_tuple, datagram, &mut answer)
-                {
-                    outbox.push(socket, received.from, received.to, &answer[..len]);
-                }
-            }
-        }
-    }
-
     // ---- 4. handshakes ----------------------------------------------------------------------------------------
 
     fn advance_one_handshake(&mut self, now: Instant) {
@@ -829,7 +803,13 @@ impl Loop {
     // ---- 6. and 7. flush, sleep -------------------------------------------------------------------------------
 
     fn flush(&mut self) {
-        for Port { socket, outbox, .. } in self.exits.ports.iter_mut().chain(&mut self.stun) {
+        let Exits {
+            ports,
+            relay,
+            streams,
+            ..
+        } = &mut self.exits;
+        for Port { socket, outbox, .. } in ports.iter_mut().chain(&mut relay.ports) {
             outbox.flush(socket);
             let sent = std::mem::take(&mut outbox.sent);
             self.counters
@@ -851,7 +831,6 @@ impl Loop {
                 );
             }
         }
-        let streams = &mut self.exits.streams;
         let Tally { written, refused } = streams.flush();
         let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
         add(&self.counters.sent, written.datagrams);
@@ -872,6 +851,7 @@ impl Loop {
             .next()
             .into_iter()
             .chain(self.exits.streams.poll_timeout())
+            .chain(self.exits.relay.poll_timeout())
             .min()
             .map(|deadline| deadline.saturating_duration_since(now));
         if !self.rooms_by_id.is_empty() {
@@ -889,9 +869,14 @@ impl Loop {
             tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: until.subsec_nanos().into(),
         });
-        let Exits { ports, streams } = &self.exits;
-        let mut sockets = ports.iter().chain(&self.stun);
-        let used = 2 + ports.len() + self.stun.len();
+        let Exits {
+            ports,
+            streams,
+            relay,
+            ..
+        } = &self.exits;
+        let mut sockets = ports.iter().chain(&relay.ports);
+        let used = 2 + ports.len() + relay.ports.len();
         let mut fds: [PollFd<'_>; 2 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
             0 => PollFd::new(&self.wake, PollFlags::IN),
             1 => PollFd::new(streams, PollFlags::IN),
@@ -907,7 +892,8 @@ impl Loop {
             self.wake.clear();
         }
         self.exits.streams.may_have_input = called[1];
-        let ports = self.exits.ports.iter_mut().chain(&mut self.stun);
+        let Exits { ports, relay, .. } = &mut self.exits;
+        let ports = ports.iter_mut().chain(&mut relay.ports);
         for (port, called) in ports.zip(&called[2..]) {
             port.may_have_input = *called;
         }

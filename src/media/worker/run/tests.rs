@@ -15,6 +15,7 @@ use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
 };
+use crate::media::turn;
 use crate::media::worker::COMMAND_QUEUE;
 use crate::testing::t0;
 
@@ -46,7 +47,8 @@ impl Bench {
                 listeners: vec![listener],
             },
             max_streams: 2_000,
-            stun: vec![stun],
+            turn_sockets: vec![stun],
+            turn: turn::Settings::stun_only(),
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
             counters: Arc::default(),
