@@ -1,5 +1,7 @@
 //! `hanok loadtest`.
 
+mod turn;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +17,13 @@ use crate::units::{Secret, SubscribeOffer};
 const SECRET: &str = "OPENVIDU_SECRET";
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// The server, https://HOST[:PORT] (or http:// where it listens without TLS)
-    #[arg(long, value_name = "URL")]
-    url: String,
+    #[arg(long, value_name = "URL", required = true)]
+    url: Option<String>,
     /// Its OPENVIDU_SECRET; without this option the environment variable of that name, which other users do not see
     #[arg(long)]
     secret: Option<String>,
@@ -95,6 +100,19 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
+/// Load on something else than calls.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Put load on a TURN server, this or any other
+    #[command(
+        long_about = "Puts load on a TURN server, this or any other, over UDP: many clients with an allocation and a channel \
+                      each, or requests without a user. Tells what was delivered, lost and late and, with --pid, what the \
+                      server used. Everything is sent and received by one thread. Prints a table and one line of JSON.\n\n\
+                      Exit status: 0 with a valid result, 1 without one."
+    )]
+    Turn(Box<turn::Arguments>),
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Profile {
     AesCm,
@@ -131,7 +149,7 @@ impl Arguments {
             None => Trust::System,
         };
         Options {
-            url: self.url,
+            url: self.url.unwrap_or_default(),
             secret,
             trust,
             sessions: self.sessions as usize,
@@ -172,6 +190,9 @@ pub(super) fn run<O: Write, E: Write>(
     machine: &dyn Machine,
     terminal: &mut Terminal<O, E>,
 ) -> io::Result<u8> {
+    if let Some(Other::Turn(arguments)) = arguments.other {
+        return turn::run(*arguments, machine, terminal);
+    }
     let json_only = arguments.json;
     let from_environment = || {
         let variables = machine.environment();

@@ -213,6 +213,14 @@ mod tests {
             "loadtest --url http://127.0.0.1 --secret x --publishers 0",
             "loadtest --url http://127.0.0.1 --secret x --duration nan",
             "loadtest --url http://127.0.0.1 --secret x --insecure --ca x",
+            "loadtest turn",
+            "loadtest turn up",
+            "loadtest turn sideways --url turn:127.0.0.1",
+            "loadtest turn up --url http://127.0.0.1",
+            "loadtest turn up --url turn:127.0.0.1 --user alice",
+            "loadtest turn up --url turn:127.0.0.1 --rate 5 --in-flight 5",
+            "loadtest turn up --url turn:127.0.0.1 --size 1297",
+            "loadtest --url http://127.0.0.1 turn up --url turn:127.0.0.1",
             "turn-cred",
             "turn-cred new --ttl 0",
             "turn-cred new --name a:b",
@@ -248,6 +256,17 @@ mod tests {
         let (status, out, err) = hanok("loadtest --url ftp://example.com --secret x", "");
         assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
         assert!(err.contains("ftp://example.com"), "{err}");
+    }
+
+    #[test]
+    fn a_load_test_of_turn_says_what_it_lacks_and_what_does_not_answer() {
+        let (status, out, err) = hanok("loadtest turn up --url turn:127.0.0.1", "");
+        assert_eq!((status, out.as_str()), (EXIT_USAGE, ""));
+        assert!(err.contains("secret"), "{err}");
+        let silent = "loadtest turn answer --url turn:127.0.0.1:9 --duration 0.05";
+        let (status, out, err) = hanok(silent, "");
+        assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
+        assert!(err.contains("did not answer"), "{err}");
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! report       one table, one line of JSON
 //! ```
 //!
-//! Only OpenVidu's public protocol is used, so any OpenVidu 2 server can be measured.
+//! Only OpenVidu's public protocol is used, so any OpenVidu 2 server can be measured. Load on TURN servers of any make is
+//! in [`turn`].
 
 pub mod description;
 mod encoder;
@@ -29,6 +30,7 @@ mod server;
 mod service;
 mod signalling;
 mod stamp;
+pub mod turn;
 
 pub use crate::media::transport::srtp::Profile as SrtpProfile;
 pub use publisher::Video;

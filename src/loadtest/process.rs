@@ -57,9 +57,18 @@ fn first_number(text: &str) -> u64 {
 
 /// Datagrams that UDP sockets bound to `ports` of this host could not hold, as far as the kernel tells.
 pub(super) fn socket_drops(ports: &BTreeSet<u16>) -> u64 {
-    ["/proc/self/net/udp", "/proc/self/net/udp6"]
+    drops_at("self", ports)
+}
+
+/// Datagrams that UDP sockets bound to `ports` could not hold, in the network of process `pid`.
+pub(super) fn socket_drops_of(pid: u32, ports: &BTreeSet<u16>) -> u64 {
+    drops_at(&pid.to_string(), ports)
+}
+
+fn drops_at(process: &str, ports: &BTreeSet<u16>) -> u64 {
+    ["udp", "udp6"]
         .into_iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
+        .filter_map(|table| fs::read_to_string(format!("/proc/{process}/net/{table}")).ok())
         .map(|table| drops_in(&table, ports))
         .sum()
 }

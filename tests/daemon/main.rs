@@ -16,4 +16,5 @@ mod process;
 mod reconnection;
 mod tcp;
 mod turn;
+mod turn_load;
 mod web;

@@ -181,6 +181,34 @@ impl BatchSocket {
         })
     }
 
+    /// Binds `addr` as an ordinary client does: nothing is asked of the kernel, so each datagram arrives by itself (no
+    /// GRO), and [`Received::to`] stays unknown.
+    ///
+    /// # Errors
+    /// The port is taken, or the address is not ours.
+    pub fn bind_plain(addr: SocketAddr) -> io::Result<Self> {
+        // What the kernel can do is found out with another socket, because asking changes the socket's options.
+        let any: IpAddr = match addr {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let asked = Self::bind(SocketAddr::new(any, 0), false, None)?;
+        let socket = UdpSocket::bind(addr)?;
+        socket.set_nonblocking(true)?;
+        let _ = asked
+            .state
+            .set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        let _ = asked
+            .state
+            .set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        Ok(Self {
+            local: socket.local_addr()?,
+            socket,
+            is_wildcard: false,
+            ..asked
+        })
+    }
+
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
@@ -504,6 +532,27 @@ mod tests {
             assert_eq!(sent.runs, 1);
         }
         assert_eq!(receive_all(&receiver, 20).len(), 20);
+    }
+
+    #[test]
+    fn a_plain_socket_gets_each_datagram_of_a_run_by_itself() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sender = BatchSocket::bind_plain(any).unwrap();
+        let receiver = BatchSocket::bind_plain(any).unwrap();
+        let (bytes, batch) = batch_of(&[1000; 8], receiver.local_addr());
+        let sent = sender.send(&bytes, &batch);
+        assert_eq!(sent.datagrams, 8);
+        assert_eq!(sent.runs > 0, sender.state.max_gso_segments() > 1);
+        let (mut buffers, mut arrived) = (ReceiveBuffers::default(), 0);
+        while arrived < 8 {
+            receive_some(&receiver, &mut buffers);
+            for index in 0..buffers.len() {
+                let received = buffers.received(index);
+                assert_eq!((received.len, received.stride), (1000, 1000));
+                assert_eq!((received.from, received.to), (sender.local_addr(), None));
+            }
+            arrived += buffers.len();
+        }
     }
 
     #[test]
