@@ -7,19 +7,21 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
+use super::adapters::WorkerStreams;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
 use crate::config::values::Front;
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
-use crate::control::session::settings::turn_url;
 use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
 use crate::front::proxy::{
     self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
 };
+use crate::media::plane::Plane;
+use crate::units::turn_url::{in_url, turn_urls};
 use crate::units::{Bitrate, clock};
 
 /// The certificate that HTTPS serves.
@@ -58,9 +60,10 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         subscribe_offer: config.sessions.subscribe_offer,
         // Answers take one layer, the lowest that a client sends: layers would only shrink the picture until they are chosen.
         simulcast: false,
-        coturn_ip: turn_host.to_owned(),
+        coturn_ip: in_url(turn_host),
         coturn_port: config.turn.port,
-        turn_urls: vec![turn_url(turn_host, config.turn.port)],
+        turn_urls: turn_urls(turn_host, config.turn.port, config.turn_over_tls()),
+        ice_servers: config.turn.ice_servers.clone(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,
@@ -79,12 +82,14 @@ pub(super) fn bind(
     directory: Directory,
     connections: &Connections,
     gate: Gate,
+    plane: Plane,
 ) -> anyhow::Result<Proxy> {
     let rest = rest::router(rest_settings(config), gate, directory);
     let services = Services {
         rest: BoxCloneSyncService::new(rest),
         signalling: BoxCloneSyncService::new(signalling::service(connections)),
         page: BoxCloneSyncService::new(dashboard::call_page()),
+        turn: Arc::new(WorkerStreams(plane)),
     };
     let web = &config.web;
     let on = web.front == Front::On;
@@ -103,6 +108,11 @@ pub(super) fn bind(
         http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
         plain: web
             .plain
+            .map(|listen| listen.socket_addrs(&config.media.bind))
+            .unwrap_or_default(),
+        turn_tls: config
+            .turn
+            .tls_listen
             .map(|listen| listen.socket_addrs(&config.media.bind))
             .unwrap_or_default(),
         domain: config.public.host.in_url(),

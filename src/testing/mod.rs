@@ -3,6 +3,7 @@
 pub mod client;
 pub mod fuzz;
 pub mod net;
+pub mod tls;
 pub mod turn;
 
 use std::time::Instant;

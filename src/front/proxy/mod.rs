@@ -14,5 +14,5 @@ mod tls;
 
 pub use certificate::{Certificate, CertificateError, CertificateStore};
 pub use limits::Limits;
-pub use ports::{Service, Services};
+pub use ports::{Service, Services, StreamSink, TurnStream};
 pub use service::{BindError, Listener, Proxy, Settings};

@@ -5,6 +5,7 @@
 
 mod body;
 mod stream;
+mod turn;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub http: Vec<SocketAddr>,
     /// Addresses that serve `/openvidu/**` and `/dashboard/**` without TLS; empty: none.
     pub plain: Vec<SocketAddr>,
+    /// Addresses for TURN over TLS and nothing else; empty: none.
+    pub turn_tls: Vec<SocketAddr>,
     /// The host of redirects (`DOMAIN_OR_PUBLIC_IP`).
     pub domain: String,
     /// The port of redirects (`HTTPS_PORT`).
@@ -76,6 +80,8 @@ pub enum Listener {
     Http,
     /// HTTP for neighbours on the same machine.
     Plain,
+    /// TURN over TLS.
+    TurnTls,
 }
 
 impl Listener {
@@ -85,6 +91,7 @@ impl Listener {
             Self::Https => "HTTPS_PORT",
             Self::Http => "HTTP_PORT",
             Self::Plain => "HANOK_PLAIN_LISTEN",
+            Self::TurnTls => "HANOK_TURN_TLS_LISTEN",
         }
     }
 }
@@ -123,6 +130,9 @@ fn advice(listener: Listener, error: &io::Error) -> &'static str {
             Listener::Plain => {
                 "; another process has this port: stop it, choose another port, or do without (HANOK_PLAIN_LISTEN=)"
             }
+            Listener::TurnTls => {
+                "; another process has this port: stop it, choose another port, or do without (HANOK_TURN_TLS_LISTEN=)"
+            }
         }
     } else if kind == io::ErrorKind::PermissionDenied {
         "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants"
@@ -138,7 +148,8 @@ fn advice(listener: Listener, error: &io::Error) -> &'static str {
 pub struct Proxy {
     sockets: Vec<(Listener, TcpListener)>,
     shared: Arc<Shared>,
-    tls: Acceptor,
+    http_tls: Acceptor,
+    turn_tls: Acceptor,
 }
 
 /// What every connection needs.
@@ -151,6 +162,8 @@ struct Shared {
     trusted_proxies: Vec<IpNet>,
     limits: Limits,
     admission: Admission,
+    /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
+    turn_admission: Admission,
     requests: TaskTracker,
 }
 
@@ -174,7 +187,9 @@ impl Proxy {
         certificates: Arc<CertificateStore>,
         services: Services,
     ) -> Result<Self, BindError> {
-        let tls = tls::server_config(Arc::clone(&certificates))?;
+        let acceptor = |config| Acceptor(TlsAcceptor::from(Arc::new(config)));
+        let http_tls = acceptor(tls::http(Arc::clone(&certificates))?);
+        let turn_tls = acceptor(tls::turn(Arc::clone(&certificates))?);
         let redirect =
             Redirect::new(&settings.domain, settings.https_port).map_err(BindError::Domain)?;
         let hsts = match settings.hsts.as_str() {
@@ -186,6 +201,7 @@ impl Proxy {
             (Listener::Https, &settings.https),
             (Listener::Http, &settings.http),
             (Listener::Plain, &settings.plain),
+            (Listener::TurnTls, &settings.turn_tls),
         ] {
             for address in addresses {
                 match listen(*address) {
@@ -205,7 +221,8 @@ impl Proxy {
         }
         Ok(Self {
             sockets,
-            tls: Acceptor(TlsAcceptor::from(Arc::new(tls))),
+            http_tls,
+            turn_tls,
             shared: Arc::new(Shared {
                 services,
                 certificates,
@@ -213,6 +230,7 @@ impl Proxy {
                 hsts,
                 trusted_proxies: settings.trusted_proxies,
                 admission: Admission::new(&settings.limits),
+                turn_admission: Admission::new(&settings.limits),
                 limits: settings.limits,
                 requests: TaskTracker::new(),
             }),
@@ -231,9 +249,13 @@ impl Proxy {
     pub async fn serve(self, cancel: CancellationToken) {
         let mut listeners = JoinSet::new();
         for (listener, socket) in self.sockets {
+            let tls = match listener {
+                Listener::TurnTls => &self.turn_tls,
+                Listener::Https | Listener::Http | Listener::Plain => &self.http_tls,
+            };
             let door = Door {
                 listener,
-                tls: self.tls.clone(),
+                tls: tls.clone(),
                 shared: Arc::clone(&self.shared),
             };
             listeners.spawn(door.accept(socket, cancel.clone()));
@@ -340,7 +362,11 @@ impl Door {
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let shared = &self.shared;
         let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
-        let permit = match shared.admission.admit(peer.ip(), exempt) {
+        let admission = match self.listener {
+            Listener::TurnTls => &shared.turn_admission,
+            Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
+        };
+        let permit = match admission.admit(peer.ip(), exempt) {
             Ok(permit) => permit,
             Err(Full::Everyone) => {
                 tracing::debug!(%peer, "too many connections: closed");
@@ -362,22 +388,20 @@ impl Door {
             Listener::Http | Listener::Plain => {
                 self.http1(TokioIo::new(stream), peer, cancel).await;
             }
+            Listener::TurnTls => {
+                let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
+                    return;
+                };
+                if !is_turn {
+                    return turn::refuse(stream).await;
+                }
+                if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
+                    tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
+                }
+            }
             Listener::Https => {
-                let handshake =
-                    timeout(self.shared.limits.tls_handshake, self.tls.0.accept(stream));
-                let stream = tokio::select! {
-                    () = cancel.cancelled() => return,
-                    outcome = handshake => match outcome {
-                        Ok(Ok(stream)) => stream,
-                        Ok(Err(error)) => {
-                            tracing::debug!(%peer, %error, "TLS handshake failed");
-                            return;
-                        }
-                        Err(_) => {
-                            tracing::debug!(%peer, "TLS handshake took too long");
-                            return;
-                        }
-                    },
+                let Some((stream, _)) = self.handshake(stream, peer, &cancel).await else {
+                    return;
                 };
                 if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
@@ -385,6 +409,34 @@ impl Door {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
                 }
             }
+        }
+    }
+
+    /// The handshake, and whether the client speaks TURN where that is expected.
+    async fn handshake(
+        &self,
+        stream: GuardedStream,
+        peer: SocketAddr,
+        cancel: &CancellationToken,
+    ) -> Option<(TlsStream<GuardedStream>, bool)> {
+        let handshake = async {
+            let mut stream = self.tls.0.accept(stream).await?;
+            let is_turn = self.listener == Listener::TurnTls && turn::is_turn(&mut stream).await?;
+            Ok::<_, io::Error>((stream, is_turn))
+        };
+        tokio::select! {
+            () = cancel.cancelled() => None,
+            outcome = timeout(self.shared.limits.tls_handshake, handshake) => match outcome {
+                Ok(Ok(done)) => Some(done),
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "TLS handshake failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!(%peer, "TLS handshake took too long");
+                    None
+                }
+            },
         }
     }
 
@@ -469,6 +521,7 @@ impl Door {
             Listener::Http => return self.shared.redirect.answer(request.uri()),
             Listener::Https => Entrance::Https,
             Listener::Plain => Entrance::Plain,
+            Listener::TurnTls => return empty(StatusCode::NOT_FOUND),
         };
         let mut response = self.dispatch(request, peer, entrance).await;
         let trusted =

@@ -1,11 +1,13 @@
 //! The handle that the control plane holds: opens rooms on workers and carries commands to them.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustls::ServerConnection;
 use tokio::sync::mpsc;
 
-use super::{Command, Event, RoomId, TransportId};
+use super::{Command, Event, RoomId, TransportId, TurnCommand, TurnHandle};
 use crate::media::sdp::{Candidate, Fingerprint};
 
 /// Events of one room that may wait for its session; when it is full, the worker keeps
@@ -42,6 +44,41 @@ pub enum RoomCommand {
         /// The command.
         command: Command,
     },
+    /// A command to the worker's TURN server, which belongs to no room.
+    Turn(TurnCommand),
+    /// A TURN client's connection, whose handshake was done elsewhere.
+    Adopt(TlsStream),
+}
+
+impl WorkerDoor {
+    /// Hands over a command; waits while the mailbox is full. Commands keep their order.
+    pub(super) async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)?;
+        (self.wake)();
+        Ok(())
+    }
+}
+
+/// A TCP connection with TLS whose handshake is done.
+#[derive(Debug)]
+pub struct TlsStream {
+    /// The connected socket.
+    pub socket: TcpStream,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The TLS layer; it may hold what the client has sent already.
+    pub session: Box<ServerConnection>,
+}
+
+/// Why a worker does not get a connection, which is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdopted {
+    /// Its mailbox is full.
+    #[error("the worker has too many commands waiting")]
+    Busy,
+    /// It has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// The workers have stopped.
@@ -71,19 +108,17 @@ impl Plane {
         }
     }
 
+    /// The TURN servers of all workers.
+    pub fn turn(&self) -> TurnHandle {
+        TurnHandle::new(self.workers.clone())
+    }
+
     /// Opens a room on the worker with the least load.
     ///
     /// # Errors
     /// The workers have stopped.
     pub async fn open_room(&self) -> Result<(Room, mpsc::Receiver<Event>), Stopped> {
-        let worker = self
-            .workers
-            .iter()
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
-            .expect("a media plane has at least one worker")
-            .clone();
-        // Until the worker reports again, so that sessions that begin at once do not all choose the same one.
-        worker.load.fetch_add(1, Ordering::Relaxed);
+        let worker = self.least_loaded().clone();
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let id = RoomId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let room = Room {
@@ -92,8 +127,38 @@ impl Plane {
             fingerprint: self.fingerprint.clone(),
             next_id: self.next_id.clone(),
         };
-        room.deliver(RoomCommand::Open { room: id, events }).await?;
+        let open = RoomCommand::Open { room: id, events };
+        room.worker.deliver(open).await?;
         Ok((room, receiver))
+    }
+
+    /// Hands a TURN client's connection to the worker with the least load. Never waits: who finds no room is closed,
+    /// and comes again.
+    ///
+    /// # Errors
+    /// The worker has no room for it, or the workers have stopped.
+    pub fn adopt(&self, stream: TlsStream) -> Result<(), NotAdopted> {
+        let worker = self.least_loaded();
+        worker
+            .commands
+            .try_send(RoomCommand::Adopt(stream))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NotAdopted::Busy,
+                mpsc::error::TrySendError::Closed(_) => Stopped.into(),
+            })?;
+        (worker.wake)();
+        Ok(())
+    }
+
+    fn least_loaded(&self) -> &WorkerDoor {
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+            .expect("a media plane has at least one worker");
+        // Until the worker reports again, so that what begins at once does not all choose the same one.
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        worker
     }
 }
 
@@ -127,21 +192,10 @@ impl Room {
     /// # Errors
     /// The workers have stopped.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
-        self.deliver(RoomCommand::Room {
-            room: self.id,
-            command,
-        })
-        .await
-    }
-
-    async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+        let room = self.id;
         self.worker
-            .commands
-            .send(command)
+            .deliver(RoomCommand::Room { room, command })
             .await
-            .map_err(|_| Stopped)?;
-        (self.worker.wake)();
-        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::crossing::Place;
 use super::outbox::Outbox;
 use super::relay::{Relay, is_relayed};
-use super::streams::Streams;
+use super::streams::{IceTcp, Streams};
+use super::turn_streams::TurnStreams;
 use crate::media::net::udp::BatchSocket;
 use crate::media::transport::Path;
 use crate::media::turn::{AllocationId, FiveTuple, Protocol, ToClient};
@@ -36,8 +37,10 @@ pub(super) struct Exits {
     pub(super) now: Instant,
     /// Their links are their places here.
     pub(super) ports: Vec<Port>,
-    pub(super) streams: Streams,
+    pub(super) streams: Streams<IceTcp>,
     pub(super) relay: Relay,
+    /// The TURN server's clients that do not come by UDP.
+    pub(super) turn_streams: TurnStreams,
     /// The allocation for whose client a datagram is being written.
     pub(super) written_to: Option<Relayed>,
 }
@@ -158,7 +161,7 @@ impl Exits {
                 let Port { socket, outbox, .. } = self.relay.port_of(to)?;
                 outbox.space(socket, max_len)
             }
-            Protocol::Tcp | Protocol::Tls => None,
+            Protocol::Tcp | Protocol::Tls => self.turn_streams.space_to(to, max_len),
         }
     }
 
@@ -170,7 +173,7 @@ impl Exits {
                     port.outbox.commit(to.client, Some(to.server.ip()), len);
                 }
             }
-            Protocol::Tcp | Protocol::Tls => {}
+            Protocol::Tcp | Protocol::Tls => self.turn_streams.commit(len),
         }
     }
 

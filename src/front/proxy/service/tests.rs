@@ -14,6 +14,7 @@ use hyper::client::conn as client;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -24,6 +25,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::front::proxy::certificate::service::self_signed;
+use crate::front::proxy::ports::{StreamSink, TurnStream};
 use crate::units::{RemoteAddr, clock};
 
 /// Whatever a test waits for comes within this, or not at all.
@@ -36,6 +38,17 @@ struct Running {
     shared: Arc<Shared>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
+    /// What was handed over.
+    turn: mpsc::UnboundedReceiver<TurnStream>,
+}
+
+#[derive(Debug)]
+struct Taken(mpsc::UnboundedSender<TurnStream>);
+
+impl StreamSink for Taken {
+    fn take(&self, stream: TurnStream) {
+        self.0.send(stream).unwrap();
+    }
 }
 
 impl Running {
@@ -50,17 +63,20 @@ impl Running {
         let settings = Settings {
             https: anywhere.clone(),
             http: anywhere.clone(),
-            plain: anywhere,
+            plain: anywhere.clone(),
+            turn_tls: anywhere,
             domain: "call.example".to_owned(),
             https_port: 443,
             hsts: "max-age=63072000".to_owned(),
             trusted_proxies,
             limits,
         };
+        let (taken, turn) = mpsc::unbounded_channel();
         let services = Services {
             rest: BoxCloneSyncService::new(Router::new().fallback(rest)),
             signalling: BoxCloneSyncService::new(Router::new().fallback(echo)),
             page: BoxCloneSyncService::new(Router::new().fallback(async || "page")),
+            turn: Arc::new(Taken(taken)),
         };
         let proxy = Proxy::bind(settings, Arc::clone(&certificates), services).unwrap();
         let addresses = proxy.addresses().collect();
@@ -74,6 +90,7 @@ impl Running {
             shared,
             cancel,
             tasks,
+            turn,
         }
     }
 
@@ -538,6 +555,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         https: vec![taken],
         http: Vec::new(),
         plain: Vec::new(),
+        turn_tls: Vec::new(),
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),

@@ -66,7 +66,7 @@ impl Loop {
     }
 
     /// Handles one message of a client of the TURN server, whatever it came by: `len` bytes at `start` of the receive
-    /// buffers. Media in it is opened in place; [`Self::forward`] takes it from there.
+    /// buffers. Media in it is opened in place and collected for [`Self::forward`].
     pub(super) fn handle_turn_input(
         &mut self,
         now: Instant,
@@ -307,7 +307,9 @@ impl Loop {
                     crossing.end_paths(relayed);
                     self.end_paths(relayed);
                 }
-                Output::Ended { .. } => {}
+                Output::Ended { five_tuple, .. } => {
+                    self.exits.turn_streams.release_client(now, &five_tuple);
+                }
             }
         }
         succeeded

@@ -2,7 +2,9 @@
 
 mod relaying;
 mod replacing;
+mod turn_streams;
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 
@@ -29,11 +31,17 @@ struct Bench {
     media: SocketAddr,
     tcp: SocketAddr,
     stun: SocketAddr,
+    turn_tcp: SocketAddr,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self::several(1, |_, _| turn::Settings::stun_only()).remove(0)
+        Self::with_turn(turn::Settings::stun_only())
+    }
+
+    fn with_turn(settings: turn::Settings) -> Self {
+        let settings = Cell::new(Some(settings));
+        Self::several(1, |_, _| settings.take().unwrap()).remove(0)
     }
 
     /// Workers of one process, with TURN servers as `settings` says for their media ports and the place of each.
@@ -65,7 +73,8 @@ impl Bench {
     fn with(media: BatchSocket, turn: turn::Settings, crossing: Crossing) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let stun = BatchSocket::bind(any, false, None).unwrap();
-        let listener = StreamListener::bind(any).unwrap();
+        let [listener, turn_listener] = [(); 2].map(|()| StreamListener::bind(any, false).unwrap());
+        let turn_tcp = turn_listener.local_addr();
         let (addrs, tcp) = (
             (media.local_addr(), stun.local_addr()),
             listener.local_addr(),
@@ -80,6 +89,7 @@ impl Bench {
             },
             max_streams: 2_000,
             turn_sockets: vec![stun],
+            turn_listeners: vec![turn_listener],
             turn,
             max_relay_sockets: 1_000,
             crossing,
@@ -95,6 +105,7 @@ impl Bench {
             media: addrs.0,
             tcp,
             stun: addrs.1,
+            turn_tcp,
         }
     }
 
