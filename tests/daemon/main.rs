@@ -14,4 +14,5 @@ mod loopback;
 mod process;
 mod reconnection;
 mod tcp;
+mod turn_streams;
 mod web;

@@ -326,11 +326,11 @@ fn a_client_that_does_not_read_loses_whole_messages_and_stalls_nobody() {
         let mut sent = 0_u32;
         for _ in 0..100 {
             for _ in 0..50 {
-                let mut payload = [0; 1_201];
-                payload[..4].copy_from_slice(&sent.to_be_bytes());
-                let header = [0x40, 0, 0x04, 0xb1];
                 let exits = &mut bench.worker.exits;
-                exits.send_to_client(&to, &header, &payload, 3);
+                let space = exits.client_space(&to, 1_208).unwrap();
+                space[..4].copy_from_slice(&[0x40, 0, 0x04, 0xb1]);
+                space[4..8].copy_from_slice(&sent.to_be_bytes());
+                exits.client_commit(&to, 1_208);
                 sent += 1;
             }
             bench.turn_with_turn_streams();
