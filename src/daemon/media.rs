@@ -19,7 +19,7 @@ use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
 use crate::media::turn;
-use crate::media::worker::{Counters, Parts, Worker};
+use crate::media::worker::{Counters, Crossing, Parts, Worker, WorkerPorts};
 
 /// How long a start waits for the domain's DNS answer.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -58,24 +58,37 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
     let mut turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
     tracing::info!(port = config.turn.port, "STUN and TURN");
     let max_streams = max_streams();
-    let mut workers = Vec::with_capacity(count);
-    let mut doors = Vec::with_capacity(count);
-    let mut counters = Vec::with_capacity(count);
-    for index in 0..count {
-        let media = MediaPort::bind(config.media.ports, &bind, sole).map_err(|error| {
+    let media = (0..count)
+        .map(|_| MediaPort::bind(config.media.ports, &bind, sole))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| {
             Misconfigured(format!(
                 "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
             ))
         })?;
+    let ports: Vec<WorkerPorts> = media
+        .iter()
+        .map(|media| WorkerPorts {
+            media: media.number(),
+            relays: turn::Settings::stun_only().ports,
+        })
+        .collect();
+    let crossings = Crossing::between(&ports).context("the media workers cannot be connected")?;
+    let mut workers = Vec::with_capacity(count);
+    let mut doors = Vec::with_capacity(count);
+    let mut counters = Vec::with_capacity(count);
+    for (index, (media, crossing)) in media.into_iter().zip(crossings).enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
             index,
             media,
+            max_streams: max_streams / 2 / count,
             turn_sockets: turn_sockets.pop().unwrap_or_default(),
             turn: turn::Settings::stun_only(),
             turn_listeners: turn_listeners.pop().unwrap_or_default(),
-            max_streams: max_streams / count / 2,
+            max_relay_sockets: max_streams / 2 / count,
+            crossing,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
             counters: shared.clone(),

@@ -98,6 +98,7 @@ impl Server {
                     port: port?,
                     expires_at,
                     is_open: false,
+                    reaches_workers: false,
                 })
             }),
             permissions: Permissions::default(),

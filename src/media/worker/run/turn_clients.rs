@@ -85,7 +85,7 @@ impl Loop {
     pub(super) fn end_lost_allocations(&mut self, now: Instant) {
         while let Some(client) = self.exits.turn_streams.next_lost() {
             self.exits.relay.server.handle_closed_stream(now, &client);
-            self.carry_out_outputs();
+            self.carry_out_outputs(now);
         }
     }
 }
