@@ -254,6 +254,7 @@ impl Loop {
         self.end_rooms(now);
         self.deliver_events();
         self.flush();
+        self.end_lost_allocations(now);
     }
 
     fn close_every_room(&mut self, now: Instant) {

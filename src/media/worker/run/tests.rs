@@ -4,7 +4,6 @@ mod relaying;
 mod replacing;
 mod turn_streams;
 
-use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 
@@ -36,12 +35,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with_turn(turn::Settings::stun_only())
-    }
-
-    fn with_turn(settings: turn::Settings) -> Self {
-        let settings = Cell::new(Some(settings));
-        Self::several(1, |_, _| settings.take().unwrap()).remove(0)
+        Self::several(1, |_, _| turn::Settings::stun_only()).remove(0)
     }
 
     /// Workers of one process, with TURN servers as `settings` says for their media ports and the place of each.

@@ -75,8 +75,9 @@ impl Loop {
             return;
         }
         if !is_usable || !streams.keep(slot, &self.buffers.bytes()[at..filled]) {
+            // What came before it was good, and its answers leave.
             self.count_dropped();
-            self.exits.turn_streams.close(slot);
+            self.exits.turn_streams.end(slot);
         }
     }
 

@@ -60,12 +60,12 @@ fn workers(count: usize) -> Vec<Bench> {
 }
 
 impl Bench {
-    fn relaying() -> Self {
+    pub(super) fn relaying() -> Self {
         workers(1).remove(0)
     }
 
     /// A turn in which every socket has called.
-    fn relay(&mut self) {
+    pub(super) fn relay(&mut self) {
         self.worker.exits.relay.sockets.may_have_input = true;
         self.worker.exits.relay.crossing.may_have_input = true;
         self.turn();
@@ -213,7 +213,7 @@ impl Client {
     }
 }
 
-fn channel_data(data: &[u8]) -> Vec<u8> {
+pub(super) fn channel_data(data: &[u8]) -> Vec<u8> {
     let len = u16::try_from(data.len()).unwrap();
     [&CHANNEL.to_be_bytes(), &len.to_be_bytes(), data].concat()
 }
@@ -235,7 +235,7 @@ fn train(socket: &BatchSocket, to: SocketAddr, datagrams: &[&[u8]]) {
     assert_eq!(sent.datagrams, datagrams.len() as u64);
 }
 
-fn heard(socket: &BatchSocket) -> Vec<(SocketAddr, Vec<u8>)> {
+pub(super) fn heard(socket: &BatchSocket) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut buffers = ReceiveBuffers::default();
     let mut heard = Vec::new();
     loop {
@@ -253,7 +253,7 @@ fn heard(socket: &BatchSocket) -> Vec<(SocketAddr, Vec<u8>)> {
     }
 }
 
-fn foreign_peer() -> BatchSocket {
+pub(super) fn foreign_peer() -> BatchSocket {
     BatchSocket::bind((FOREIGN, 0).into(), false, None).unwrap()
 }
 
