@@ -17,4 +17,5 @@ mod reconnection;
 mod tcp;
 mod turn;
 mod turn_load;
+mod turn_streams;
 mod web;
