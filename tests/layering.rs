@@ -17,7 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("media/sdp", &["units"]),
     ("media/rtp", &["units"]),
     ("media/net", &["units"]),
-    ("media/plane", &["media/sdp", "units", "views"]),
+    (
+        "media/plane",
+        &["media/sdp", "media/turn", "units", "views"],
+    ),
     ("media/turn", &["media/stun", "units", "views"]),
     (
         "media/transport",

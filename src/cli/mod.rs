@@ -5,6 +5,7 @@ mod loadtest;
 mod print_config;
 mod sample_env;
 mod serve;
+mod turn_cred;
 mod version;
 
 use std::ffi::OsString;
@@ -61,6 +62,9 @@ enum Command {
                       Exit status: 0 with a valid result, 1 without one."
     )]
     Loadtest(Box<loadtest::Arguments>),
+    /// Credentials of the TURN server
+    #[command(subcommand)]
+    TurnCred(turn_cred::Command),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
     /// Print etc/hanok.env
@@ -143,6 +147,7 @@ pub fn run<O: Write, E: Write>(
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
+        Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
@@ -155,21 +160,30 @@ mod tests {
     use super::*;
     use crate::config::fake::FakeMachine;
     use crate::config::layers::OPENVIDU_FILE;
+    use crate::units::{Secret, clock, turn_credential};
 
     /// Runs a command line; returns the status (255 for serve), standard output and standard error.
     fn hanok(arguments: &str, file: &str) -> (u8, String, String) {
+        hanok_on(&machine(file), arguments)
+    }
+
+    fn machine(file: &str) -> FakeMachine {
         let mut machine = FakeMachine::default();
         if !file.is_empty() {
             machine
                 .files
                 .insert(OPENVIDU_FILE.into(), file.as_bytes().to_vec());
         }
+        machine
+    }
+
+    fn hanok_on(machine: &FakeMachine, arguments: &str) -> (u8, String, String) {
         let arguments = std::iter::once("hanok").chain(arguments.split_whitespace());
         let mut terminal = Terminal {
             out: Vec::new(),
             err: Vec::new(),
         };
-        let action = run(arguments.map(OsString::from), &machine, &mut terminal)
+        let action = run(arguments.map(OsString::from), machine, &mut terminal)
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
@@ -199,12 +213,21 @@ mod tests {
             "loadtest --url http://127.0.0.1 --secret x --publishers 0",
             "loadtest --url http://127.0.0.1 --secret x --duration nan",
             "loadtest --url http://127.0.0.1 --secret x --insecure --ca x",
+            "turn-cred",
+            "turn-cred new --ttl 0",
+            "turn-cred new --name a:b",
         ] {
             let (status, out, err) = hanok(wrong, "");
             assert_eq!(status, EXIT_USAGE, "{wrong}");
             assert!(out.is_empty() && err.contains("--help"), "{wrong}: {err}");
         }
-        for help in ["--help", "-h", "serve --help", "--version"] {
+        for help in [
+            "--help",
+            "-h",
+            "serve --help",
+            "turn-cred new --help",
+            "--version",
+        ] {
             let (status, out, err) = hanok(help, "");
             assert_eq!(status, EXIT_SUCCESS, "{help}");
             assert!(out.contains("hanok") && err.is_empty(), "{help}: {out}");
@@ -264,6 +287,90 @@ mod tests {
         let (status, _, err) = hanok("check-config --env-file /none", GOOD);
         assert_eq!(status, EXIT_CONFIG);
         assert!(err.contains("/none"), "{err}");
+    }
+
+    #[test]
+    fn turn_cred_new_prints_what_the_server_accepts() {
+        let file = format!("{GOOD}COTURN_SHARED_SECRET_KEY=new,old\nCOTURN_PORT=3479\n");
+        let (status, out, err) = hanok("turn-cred new --ttl 1h --name cam --json", &file);
+        assert_eq!((status, err.as_str()), (EXIT_SUCCESS, ""));
+        let json: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+        let text = |key: &str| json[key].as_str().unwrap_or_default();
+        let expires = json["expiresAt"].as_u64().unwrap();
+        assert_eq!(text("username"), format!("{expires}:cam"));
+        let is_valid = |secret: &str, at| {
+            let (username, credential) = (text("username"), text("credential"));
+            turn_credential::is_valid(&Secret::new(secret), username, credential, at)
+        };
+        let now = clock::wall_ms() / 1000;
+        assert!(is_valid("new", now) && is_valid("new", now + 3_590));
+        assert!(!is_valid("old", now) && !is_valid("new", now + 3_610));
+        assert_eq!(
+            json["urls"],
+            serde_json::json!([
+                "turn:example.com:3479",
+                "turn:example.com:3479?transport=tcp"
+            ])
+        );
+        let (status, out, _) = hanok("turn-cred new", &file);
+        assert_eq!(status, EXIT_SUCCESS);
+        let lines: Vec<_> = out.lines().map(|line| line.split_at(12)).collect();
+        let titles: Vec<_> = lines.iter().map(|(title, _)| title.trim()).collect();
+        assert_eq!(
+            titles,
+            ["username", "credential", "expires in", "url", "url"]
+        );
+        assert_eq!(lines[2].1, "86400 s");
+        let made = turn_credential::password(&Secret::new("new"), lines[0].1);
+        assert_eq!(lines[1].1, made);
+    }
+
+    #[test]
+    fn turn_cred_takes_the_daemons_own_key_and_says_when_there_is_none() {
+        let (status, out, err) = hanok("turn-cred new", GOOD);
+        assert_eq!((status, out.as_str()), (EXIT_CONFIG, ""));
+        assert!(err.contains("/var/lib/hanok/turn-secret"), "{err}");
+        let mut machine = machine(GOOD);
+        let key = PathBuf::from("/var/lib/hanok/turn-secret");
+        machine.files.insert(key.clone(), b"thirty-five\n".to_vec());
+        let (status, out, _) = hanok_on(&machine, "turn-cred new --name x");
+        assert_eq!(status, EXIT_SUCCESS);
+        let username = out.lines().next().unwrap().split_at(12).1;
+        assert!(out.contains(&turn_credential::password(
+            &Secret::new("thirty-five"),
+            username
+        )));
+        machine.forbidden.push(key);
+        let (status, out, err) = hanok_on(&machine, "turn-cred new");
+        assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
+        assert!(err.contains("cannot be read"), "{err}");
+    }
+
+    #[test]
+    fn turn_cred_names_the_address_that_clients_are_told() {
+        let urls = |lines: &str| {
+            let file =
+                format!("OPENVIDU_SECRET=0123456789abcdef\nCOTURN_SHARED_SECRET_KEY=k\n{lines}\n");
+            let (status, out, err) = hanok("turn-cred new", &file);
+            assert_eq!(status, EXIT_SUCCESS, "{err}");
+            let urls = out.lines().filter_map(|line| line.strip_prefix("url"));
+            let urls: Vec<_> = urls.map(|url| url.trim().to_owned()).collect();
+            urls[0].clone()
+        };
+        let address = "DOMAIN_OR_PUBLIC_IP=2001:db8::7";
+        assert_eq!(urls(address), "turn:[2001:db8::7]:3478");
+        assert_eq!(
+            urls(&format!("{address}\nHANOK_EXTERNAL_IP=203.0.113.7")),
+            "turn:203.0.113.7:3478"
+        );
+        assert_eq!(
+            urls(&format!("{address}\nCOTURN_IP=turn.example.com")),
+            "turn:turn.example.com:3478"
+        );
+        assert_eq!(
+            urls("DOMAIN_OR_PUBLIC_IP=example.com\nHANOK_EXTERNAL_IP=203.0.113.7"),
+            "turn:example.com:3478"
+        );
     }
 
     #[test]

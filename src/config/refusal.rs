@@ -9,6 +9,9 @@ pub enum Refusal {
     /// `KEY=` or nothing where something is needed.
     #[error("may not be empty")]
     Empty,
+    /// `a,` or `,` where every element of the list counts.
+    #[error("has an empty element: write values with commas between them only")]
+    EmptyElement,
     /// Not `true` or `false`.
     #[error("is not a boolean: write true or false")]
     NotBoolean,

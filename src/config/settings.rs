@@ -67,6 +67,20 @@ pub struct Config {
     pub community_edition: bool,
 }
 
+impl Config {
+    /// The name and port of `turns:` URLs (design D7): browsers take nothing but a certificate that they trust for the
+    /// name in the URL, without asking their user.
+    pub fn turn_over_tls(&self) -> Option<(&str, u16)> {
+        let has_certificate = match self.web.certificate {
+            Certificate::Own { .. } => true,
+            // Until the ACME client exists `letsencrypt` serves a self-signed one, too; start-up says so.
+            Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => false,
+        };
+        let listen = self.turn.tls_listen.filter(|_| has_certificate)?;
+        Some((self.public.host.name()?, listen.port))
+    }
+}
+
 /// What clients reach us by. The URL is derived, never configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Public {
@@ -185,9 +199,9 @@ pub struct Turn {
     pub address: CoturnIp,
     /// `COTURN_PORT`, UDP and TCP.
     pub port: u16,
-    /// `COTURN_SHARED_SECRET_KEY`; `None`: one is made in the state folder. Never `OPENVIDU_SECRET`: participants
-    /// could guess that offline.
-    pub secret: Option<Secret>,
+    /// `COTURN_SHARED_SECRET_KEY`: the first one mints, all are accepted. Empty: one is made in the state folder
+    /// ([`State::turn_secret_file`]). Never `OPENVIDU_SECRET`: participants could guess that offline.
+    pub secrets: Vec<Secret>,
     /// `COTURN_MIN_PORT` to `COTURN_MAX_PORT`.
     pub relay_ports: PortRange,
     /// `COTURN_INTERNAL_RELAY`.
@@ -200,8 +214,25 @@ pub struct Turn {
     pub denied_peers: Vec<IpNet>,
     /// `HANOK_TURN_USERS`.
     pub users: Vec<TurnUser>,
+    /// `HANOK_TURN_*_QUOTA` and `HANOK_TURN_*_KBPS`.
+    pub limits: TurnLimits,
     /// `OPENVIDU_WEBRTC_ICE_SERVERS`: if there are any, clients get these alone.
     pub ice_servers: Vec<IceServer>,
+}
+
+/// What TURN clients may have: as written, where 0 is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnLimits {
+    /// `HANOK_TURN_USER_QUOTA`: allocations of one user name.
+    pub user_quota: u32,
+    /// `HANOK_TURN_SOURCE_QUOTA`: allocations from one address.
+    pub source_quota: u32,
+    /// `HANOK_TURN_TOTAL_QUOTA`: allocations in all.
+    pub total_quota: u32,
+    /// `HANOK_TURN_ALLOCATION_KBPS`: of one allocation, both directions together.
+    pub allocation_kbps: u32,
+    /// `HANOK_TURN_TOTAL_KBPS`: of all, both directions together.
+    pub total_kbps: u32,
 }
 
 /// `OPENVIDU_STREAMS_*`: as written, in kbit/s, where 0 is unlimited.
@@ -310,6 +341,19 @@ pub enum State {
     Folder(PathBuf),
     /// In a folder made at start and removed at the end (`--dev`).
     Temporary,
+}
+
+/// The file of the TURN secret that the daemon makes for itself, in the state folder.
+pub const TURN_SECRET_FILE: &str = "turn-secret";
+
+impl State {
+    /// Where the TURN secret is kept if `COTURN_SHARED_SECRET_KEY` is unset; nowhere that lasts with `--dev`.
+    pub fn turn_secret_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(folder.join(TURN_SECRET_FILE)),
+            Self::Temporary => None,
+        }
+    }
 }
 
 /// Builds the configuration from the merged map; what is wrong becomes a problem there.
@@ -541,7 +585,7 @@ fn turn(reading: &mut Reading<'_>) -> Turn {
     Turn {
         address,
         port: reading.get(&openvidu::COTURN_PORT),
-        secret: reading.get(&openvidu::COTURN_SHARED_SECRET_KEY),
+        secrets: reading.get(&openvidu::COTURN_SHARED_SECRET_KEY),
         relay_ports: port_range(
             reading,
             &compose::COTURN_MIN_PORT,
@@ -552,6 +596,13 @@ fn turn(reading: &mut Reading<'_>) -> Turn {
         allowed_peers: reading.get(&hanok::HANOK_TURN_ALLOWED_PEERS),
         denied_peers: reading.get(&hanok::HANOK_TURN_DENIED_PEERS),
         users: reading.get(&hanok::HANOK_TURN_USERS),
+        limits: TurnLimits {
+            user_quota: reading.get(&hanok::HANOK_TURN_USER_QUOTA),
+            source_quota: reading.get(&hanok::HANOK_TURN_SOURCE_QUOTA),
+            total_quota: reading.get(&hanok::HANOK_TURN_TOTAL_QUOTA),
+            allocation_kbps: reading.get(&hanok::HANOK_TURN_ALLOCATION_KBPS),
+            total_kbps: reading.get(&hanok::HANOK_TURN_TOTAL_KBPS),
+        },
         ice_servers: reading.get(&openvidu::OPENVIDU_WEBRTC_ICE_SERVERS),
     }
 }

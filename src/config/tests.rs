@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::config::fake::FakeMachine;
 use crate::config::key::{Effect, Empty};
 use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
-use crate::config::settings::{Certificate, State};
+use crate::config::settings::{Certificate, State, TurnLimits};
 use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, SubscribeOffer};
 use crate::config::{Loaded, Note, Options, Problem, Report, keys, load};
-use crate::units::IceCredentials;
+use crate::units::{IceCredentials, Secret};
 
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
@@ -148,9 +148,39 @@ fn two_lines_are_enough_and_the_rest_is_openvidus_defaults() {
 
 #[test]
 fn the_turn_key_is_never_the_secret() {
-    assert!(loaded(GOOD).config.turn.secret.is_none());
-    let set = with("COTURN_SHARED_SECRET_KEY=turnkey").config.turn.secret;
-    assert!(set.expect("it is set").matches(b"turnkey"));
+    assert_eq!(loaded(GOOD).config.turn.secrets, []);
+    let set = with("COTURN_SHARED_SECRET_KEY=turnkey");
+    assert_eq!(set.config.turn.secrets, [Secret::new("turnkey")]);
+    let several = with("COTURN_SHARED_SECRET_KEY=new key, old");
+    assert_eq!(
+        several.config.turn.secrets,
+        ["new key", "old"].map(Secret::new),
+        "the first one mints"
+    );
+}
+
+#[test]
+fn the_limits_of_turn_are_those_of_its_server_unless_they_are_set() {
+    let limits = with("HANOK_TURN_USER_QUOTA=12\nHANOK_TURN_TOTAL_KBPS=100000")
+        .config
+        .turn
+        .limits;
+    let defaults = TurnLimits {
+        user_quota: 256,
+        source_quota: 2_048,
+        total_quota: 32_768,
+        allocation_kbps: 0,
+        total_kbps: 0,
+    };
+    assert_eq!(loaded(GOOD).config.turn.limits, defaults);
+    assert_eq!(
+        limits,
+        TurnLimits {
+            user_quota: 12,
+            total_kbps: 100_000,
+            ..defaults
+        }
+    );
 }
 
 #[test]
@@ -232,7 +262,7 @@ fn a_secret_is_refused_when_empty_published_or_misspelled_and_never_shown() {
 
 #[test]
 fn no_secret_appears_in_values_reports_or_debug_forms() {
-    let lines = "COTURN_SHARED_SECRET_KEY=hushhush1\n\
+    let lines = "COTURN_SHARED_SECRET_KEY=hushhush1,hushhush0\n\
                  OPENVIDU_WEBHOOK=true\n\
                  OPENVIDU_WEBHOOK_ENDPOINT=https://me:hushhush2@example.com/\n\
                  OPENVIDU_WEBHOOK_HEADERS=[\"Authorization: Basic hushhush3\"]\n\
@@ -253,7 +283,8 @@ fn no_secret_appears_in_values_reports_or_debug_forms() {
     let bad = lines
         .replace("Authorization: Basic", "Authorization:")
         .replace("username=u,", "")
-        .replace("me:hushhush5", "hushhush5");
+        .replace("me:hushhush5", "hushhush5")
+        .replace("hushhush1,", "hushhush1,,");
     let text = refused(&format!("{GOOD}{bad}bad hushhush8\n")).to_string();
     assert!(!text.contains("hushhush"), "{text}");
 }
@@ -271,7 +302,7 @@ fn dev_needs_no_file_and_reads_none_but_an_explicit_one() {
     assert_eq!(config.web.certificate, Certificate::SelfSigned);
     assert_eq!(config.web.call_open, CallOpen::Open);
     assert_eq!(config.turn.port, 3478);
-    assert!(config.turn.secret.is_none());
+    assert_eq!(config.turn.secrets, []);
     assert_eq!(config.state, State::Temporary);
     assert!(config.media.bind.iter().all(IpAddr::is_unspecified));
 
@@ -553,7 +584,7 @@ fn rules_between_keys_hold() {
     assert_eq!(with(image).config.recording.version, "2.31.0");
     assert!(matches!(
         with("COTURN_MIN_PORT=50000").notes.as_slice(),
-        [Note::NoEffectYet { .. }, Note::RangesOverlap { .. }]
+        [Note::RangesOverlap { .. }]
     ));
 }
 

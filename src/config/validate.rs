@@ -108,9 +108,14 @@ pub fn openvidu_secret(text: &str) -> Result<Option<Secret>, Refusal> {
     }
 }
 
-/// A secret of any characters; empty means none.
-pub fn optional_secret(text: &str) -> Result<Option<Secret>, Refusal> {
-    Ok((!text.is_empty()).then(|| Secret::new(text)))
+/// Secrets of any characters but the comma, which stands between them; empty means none.
+pub fn secrets(text: &str) -> Result<Vec<Secret>, Refusal> {
+    list(text)
+        .map(|secret| match secret {
+            "" => Err(Refusal::EmptyElement),
+            secret => Ok(Secret::new(secret)),
+        })
+        .collect()
 }
 
 /// The shape of a host: address or name. Whether a name without a dot resolves is asked later.

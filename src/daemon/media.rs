@@ -8,18 +8,19 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::port_owner::{Protocol, port_owner};
+use super::turn::{self, Place};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
-use crate::media::net::interfaces::{Interface, interfaces};
+use crate::media::net::interfaces::{interfaces, own_addresses};
 use crate::media::net::port::MediaPort;
 use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
-use crate::media::turn;
 use crate::media::worker::{Counters, Crossing, Parts, Worker, WorkerPorts};
+use crate::units::Secret;
 
 /// How long a start waits for the domain's DNS answer.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -34,12 +35,23 @@ pub(super) struct Media {
 }
 
 /// Binds every port and starts the workers.
-pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
+pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::Result<Media> {
     let interfaces = interfaces().unwrap_or_else(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed: set HANOK_EXTERNAL_IP");
         Vec::new()
     });
-    let told = candidates(config, &interfaces).await;
+    let host = config.public.host.in_url();
+    let resolved = resolve_domain(config).await;
+    let facts = Facts {
+        external: &config.media.external,
+        nodes: &config.media.nodes,
+        domain_address: host.trim_matches(['[', ']']).parse().ok(),
+        resolved: &resolved,
+        interfaces: &interfaces,
+        bind: &config.media.bind,
+        dev: config.dev,
+    };
+    let told = addresses::candidates(&facts);
     tracing::info!("{told}");
     let identity = Arc::new(Identity::generate().context("the DTLS certificate cannot be made")?);
     let count = match config.media.workers {
@@ -54,11 +66,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
             .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
         own.next().filter(|_| own.next().is_none())
     };
-    let mut turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
-    let mut turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
-    tracing::info!(port = config.turn.port, "STUN and TURN");
-    let max_streams = max_streams();
-    let media = (0..count)
+    let turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
+    let turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
+    let media_ports = (0..count)
         .map(|_| MediaPort::bind(config.media.ports, &bind, sole))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| {
@@ -66,28 +76,44 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Media> {
                 "{error} (HANOK_MEDIA_MIN_PORT, HANOK_MEDIA_MAX_PORT)"
             ))
         })?;
-    let ports: Vec<WorkerPorts> = media
-        .iter()
-        .map(|media| WorkerPorts {
-            media: media.number(),
-            relays: turn::Settings::stun_only().ports,
-        })
-        .collect();
-    let crossings = Crossing::between(&ports).context("the media workers cannot be connected")?;
+    let place = Place {
+        relayed: &addresses::relayed(&facts, &told),
+        own_addresses: &addresses::names(&facts, &told, &own_addresses().unwrap_or_default()),
+        worker_ports: &media_ports
+            .iter()
+            .map(MediaPort::number)
+            .collect::<Vec<_>>(),
+    };
+    let turn = turn::settings(&config.turn, turn_secrets, &place);
+    turn::announce(&config.turn, &turn);
+    let max_streams = max_streams();
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
-    for (index, (media, crossing)) in media.into_iter().zip(crossings).enumerate() {
+    let ports: Vec<WorkerPorts> = place
+        .worker_ports
+        .iter()
+        .zip(&turn)
+        .map(|(&media, turn)| WorkerPorts {
+            media,
+            relays: turn.ports,
+        })
+        .collect();
+    let crossings = Crossing::between(&ports).context("the media workers cannot be connected")?;
+    let turn_ports = turn_sockets.into_iter().zip(turn_listeners);
+    let relaying = turn.into_iter().zip(crossings);
+    let parts = media_ports.into_iter().zip(turn_ports).zip(relaying);
+    for (index, ((media, (turn_sockets, turn_listeners)), (turn, crossing))) in parts.enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
             index,
             media,
-            max_streams: max_streams / 2 / count,
-            turn_sockets: turn_sockets.pop().unwrap_or_default(),
-            turn: turn::Settings::stun_only(),
-            turn_listeners: turn_listeners.pop().unwrap_or_default(),
-            max_relay_sockets: max_streams / 2 / count,
+            turn_sockets,
+            turn_listeners,
+            turn,
+            max_streams: max_streams / count / 2,
+            max_relay_sockets: max_streams / count / 2,
             crossing,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
@@ -135,22 +161,11 @@ fn max_streams() -> usize {
     usize::try_from(limit.current.unwrap_or(unlimited) / 2).unwrap_or(usize::MAX)
 }
 
-async fn candidates(config: &Config, interfaces: &[Interface]) -> Addresses {
-    let host = config.public.host.in_url();
-    let domain_address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    let resolved = match config.public.host.name() {
+async fn resolve_domain(config: &Config) -> Vec<IpAddr> {
+    match config.public.host.name() {
         Some(name) if !config.dev => resolve(name).await,
         _ => Vec::new(),
-    };
-    addresses::candidates(&Facts {
-        external: &config.media.external,
-        nodes: &config.media.nodes,
-        domain_address,
-        resolved: &resolved,
-        interfaces,
-        bind: &config.media.bind,
-        dev: config.dev,
-    })
+    }
 }
 
 async fn resolve(name: &str) -> Vec<IpAddr> {

@@ -8,6 +8,7 @@ pub mod adapters;
 mod media;
 mod port_owner;
 mod state;
+mod turn;
 mod web;
 
 use std::sync::Arc;
@@ -22,7 +23,9 @@ use crate::control::access::Gate;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
+use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
+use adapters::MintedTurnCredentials;
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -74,7 +77,9 @@ pub struct Daemon {
     proxy: tokio::task::JoinSet<()>,
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
-    _state: StateFolder,
+    turn: turn::Control,
+    _revoking: tokio::task::JoinSet<()>,
+    state: StateFolder,
 }
 
 impl Daemon {
@@ -84,13 +89,21 @@ impl Daemon {
     /// Something is missing; the message says what to change.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateFolder::open(&config.state)?;
-        let turn_secret = state.turn_secret(config.turn.secret.as_ref())?;
+        let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let certificates = web::certificate(config, state.path())?;
-        let media = media::start(config).await?;
+        let media = media::start(config, &turn_secrets).await?;
+        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets);
+        let turn = turn::Control {
+            handle: media.plane.turn(),
+            minted: Arc::new(minted),
+            workers: media.workers.len(),
+        };
+        let mut revoking = tokio::task::JoinSet::new();
+        revoking.spawn(revocations.carry_to(turn.handle.clone()));
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
             media.plane.clone(),
-            Arc::new(adapters::MintedTurnCredentials::new(turn_secret)),
+            turn.minted.clone(),
         );
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
@@ -115,7 +128,9 @@ impl Daemon {
             proxy: tasks,
             workers: media.workers,
             counters: media.counters,
-            _state: state,
+            turn,
+            _revoking: revoking,
+            state,
         })
     }
 
@@ -132,6 +147,21 @@ impl Daemon {
     /// What each media worker counts.
     pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
         &self.counters
+    }
+
+    /// The TURN servers of all media workers.
+    pub fn turn(&self) -> &TurnHandle {
+        &self.turn.handle
+    }
+
+    /// Takes over what of TURN may change while it runs: secrets, users, peers and limits.
+    ///
+    /// # Errors
+    /// A secret cannot be kept, or the workers have stopped.
+    pub async fn reload_turn(&self, config: &Config) -> anyhow::Result<()> {
+        let secrets = self.state.turn_secrets(&config.turn.secrets)?;
+        self.turn.apply(&config.turn, secrets).await?;
+        Ok(())
     }
 
     /// How many transports the media workers hold.

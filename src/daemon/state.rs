@@ -6,11 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::Misconfigured;
-use crate::config::settings::State;
+use crate::config::settings::{State, TURN_SECRET_FILE};
 use crate::units::{Random, Secret};
-
-/// The TURN secret's file.
-const TURN_SECRET: &str = "turn-secret";
 
 /// Characters of a TURN secret that we make, as OpenVidu's installer does.
 const TURN_SECRET_LEN: usize = 35;
@@ -50,12 +47,17 @@ impl StateFolder {
         &self.path
     }
 
-    /// `configured`, else the secret that was made here once, else a new one that is kept.
-    pub(super) fn turn_secret(&self, configured: Option<&Secret>) -> Result<Secret, Misconfigured> {
-        if let Some(secret) = configured {
-            return Ok(secret.clone());
+    /// `configured`, else the secret that was made here once, else a new one that is kept; never empty.
+    pub(super) fn turn_secrets(&self, configured: &[Secret]) -> Result<Vec<Secret>, Misconfigured> {
+        if configured.is_empty() {
+            self.own_turn_secret().map(|secret| vec![secret])
+        } else {
+            Ok(configured.to_vec())
         }
-        let path = self.path.join(TURN_SECRET);
+    }
+
+    fn own_turn_secret(&self) -> Result<Secret, Misconfigured> {
+        let path = self.path.join(TURN_SECRET_FILE);
         if let Ok(kept) = fs::read_to_string(&path)
             && kept.trim().len() >= TURN_SECRET_LEN
         {
@@ -102,26 +104,17 @@ mod tests {
     #[test]
     fn the_turn_secret_is_made_once_and_kept_for_its_owner_only() {
         let folder = StateFolder::open(&State::Temporary).unwrap();
-        let first = folder.turn_secret(None).unwrap();
-        assert_eq!(first.expose().len(), TURN_SECRET_LEN);
-        assert!(
-            folder
-                .turn_secret(None)
-                .unwrap()
-                .matches(first.expose().as_bytes())
-        );
-        let mode = fs::metadata(folder.path().join(TURN_SECRET))
+        let first = folder.turn_secrets(&[]).unwrap();
+        assert_eq!(first.len(), 1);
+        assert_eq!(first[0].expose().len(), TURN_SECRET_LEN);
+        assert_eq!(folder.turn_secrets(&[]).unwrap(), first);
+        let mode = fs::metadata(folder.path().join(TURN_SECRET_FILE))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let configured = Secret::new("from the file");
-        assert!(
-            folder
-                .turn_secret(Some(&configured))
-                .unwrap()
-                .matches(b"from the file")
-        );
+        let configured = ["new", "old"].map(Secret::new);
+        assert_eq!(folder.turn_secrets(&configured).unwrap(), configured);
     }
 
     #[test]
@@ -132,7 +125,7 @@ mod tests {
         let Misconfigured(text) = StateFolder::open(&State::Folder(file)).unwrap_err();
         assert!(text.contains("HANOK_STATE_DIR"), "{text}");
         fs::create_dir(folder.path().join("turn-secret")).unwrap();
-        let Misconfigured(text) = folder.turn_secret(None).unwrap_err();
+        let Misconfigured(text) = folder.turn_secrets(&[]).unwrap_err();
         assert!(text.contains("COTURN_SHARED_SECRET_KEY"), "{text}");
     }
 

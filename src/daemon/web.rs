@@ -14,7 +14,6 @@ use crate::config::values::Front;
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
-use crate::control::session::settings::turn_url;
 use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
@@ -22,6 +21,7 @@ use crate::front::proxy::{
     self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
 };
 use crate::media::plane::Plane;
+use crate::units::turn_url::{in_url, turn_urls};
 use crate::units::{Bitrate, clock};
 
 /// The certificate that HTTPS serves.
@@ -60,9 +60,10 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         subscribe_offer: config.sessions.subscribe_offer,
         // Answers take one layer, the lowest that a client sends: layers would only shrink the picture until they are chosen.
         simulcast: false,
-        coturn_ip: turn_host.to_owned(),
+        coturn_ip: in_url(turn_host),
         coturn_port: config.turn.port,
-        turn_urls: vec![turn_url(turn_host, config.turn.port)],
+        turn_urls: turn_urls(turn_host, config.turn.port, config.turn_over_tls()),
+        ice_servers: config.turn.ice_servers.clone(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
         reconnect_grace: config.sessions.reconnect_grace,

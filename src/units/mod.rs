@@ -14,6 +14,7 @@ pub mod secret;
 pub mod subscribe_offer;
 pub mod track;
 pub mod turn_credential;
+pub mod turn_url;
 
 pub use bitrate::Bitrate;
 pub use forced_video_codec::ForcedVideoCodec;

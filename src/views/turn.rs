@@ -50,6 +50,8 @@ pub struct TurnCounters {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
+    /// Names it for as long as it lives, and never another one.
+    pub id: String,
     /// The user name that made it.
     pub username: String,
     /// `udp`, `tcp` or `tls`.

@@ -135,7 +135,7 @@ async fn stun_over_ipv6_is_answered_from_the_address_that_was_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stun_is_answered_from_the_address_that_was_asked_and_allocate_is_refused() {
+async fn stun_is_answered_from_the_address_that_was_asked_and_allocate_is_challenged() {
     let house = House::open().await;
     let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
     for asked in ASKED {
@@ -166,7 +166,7 @@ async fn stun_is_answered_from_the_address_that_was_asked_and_allocate_is_refuse
                 assert_eq!(answer.xor_mapped_address(), Some(local));
                 assert_eq!(len, 32, "nothing but the address (robustness S06)");
             } else {
-                assert_eq!(answer.error_code().map(|code| code.code), Some(403));
+                assert_eq!(answer.error_code().map(|code| code.code), Some(401));
             }
         }
     }

@@ -14,5 +14,6 @@ mod loopback;
 mod process;
 mod reconnection;
 mod tcp;
+mod turn;
 mod turn_streams;
 mod web;

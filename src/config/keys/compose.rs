@@ -27,7 +27,6 @@ pub(crate) static COTURN_MIN_PORT: Key<u16> = Key {
         unit: "port",
         doc: "The first port of relayed transport addresses.",
         empty: Empty::Default,
-        effect: Effect::Later("TURN relaying"),
         accepts: &["1", "65535"],
         refuses: &["0", "65536", "-1", "x", "1.5", "80 "],
         ..About::RESTART
@@ -42,7 +41,6 @@ pub(crate) static COTURN_MAX_PORT: Key<u16> = Key {
         unit: "port",
         doc: "The last port of relayed transport addresses.",
         empty: Empty::Default,
-        effect: Effect::Later("TURN relaying"),
         accepts: &["1", "65535"],
         refuses: &["0", "65536", "-1", "x", "1.5", "80 "],
         ..About::RESTART

@@ -34,6 +34,11 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_TURN_ALLOWED_PEERS,
     &HANOK_TURN_DENIED_PEERS,
     &HANOK_TURN_USERS,
+    &HANOK_TURN_USER_QUOTA,
+    &HANOK_TURN_SOURCE_QUOTA,
+    &HANOK_TURN_TOTAL_QUOTA,
+    &HANOK_TURN_ALLOCATION_KBPS,
+    &HANOK_TURN_TOTAL_KBPS,
     &HANOK_OUTBOUND_DENY,
     &HANOK_SUBSCRIBE_OFFER,
     &HANOK_RECONNECT_GRACE,
@@ -275,7 +280,7 @@ pub(crate) static HANOK_TURN_TLS_LISTEN: Key<Option<Listen>> = Key {
     about: About {
         name: "HANOK_TURN_TLS_LISTEN",
         default: Some(""),
-        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off.",
+        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered it by the name in DOMAIN_OR_PUBLIC_IP if the certificate is one of your own (CERTIFICATE_TYPE=owncert).",
         empty: Empty::Value,
         accepts: &["", ":5349", "203.0.113.7:5349"],
         refuses: &["5349", ":0"],
@@ -290,7 +295,6 @@ pub(crate) static HANOK_TURN_ALLOWED_PEERS: Key<Vec<IpNet>> = Key {
         default: Some(""),
         doc: "Networks that TURN may relay to over the built-in deny list; allowed wins over denied.",
         empty: Empty::Value,
-        effect: Effect::Later("TURN relaying"),
         accepts: &["", "10.0.0.0/8"],
         refuses: &["lan"],
         ..About::LIVE
@@ -304,7 +308,6 @@ pub(crate) static HANOK_TURN_DENIED_PEERS: Key<Vec<IpNet>> = Key {
         default: Some(""),
         doc: "Networks that TURN may not relay to, beside the built-in deny list.",
         empty: Empty::Value,
-        effect: Effect::Later("TURN relaying"),
         accepts: &["", "203.0.113.0/24"],
         refuses: &["lan"],
         ..About::LIVE
@@ -318,10 +321,79 @@ pub(crate) static HANOK_TURN_USERS: Key<Vec<TurnUser>> = Key {
         default: Some(""),
         doc: "Static TURN users beside the time-limited ones, as name:password pairs, comma separated.",
         empty: Empty::Value,
-        effect: Effect::Later("TURN relaying"),
         secret: true,
         accepts: &["", "me:word,you:w:rd"],
         refuses: &["me", ":word", "me:"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_TURN_USER_QUOTA: Key<u32> = Key {
+    parse: validate::non_negative,
+    about: About {
+        name: "HANOK_TURN_USER_QUOTA",
+        default: Some("256"),
+        unit: "allocations",
+        doc: "TURN allocations that one user name may have at the same time, on all media threads together; 0 is unlimited. A participant needs a few for each stream that it sends or receives.",
+        empty: Empty::Default,
+        accepts: &["0", "256"],
+        refuses: &["-1", "many", "1.5"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_TURN_SOURCE_QUOTA: Key<u32> = Key {
+    parse: validate::non_negative,
+    about: About {
+        name: "HANOK_TURN_SOURCE_QUOTA",
+        default: Some("2048"),
+        unit: "allocations",
+        doc: "TURN allocations from one client address (IPv6: from one /64 network), as of an office behind one router; 0 is unlimited.",
+        empty: Empty::Default,
+        accepts: &["0", "2048"],
+        refuses: &["-1", "many", "1.5"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_TURN_TOTAL_QUOTA: Key<u32> = Key {
+    parse: validate::non_negative,
+    about: About {
+        name: "HANOK_TURN_TOTAL_QUOTA",
+        default: Some("32768"),
+        unit: "allocations",
+        doc: "TURN allocations in all; 0 is unlimited, up to the number of relay ports.",
+        empty: Empty::Default,
+        accepts: &["0", "32768"],
+        refuses: &["-1", "many", "1.5"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_TURN_ALLOCATION_KBPS: Key<u32> = Key {
+    parse: validate::non_negative,
+    about: About {
+        name: "HANOK_TURN_ALLOCATION_KBPS",
+        default: Some("0"),
+        unit: "kbit/s",
+        doc: "The most that one TURN allocation may relay, both directions together; 0 is unlimited.",
+        empty: Empty::Default,
+        accepts: &["0", "100000"],
+        refuses: &["-1", "many", "1.5"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_TURN_TOTAL_KBPS: Key<u32> = Key {
+    parse: validate::non_negative,
+    about: About {
+        name: "HANOK_TURN_TOTAL_KBPS",
+        default: Some("0"),
+        unit: "kbit/s",
+        doc: "The most that all TURN allocations may relay, both directions together; each media thread gets an equal share. 0 is unlimited.",
+        empty: Empty::Default,
+        accepts: &["0", "100000"],
+        refuses: &["-1", "many", "1.5"],
         ..About::LIVE
     },
 };

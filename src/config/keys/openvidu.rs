@@ -275,16 +275,16 @@ pub(crate) static COTURN_PORT: Key<u16> = Key {
     },
 };
 
-pub(crate) static COTURN_SHARED_SECRET_KEY: Key<Option<Secret>> = Key {
-    parse: validate::optional_secret,
+pub(crate) static COTURN_SHARED_SECRET_KEY: Key<Vec<Secret>> = Key {
+    parse: validate::secrets,
     about: About {
         name: "COTURN_SHARED_SECRET_KEY",
-        doc: "The key of time-limited TURN credentials. Unset: 35 random characters, made once in the state folder.",
+        doc: "The key of time-limited TURN credentials. Several, comma separated, for a change of keys: the first one makes credentials, all are accepted. Unset: 35 random characters, made once in the state folder.",
         empty: Empty::Value,
         secret: true,
-        accepts: &["", "aV3rySecretKey"],
-        refuses: &[],
-        ..About::RESTART
+        accepts: &["", "aV3rySecretKey", "aN3werKey,aV3rySecretKey"],
+        refuses: &[",", "aV3rySecretKey,"],
+        ..About::LIVE
     },
 };
 
@@ -293,9 +293,8 @@ pub(crate) static COTURN_INTERNAL_RELAY: Key<bool> = Key {
     about: About {
         name: "COTURN_INTERNAL_RELAY",
         default: Some("false"),
-        doc: "Relayed addresses are private ones.",
+        doc: "true: under 1:1 address translation, clients are told this machine's private address as their relayed address, not the public one.",
         empty: Empty::Default,
-        effect: Effect::Later("TURN relaying"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART

@@ -8,8 +8,9 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use super::body::{self, Invalid, Members};
 use super::error::{ApiError, Refusal};
 use super::query::{self, ListingQuery};
-use super::{Api, Settings, ice_servers, kurento_options};
+use super::{Api, Settings, kurento_options};
 use crate::control::session::directory::{ConnectError, LookupError};
+use crate::control::session::ice_servers::with_credentials;
 use crate::control::session::{ConnectionChange, ConnectionProperties, Role};
 use crate::units::{IceServer, Random, clock};
 use crate::views::openvidu as view;
@@ -203,6 +204,6 @@ fn custom_ice_servers(
     let mut random = Random::system();
     Ok(servers
         .iter()
-        .map(|server| ice_servers::with_credentials(server, now_secs, &mut random))
+        .map(|server| with_credentials(server, now_secs, &mut random))
         .collect())
 }

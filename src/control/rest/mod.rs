@@ -24,7 +24,6 @@ mod conformance;
 mod connections;
 mod cors;
 mod error;
-mod ice_servers;
 mod kurento_options;
 mod query;
 mod recording_properties;

@@ -8,6 +8,7 @@ use super::FORCED_CLOSE_DELAY;
 use super::command::{Hidden, JoinRoom, Joiner, RequestId};
 use super::core::{Caller, Moment, Session};
 use super::effect::Happening;
+use super::ice_servers::with_credentials;
 use super::identifiers::{ConnectionId, SocketId};
 use super::notification::Notification;
 use super::participant::{Link, Participant};
@@ -120,7 +121,12 @@ impl Session {
             None => ConnectionId::random(&mut self.random),
         };
         let connection = self.free_id(connection);
-        let properties = ConnectionProperties::of_secret();
+        let now_secs = at.wall_ms / 1000;
+        let configured = self.settings.ice_servers.iter();
+        let ice_servers = configured
+            .map(|server| with_credentials(server, now_secs, &mut self.random))
+            .collect();
+        let properties = ConnectionProperties::of_secret(ice_servers);
         let token = self.new_token(at, connection, properties);
         (token, hidden.map_or(Admission::Secret, Admission::Hidden))
     }
@@ -175,8 +181,8 @@ impl Session {
         }))
     }
 
-    /// `customIceServers` (section 3.2): the connection's own, into which REST has put the configured ones if its
-    /// request had none, else ours.
+    /// `customIceServers` (section 3.2): the connection's own, among which the configured ones are if no request named
+    /// any, else ours.
     fn ice_servers(&self, token: &Token, credential: Option<&TurnCredential>) -> Vec<IceServer> {
         let own = &token.properties.custom_ice_servers;
         if !own.is_empty() {

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod effect;
 mod failures;
 mod filters;
+pub mod ice_servers;
 pub mod identifiers;
 mod media_reconnection;
 mod membership;

@@ -53,14 +53,14 @@ pub struct SessionProperties {
 
 impl ConnectionProperties {
     /// Those of whoever joins with the server's secret instead of a token (`openvidu-signalling` section 8.1).
-    pub(super) fn of_secret() -> Self {
+    pub(super) fn of_secret(ice_servers: Vec<IceServer>) -> Self {
         Self {
             role: Role::Subscriber,
             data: String::new(),
             record: true,
             kurento_options: None,
             kurento_options_json: None,
-            custom_ice_servers: Vec::new(),
+            custom_ice_servers: ice_servers,
         }
     }
 }

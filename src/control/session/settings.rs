@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::units::{Bitrate, SubscribeOffer};
+use crate::units::turn_url::turn_urls;
+use crate::units::{Bitrate, IceServer, SubscribeOffer};
 
 /// Configured values of every session; keys are named after their `.env` names.
 #[derive(Debug, Clone)]
@@ -13,12 +14,15 @@ pub struct Settings {
     pub subscribe_offer: SubscribeOffer,
     /// `OPENVIDU_WEBRTC_SIMULCAST`, told to clients as `videoSimulcast` if the server offers.
     pub simulcast: bool,
-    /// `coturnIp` of the join result, read by clients 2.20 to 2.22.
+    /// `coturnIp` of the join result, of which clients 2.20 to 2.22 make a URL as it is: IPv6 in brackets.
     pub coturn_ip: String,
     /// `coturnPort` of the join result.
     pub coturn_port: u16,
     /// TURN URLs that the minted credentials are for, best first; used when the connection names no ICE server.
     pub turn_urls: Vec<String>,
+    /// `OPENVIDU_WEBRTC_ICE_SERVERS`: for those who join by the secret. Into the connections of all others REST puts
+    /// them when it makes a token.
+    pub ice_servers: Vec<IceServer>,
     /// `OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH`, 0 is unlimited.
     pub video_max_recv: Bitrate,
     /// `OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH`, 0 is unlimited.
@@ -43,7 +47,8 @@ impl Default for Settings {
             simulcast: false,
             coturn_ip: "localhost".to_owned(),
             coturn_port: 3478,
-            turn_urls: vec![turn_url("localhost", 3478)],
+            turn_urls: turn_urls("localhost", 3478, None),
+            ice_servers: Vec::new(),
             video_max_recv: Bitrate::from_kbps(1000),
             video_max_send: Bitrate::from_kbps(1000),
             reconnect_grace: Duration::from_secs(10),
@@ -73,25 +78,5 @@ impl Default for Limits {
             subscriptions: 500,
             pending: 10_000,
         }
-    }
-}
-
-/// A `turn:` URL for UDP; IPv6 literals get brackets (`openvidu-rest` section 6.3).
-pub fn turn_url(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("turn:[{host}]:{port}")
-    } else {
-        format!("turn:{host}:{port}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turn_urls_bracket_ipv6_literals() {
-        assert_eq!(turn_url("ov.example.org", 3478), "turn:ov.example.org:3478");
-        assert_eq!(turn_url("2001:db8::1", 3478), "turn:[2001:db8::1]:3478");
     }
 }

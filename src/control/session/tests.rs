@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::candidates::CANDIDATES_MAX;
-use super::command::{PropertyChange, PublishVideo, Request, Signal, StreamProperty};
+use super::command::{Hidden, PropertyChange, PublishVideo, Request, Signal, StreamProperty};
 use super::effect::Effect;
 
 use super::properties::{KurentoOptions, Role};
@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER, Stage, answer_to, joined};
 use super::settings::{Limits, Settings};
 use crate::media::plane::{Command, Event, EventKind, FailureReason, TransportId};
-use crate::units::{Bitrate, ForcedVideoCodec, SubscribeOffer};
+use crate::units::{Bitrate, ForcedVideoCodec, IceServer, Secret, SubscribeOffer, turn_credential};
 
 const NOTHING: [&str; 0] = [];
 
@@ -877,7 +877,38 @@ fn ice_servers_come_from_the_connection_else_they_are_ours() {
         servers.map(|server| server.url.clone()).collect::<Vec<_>>()
     };
     assert_eq!(urls(&["stun:own"]), ["stun:own"]);
-    assert_eq!(urls(&[]), ["turn:localhost:3478"]);
+    assert_eq!(
+        urls(&[]),
+        ["turn:localhost:3478", "turn:localhost:3478?transport=tcp"]
+    );
+}
+
+#[test]
+fn who_joins_by_the_secret_gets_the_configured_ice_servers_with_credentials_of_its_own() {
+    let configured = IceServer::new("turn:192.0.2.1", None, None, Some("north-wind")).unwrap();
+    let mut stage = Stage::with(
+        Settings {
+            ice_servers: vec![configured],
+            ..Settings::default()
+        },
+        scene::properties(),
+    );
+    let mut names = Vec::new();
+    for (name, hidden) in [('R', Some(Hidden::Recorder)), ('A', None)] {
+        stage.join_by_secret(name, hidden);
+        let servers = joined(&stage).custom_ice_servers.clone();
+        let [server] = servers.as_slice() else {
+            panic!("{servers:?}");
+        };
+        assert_eq!(server.url, "turn:192.0.2.1");
+        let username = server.username.clone().unwrap();
+        let password = turn_credential::password(&Secret::new("north-wind"), &username);
+        assert_eq!(server.credential.as_deref(), Some(password.as_str()));
+        let expiry = turn_credential::expiry(&username);
+        assert_eq!(expiry, Some(1 + turn_credential::LIFETIME_SECS));
+        names.push(username);
+    }
+    assert_ne!(names[0], names[1]);
 }
 
 #[test]

@@ -1,27 +1,46 @@
 //! The ports that upper folders state, implemented over the lower folders' own interfaces.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
 use crate::front::proxy::{StreamSink, TurnStream};
-use crate::media::plane::Plane;
 use crate::media::plane::service::TlsStream;
+use crate::media::plane::{Plane, TurnHandle};
 use crate::units::{Random, Secret, clock, turn_credential};
 
-/// Time-limited TURN credentials of our own STUN/TURN server.
+/// Names of those who have left that may wait to be told to the workers.
+const MAX_WAITING: usize = 65_536;
+
+/// Time-limited TURN credentials of our own STUN/TURN server, which end when their owner leaves.
 pub struct MintedTurnCredentials {
-    secret: Secret,
+    /// The first one mints.
+    secrets: ArcSwap<Vec<Secret>>,
     random: Mutex<Random>,
+    revoked: mpsc::Sender<String>,
 }
 
+/// Whose credentials end; to be carried to the workers by [`Revocations::carry_to`].
+pub struct Revocations(mpsc::Receiver<String>);
+
 impl MintedTurnCredentials {
-    /// Mints with `secret`.
-    pub fn new(secret: Secret) -> Self {
-        Self {
-            secret,
+    /// Mints with the first of `secrets`.
+    pub fn new(secrets: Vec<Secret>) -> (Self, Revocations) {
+        let (revoked, waiting) = mpsc::channel(MAX_WAITING);
+        let minted = Self {
+            secrets: ArcSwap::from_pointee(secrets),
             random: Mutex::new(Random::system()),
-        }
+            revoked,
+        };
+        (minted, Revocations(waiting))
+    }
+
+    /// Mints with the first of other secrets from now on.
+    pub fn set_secrets(&self, secrets: Vec<Secret>) {
+        self.secrets.store(Arc::new(secrets));
     }
 }
 
@@ -29,15 +48,33 @@ impl TurnCredentials for MintedTurnCredentials {
     fn mint(&self) -> Option<TurnCredential> {
         let expiry = clock::wall_ms() / 1000 + turn_credential::LIFETIME_SECS;
         let mut random = self.random.lock().ok()?;
-        let (username, credential) = turn_credential::mint(&self.secret, expiry, &mut random);
+        let (username, credential) =
+            turn_credential::mint(self.secrets.load().first()?, expiry, &mut random);
         Some(TurnCredential {
             username,
             credential,
         })
     }
 
-    // The server answers every Allocate with 403 so far, so no credential opens anything that a leave must close.
-    fn revoke(&self, _username: &str) {}
+    fn revoke(&self, username: &str) {
+        // Only workers that are stuck let so many wait; then the credential ends by itself, within a day.
+        if self.revoked.try_send(username.to_owned()).is_err() {
+            tracing::warn!("a TURN credential stays good although its owner has left");
+        }
+    }
+}
+
+impl Revocations {
+    /// Carries every name to every worker, until there is nobody left to revoke or the workers have stopped.
+    ///
+    /// Cancel safe but for the name that is just carried.
+    pub async fn carry_to(mut self, turn: TurnHandle) {
+        while let Some(username) = self.0.recv().await {
+            if turn.revoke(&username).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Streams that turned out to be TURN go to the media workers.
@@ -74,25 +111,28 @@ mod tests {
     #[test]
     fn minted_credentials_are_valid_for_a_day() {
         let secret = Secret::new("turn secret of the test");
-        let minted = MintedTurnCredentials::new(secret.clone()).mint().unwrap();
+        let (minter, _revocations) = MintedTurnCredentials::new(vec![secret.clone()]);
+        let minted = minter.mint().unwrap();
         let now = clock::wall_ms() / 1000;
-        assert!(turn_credential::is_valid(
-            &secret,
-            &minted.username,
-            &minted.credential,
-            now
-        ));
-        assert!(turn_credential::is_valid(
-            &secret,
-            &minted.username,
-            &minted.credential,
-            now + turn_credential::LIFETIME_SECS - 10
-        ));
-        assert!(!turn_credential::is_valid(
-            &secret,
-            &minted.username,
-            &minted.credential,
-            now + turn_credential::LIFETIME_SECS + 10
-        ));
+        let is_valid =
+            |at| turn_credential::is_valid(&secret, &minted.username, &minted.credential, at);
+        assert!(is_valid(now));
+        assert!(is_valid(now + turn_credential::LIFETIME_SECS - 10));
+        assert!(!is_valid(now + turn_credential::LIFETIME_SECS + 10));
+        let other = Secret::new("another one");
+        minter.set_secrets(vec![other.clone(), secret]);
+        let minted = minter.mint().unwrap();
+        let password = turn_credential::password(&other, &minted.username);
+        assert_eq!(minted.credential, password);
+    }
+
+    #[tokio::test]
+    async fn names_wait_for_the_workers_and_never_block_who_revokes() {
+        let (minter, mut revocations) = MintedTurnCredentials::new(vec![Secret::new("x")]);
+        for number in 0..MAX_WAITING + 10 {
+            minter.revoke(&number.to_string());
+        }
+        assert_eq!(revocations.0.recv().await.as_deref(), Some("0"));
+        assert_eq!(revocations.0.len(), MAX_WAITING - 1);
     }
 }

@@ -182,6 +182,63 @@ fn resolved_or_own(resolved: &[IpAddr], own: Vec<IpAddr>) -> (Vec<IpAddr>, Reaso
     }
 }
 
+/// Where relayed transport addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relayed {
+    /// An address of this machine, to bind.
+    pub bound: IpAddr,
+    /// What clients are told: the best candidate. Another one than `bound` under 1:1 translation.
+    pub told: IpAddr,
+}
+
+/// The relayed addresses that go with `candidates`, at most one of each family; none of a family that is not bound.
+pub fn relayed(facts: &Facts<'_>, candidates: &Addresses) -> Vec<Relayed> {
+    let ours = |address: &IpAddr| {
+        let is_known = has(facts.interfaces, *address) || facts.bind.contains(address);
+        is_known && !address.is_unspecified() && is_bound(facts.bind, *address)
+    };
+    let of_family = |v4: bool| {
+        let mut best = candidates.addresses.iter().copied();
+        let told = best.find(|address| address.is_ipv4() == v4)?;
+        // What it stands for: itself, the private half of its pair, or the first one that others can reach.
+        let halves = facts.nodes.iter().filter(|(_, public)| *public == told);
+        let bound = std::iter::once(told)
+            .chain(halves.map(|(private, _)| *private))
+            .chain(candidates.addresses.iter().copied())
+            .chain(own_addresses(facts))
+            .chain(facts.bind.iter().copied())
+            .filter(|address| address.is_ipv4() == v4)
+            .find(ours)?;
+        Some(Relayed { bound, told })
+    };
+    [true, false].into_iter().filter_map(of_family).collect()
+}
+
+/// Every address by which this machine can be named, as far as it is known: `all` that its interfaces have, what it is
+/// bound to, what it is told as, and what the configuration and the resolver say.
+pub fn names(facts: &Facts<'_>, candidates: &Addresses, all: &[IpAddr]) -> Vec<IpAddr> {
+    let interfaces = facts.interfaces.iter().map(|interface| interface.address);
+    let known = all.iter().chain(facts.bind).chain(facts.external);
+    let known = known.chain(&facts.domain_address).chain(facts.resolved);
+    let ours = |(private, public): &(IpAddr, IpAddr)| {
+        let is_ours = all.contains(private) || has(facts.interfaces, *private);
+        is_ours.then_some(*public)
+    };
+    let mut names = Vec::new();
+    for address in known
+        .copied()
+        .chain(interfaces)
+        .chain(candidates.addresses.iter().copied())
+        .chain(facts.nodes.iter().filter_map(ours))
+    {
+        // The unspecified address names every machine.
+        if !address.is_unspecified() {
+            push(&mut names, address.to_canonical());
+        }
+    }
+    names
+}
+
 /// What `coturnIp` says where `COTURN_IP` does not: the domain if it is a name, else the best candidate of the wanted
 /// family, else the best candidate. 2.20 clients need an address or a name there. IPv6 stands without brackets.
 pub fn coturn_host(domain_name: Option<&str>, family: Family, candidates: &Addresses) -> String {
@@ -512,6 +569,101 @@ mod tests {
             ..dev
         };
         check(&dev, Reason::LoopbackOnly, &["127.0.0.1"]);
+    }
+
+    fn relays(facts: &Facts<'_>) -> Vec<(String, String)> {
+        let relayed = relayed(facts, &candidates(facts));
+        let texts = relayed.iter();
+        texts
+            .map(|relayed| (relayed.bound.to_string(), relayed.told.to_string()))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        let pairs = expected.iter();
+        pairs
+            .map(|(bound, told)| ((*bound).to_owned(), (*told).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn relays_are_bound_to_an_address_of_ours_and_told_as_the_best_candidate() {
+        let interfaces = [
+            interface("lo", "127.0.0.1"),
+            interface("eth0", "10.0.0.5"),
+            interface("eth1", "10.0.0.6"),
+            interface("eth0", "2001:db8::5"),
+        ];
+        let plain = facts(&interfaces);
+        let expected = [("10.0.0.5", "10.0.0.5"), ("2001:db8::5", "2001:db8::5")];
+        assert_eq!(relays(&plain), pairs(&expected));
+        let external = [ip("203.0.113.7")];
+        let translated = Facts {
+            external: &external,
+            ..plain
+        };
+        assert_eq!(relays(&translated), pairs(&[("10.0.0.5", "203.0.113.7")]));
+        let node = Facts {
+            nodes: &[(ip("10.0.0.6"), ip("203.0.113.7"))],
+            ..plain
+        };
+        assert_eq!(relays(&node), pairs(&[("10.0.0.6", "203.0.113.7")]));
+        let bound = [ip("10.0.0.6")];
+        let one = Facts {
+            bind: &bound,
+            ..translated
+        };
+        assert_eq!(relays(&one), pairs(&[("10.0.0.6", "203.0.113.7")]));
+    }
+
+    #[test]
+    fn relays_need_an_address_that_can_be_bound() {
+        let external = [ip("203.0.113.7")];
+        let blind = Facts {
+            external: &external,
+            ..facts(&[])
+        };
+        assert_eq!(relays(&blind), [], "no interface is known");
+        let bound = [ip("10.0.0.6")];
+        let told = Facts {
+            bind: &bound,
+            ..blind
+        };
+        assert_eq!(relays(&told), pairs(&[("10.0.0.6", "203.0.113.7")]));
+        let alone = [interface("lo", "127.0.0.1")];
+        let dev = Facts {
+            dev: true,
+            ..facts(&alone)
+        };
+        assert_eq!(relays(&dev), pairs(&[("127.0.0.1", "127.0.0.1")]));
+    }
+
+    #[test]
+    fn this_machine_is_known_by_every_name_that_anybody_gives_it() {
+        let interfaces = [interface("eth0", "10.0.0.5")];
+        let facts = Facts {
+            external: &[ip("203.0.113.7")],
+            nodes: &[
+                (ip("10.0.0.5"), ip("203.0.113.8")),
+                (ip("10.0.0.4"), ip("203.0.113.4")),
+            ],
+            domain_address: Some(ip("203.0.113.9")),
+            resolved: &[ip("203.0.113.10")],
+            ..facts(&interfaces)
+        };
+        let all = [ip("127.0.0.1"), ip("10.0.0.5"), ip("2001:db8::1234")];
+        let mut names = names(&facts, &candidates(&facts), &all);
+        names.sort();
+        let expected = [
+            "10.0.0.5",
+            "127.0.0.1",
+            "203.0.113.7",
+            "203.0.113.8",
+            "203.0.113.9",
+            "203.0.113.10",
+            "2001:db8::1234",
+        ];
+        assert_eq!(names, expected.map(ip));
     }
 
     #[test]

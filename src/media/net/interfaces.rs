@@ -43,44 +43,49 @@ impl Interface {
     }
 }
 
-/// Every address of every interface that is up, in the kernel's order.
+/// Every lasting address of every interface that is up, in the kernel's order.
 ///
 /// # Errors
 /// The kernel refuses, for example in a sandbox without `AF_NETLINK`.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
+    Ok(join(&dump(RTM_GETLINK)?, &dump(RTM_GETADDR)?))
+}
+
+/// Every address of this machine, those included that nobody is told: temporary ones, and those of links that are down.
+///
+/// # Errors
+/// The kernel refuses, for example in a sandbox without `AF_NETLINK`.
+pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
+    let addresses = dump(RTM_GETADDR)?;
+    Ok(all(&addresses).map(|found| found.address).collect())
+}
+
+/// All that the kernel answers a request for a dump.
+fn dump(request: u16) -> io::Result<Vec<u8>> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let dump = |request: u16, sequence: u32| -> io::Result<Vec<u8>> {
-        rustix::net::send(
-            &socket,
-            &dump_request(request, sequence),
-            SendFlags::empty(),
-        )?;
-        let mut answer = Vec::new();
-        loop {
-            let mut buffer = vec![0; RECEIVE_BUFFER];
-            let (received, _) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-            let batch = buffer.get(..received).unwrap_or_default();
-            answer.extend_from_slice(batch);
-            let mut messages = Messages(batch);
-            let last = messages.find(|message| matches!(message.kind, NLMSG_DONE | NLMSG_ERROR));
-            match last.map(|message| message.kind) {
-                Some(NLMSG_ERROR) => return Err(io::Error::other("the kernel refused a dump")),
-                Some(_) => return Ok(answer),
-                None if received == 0 || answer.len() > MAX_ANSWER => {
-                    return Err(io::Error::other("the kernel's dump does not end"));
-                }
-                None => {}
+    rustix::net::send(&socket, &dump_request(request), SendFlags::empty())?;
+    let mut answer = Vec::new();
+    loop {
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let (received, _) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+        let batch = buffer.get(..received).unwrap_or_default();
+        answer.extend_from_slice(batch);
+        let mut messages = Messages(batch);
+        let last = messages.find(|message| matches!(message.kind, NLMSG_DONE | NLMSG_ERROR));
+        match last.map(|message| message.kind) {
+            Some(NLMSG_ERROR) => return Err(io::Error::other("the kernel refused a dump")),
+            Some(_) => return Ok(answer),
+            None if received == 0 || answer.len() > MAX_ANSWER => {
+                return Err(io::Error::other("the kernel's dump does not end"));
             }
+            None => {}
         }
-    };
-    let links = dump(RTM_GETLINK, 1)?;
-    let addresses = dump(RTM_GETADDR, 2)?;
-    Ok(join(&links, &addresses))
+    }
 }
 
 // Of linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h and linux/if.h.
@@ -110,12 +115,12 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// A dump request: a header and an empty `ifinfomsg`, whose first byte, the family, is 0 for all. It is longer than
 /// `ifaddrmsg`, which the kernel accepts.
-fn dump_request(kind: u16, sequence: u32) -> [u8; 32] {
+fn dump_request(kind: u16) -> [u8; 32] {
     let mut request = [0; 32];
     request[0..4].copy_from_slice(&32_u32.to_ne_bytes());
     request[4..6].copy_from_slice(&kind.to_ne_bytes());
     request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
-    request[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    request[8..12].copy_from_slice(&1_u32.to_ne_bytes());
     request
 }
 
@@ -125,18 +130,30 @@ fn join(links: &[u8], addresses: &[u8]) -> Vec<Interface> {
         .filter(|message| message.kind == RTM_NEWLINK)
         .filter_map(|message| link(message.body))
         .collect();
-    Messages(addresses)
-        .filter(|message| message.kind == RTM_NEWADDR)
-        .filter_map(|message| address(message.body))
-        .filter_map(|(index, address)| {
-            let (name, kind) = links.get(&index)?.clone();
+    all(addresses)
+        .filter(|found| found.is_lasting)
+        .filter_map(|found| {
+            let (name, kind) = links.get(&found.index)?.clone();
             Some(Interface {
                 name,
-                address,
+                address: found.address,
                 kind,
             })
         })
         .collect()
+}
+
+/// An address in a dump.
+struct Found {
+    index: u32,
+    address: IpAddr,
+    is_lasting: bool,
+}
+
+fn all(addresses: &[u8]) -> impl Iterator<Item = Found> {
+    Messages(addresses)
+        .filter(|message| message.kind == RTM_NEWADDR)
+        .filter_map(|message| address(message.body))
 }
 
 /// The index, name and kind of a link that is up.
@@ -161,7 +178,7 @@ fn link(body: &[u8]) -> Option<(u32, (String, Kind))> {
 }
 
 /// The interface and the local address.
-fn address(body: &[u8]) -> Option<(u32, IpAddr)> {
+fn address(body: &[u8]) -> Option<Found> {
     // struct ifaddrmsg: family, prefix length, flags, scope, index (4)
     let family = *body.first()?;
     let mut flags = u32::from(*body.get(2)?);
@@ -178,8 +195,12 @@ fn address(body: &[u8]) -> Option<(u32, IpAddr)> {
     // On a point-to-point link the address is the other end's, and only the local one is ours.
     let address = local.or(address)?;
     // Of an IPv4 address the lowest bit says "secondary", which is as good as any.
-    let unusable = address.is_ipv6() && flags & IFA_F_UNUSABLE != 0;
-    (!unusable).then_some((index, address))
+    let is_lasting = address.is_ipv4() || flags & IFA_F_UNUSABLE == 0;
+    Some(Found {
+        index,
+        address,
+        is_lasting,
+    })
 }
 
 fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
@@ -359,6 +380,11 @@ mod tests {
         ]
         .map(|(name, address, is_virtual)| (name.to_owned(), addr(address), is_virtual));
         assert_eq!(found, expected);
+        let own: Vec<_> = all(&addresses).map(|found| found.address).collect();
+        for hidden in ["2001:db8::6", "2001:db8::7", "192.168.2.1"] {
+            assert!(own.contains(&addr(hidden)), "{hidden}");
+        }
+        assert_eq!(own.len(), 7);
     }
 
     #[test]
@@ -369,6 +395,9 @@ mod tests {
                 && interface.address == IpAddr::V4(Ipv4Addr::LOCALHOST)),
             "{found:?}"
         );
+        let own = own_addresses().expect("tests may ask the kernel");
+        let listed = |interface: &Interface| own.contains(&interface.address);
+        assert!(found.iter().all(listed), "{own:?}");
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 pub mod command;
 pub mod event;
 pub mod service;
+pub mod turn;
 
 pub use crate::media::sdp::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Offering, Publishing,
@@ -16,3 +17,4 @@ pub use command::Fault;
 pub use command::{Command, PublisherSpec, RoomId, SubscriberSpec, TransportId};
 pub use event::{Event, EventKind, FailureReason};
 pub use service::{Plane, Room};
+pub use turn::{TurnCommand, TurnHandle};

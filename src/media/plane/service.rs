@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustls::ServerConnection;
 use tokio::sync::mpsc;
 
-use super::{Command, Event, RoomId, TransportId};
+use super::{Command, Event, RoomId, TransportId, TurnCommand, TurnHandle};
 use crate::media::sdp::{Candidate, Fingerprint};
 
 /// Events of one room that may wait for its session; when it is full, the worker keeps
@@ -44,8 +44,19 @@ pub enum RoomCommand {
         /// The command.
         command: Command,
     },
+    /// A command to the worker's TURN server, which belongs to no room.
+    Turn(TurnCommand),
     /// A TURN client's connection, whose handshake was done elsewhere.
     Adopt(TlsStream),
+}
+
+impl WorkerDoor {
+    /// Hands over a command; waits while the mailbox is full. Commands keep their order.
+    pub(super) async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)?;
+        (self.wake)();
+        Ok(())
+    }
 }
 
 /// A TCP connection with TLS whose handshake is done.
@@ -97,6 +108,11 @@ impl Plane {
         }
     }
 
+    /// The TURN servers of all workers.
+    pub fn turn(&self) -> TurnHandle {
+        TurnHandle::new(self.workers.clone())
+    }
+
     /// Opens a room on the worker with the least load.
     ///
     /// # Errors
@@ -111,7 +127,8 @@ impl Plane {
             fingerprint: self.fingerprint.clone(),
             next_id: self.next_id.clone(),
         };
-        room.deliver(RoomCommand::Open { room: id, events }).await?;
+        let open = RoomCommand::Open { room: id, events };
+        room.worker.deliver(open).await?;
         Ok((room, receiver))
     }
 
@@ -175,21 +192,10 @@ impl Room {
     /// # Errors
     /// The workers have stopped.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
-        self.deliver(RoomCommand::Room {
-            room: self.id,
-            command,
-        })
-        .await
-    }
-
-    async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+        let room = self.id;
         self.worker
-            .commands
-            .send(command)
+            .deliver(RoomCommand::Room { room, command })
             .await
-            .map_err(|_| Stopped)?;
-        (self.worker.wake)();
-        Ok(())
     }
 }
 

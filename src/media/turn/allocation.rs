@@ -1,6 +1,8 @@
 //! One allocation, and the slab that holds a server's (RFC 8656 sections 3.2 and 7).
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::channel::Channels;
@@ -17,6 +19,40 @@ pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 pub struct AllocationId {
     pub(super) slot: u32,
     generation: u32,
+}
+
+impl AllocationId {
+    pub(super) const FIRST: Self = Self {
+        slot: 0,
+        generation: 0,
+    };
+    pub(super) const LAST: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+}
+
+impl fmt::Display for AllocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// A text that names no allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of an allocation")]
+pub struct NotAnAllocation;
+
+impl FromStr for AllocationId {
+    type Err = NotAnAllocation;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAllocation> {
+        let (slot, generation) = text.split_once('.').ok_or(NotAnAllocation)?;
+        Ok(Self {
+            slot: slot.parse().map_err(|_| NotAnAllocation)?,
+            generation: generation.parse().map_err(|_| NotAnAllocation)?,
+        })
+    }
 }
 
 /// What an allocation has carried.
@@ -155,10 +191,22 @@ impl Slab {
 
     /// All, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
-        self.chunks
+        self.iter_after(None)
+    }
+
+    /// Those in slots after that of `after`.
+    pub(super) fn iter_after(
+        &self,
+        after: Option<AllocationId>,
+    ) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        let first = after.map_or(0, |after| after.slot as usize + 1);
+        let chunk = first / CHUNK;
+        let slots = self.chunks.get(chunk..).unwrap_or_default();
+        slots
             .iter()
             .flatten()
-            .zip(0u32..)
+            .zip((chunk * CHUNK) as u32..)
+            .skip(first % CHUNK)
             .filter_map(|(place, slot)| {
                 let id = AllocationId {
                     slot,
@@ -227,6 +275,15 @@ mod tests {
         let ids: Vec<_> = (0..130).map(|port| slab.insert(allocation(port))).collect();
         assert_eq!(slab.len(), 130);
         assert_eq!(slab.iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+        for (place, id) in ids.iter().enumerate() {
+            let rest: Vec<_> = slab.iter_after(Some(*id)).map(|(id, _)| id).collect();
+            assert_eq!(rest, ids[place + 1..]);
+            assert_eq!(id.to_string().parse(), Ok(*id));
+        }
+        assert_eq!(slab.iter_after(Some(AllocationId::LAST)).count(), 0);
+        for text in ["", "1", "1.", ".1", "1.2.3", "-1.0", "4294967296.0"] {
+            assert_eq!(text.parse::<AllocationId>(), Err(NotAnAllocation), "{text}");
+        }
         assert_eq!(slab.remove(ids[70]).unwrap().five_tuple.client.port(), 70);
         assert!(slab.remove(ids[70]).is_none() && slab.get(ids[70]).is_none());
         assert_eq!(slab.id_at(70), None);

@@ -1,21 +1,27 @@
 //! Who may allocate: bearers of time-limited credentials, which are checked by a MAC alone, and static users.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::media::stun::user_hash;
 use crate::units::{Secret, turn_credential};
 
+/// Revoked names that are remembered: three a second for a day.
+const MAX_REVOKED: usize = 1 << 18;
+
 /// The credentials that a server accepts.
 ///
 /// A time-limited one (`units::turn_credential`) is good for an Allocate until its expiry. An allocation made with it
 /// lives on as long as it is refreshed: a call must not break because it is long. Revoking ends both.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Credentials {
     secrets: Vec<Secret>,
     users: BTreeMap<String, Secret>,
     users_by_hash: HashMap<[u8; 32], String>,
-    revoked: BTreeMap<String, u64>,
+    /// By the end of their time: a hash is enough, and small.
+    revoked: BTreeSet<(u64, u64)>,
+    hash: RandomState,
     realm: String,
     /// The wall clock's time, in seconds since 1970, and when it was that.
     wall: Option<(Instant, u64)>,
@@ -68,14 +74,27 @@ impl Credentials {
     /// Says what the wall clock shows. Without a clock no time-limited credential is good.
     pub(super) fn set_wall_clock(&mut self, now: Instant, unix_secs: u64) {
         self.wall = Some((now, unix_secs));
-        self.revoked.retain(|_, expiry| *expiry > unix_secs);
+        while self
+            .revoked
+            .first()
+            .is_some_and(|(expiry, _)| *expiry <= unix_secs)
+        {
+            self.revoked.pop_first();
+        }
     }
 
-    /// Refuses `username` from now on. It is remembered until the name expires by itself, so the memory is bounded by
-    /// what was minted within one lifetime.
+    /// Refuses `username` from now on. It is remembered until the name expires by itself; of more than
+    /// [`MAX_REVOKED`] names the first to expire are forgotten.
     pub(super) fn revoke(&mut self, username: &str) {
+        self.revoked.insert(self.revocation(username));
+        if self.revoked.len() > MAX_REVOKED {
+            self.revoked.pop_first();
+        }
+    }
+
+    fn revocation(&self, username: &str) -> (u64, u64) {
         let expiry = turn_credential::expiry(username).unwrap_or(u64::MAX);
-        self.revoked.insert(username.to_owned(), expiry);
+        (expiry, self.hash.hash_one(username))
     }
 
     /// The static user with this USERHASH (RFC 8489 section 14.4).
@@ -86,7 +105,7 @@ impl Credentials {
 
     /// The passwords with which `username` may authenticate itself at `now`.
     pub(super) fn passwords(&self, now: Instant, username: &str) -> Vec<Secret> {
-        if self.revoked.contains_key(username) {
+        if self.revoked.contains(&self.revocation(username)) {
             return Vec::new();
         }
         if let Some(password) = self.users.get(username) {
@@ -166,6 +185,18 @@ mod tests {
         credentials.set_wall_clock(t0(), 2_000);
         assert_eq!(credentials.revoked.len(), 0);
         assert_eq!(credentials.passwords(t0(), "2000:x"), []);
+    }
+
+    #[test]
+    fn what_is_remembered_of_the_revoked_is_bounded_and_the_longest_lived_count() {
+        let mut credentials = credentials(&["north"]);
+        let name = |number: usize| format!("{}:x", 2_000 + number);
+        (0..MAX_REVOKED + 10).for_each(|number| credentials.revoke(&name(number)));
+        assert_eq!(credentials.revoked.len(), MAX_REVOKED);
+        for (number, passwords) in [(0, 1), (9, 1), (10, 0), (MAX_REVOKED + 9, 0)] {
+            let found = credentials.passwords(t0(), &name(number)).len();
+            assert_eq!(found, passwords, "{number}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who talks to the server: a client's transport address and ours (RFC 8656 section 2).
 
+use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -110,6 +111,12 @@ impl KeyedHash {
         let mut key = [0; 16];
         random.fill(&mut key);
         Self(key)
+    }
+}
+
+impl fmt::Debug for KeyedHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyedHash(..)")
     }
 }
 

@@ -21,13 +21,13 @@ mod request;
 mod server;
 mod token_bucket;
 
-pub use allocation::{AllocationId, DEFAULT_LIFETIME};
+pub use allocation::{AllocationId, DEFAULT_LIFETIME, NotAnAllocation};
 pub use channel::{CHANNEL_HEADER_LEN, CHANNEL_LIFETIME, ChannelNumber};
 pub use credentials::Credentials;
 pub use five_tuple::{FiveTuple, Protocol};
 pub use peer_policy::PeerPolicy;
 pub use permission::PERMISSION_LIFETIME;
-pub use quotas::Limits;
+pub use quotas::{Limits, Quotas};
 pub use relay_ports::{LivePorts, RelayAddress};
 pub use server::{
     Action, Forward, MAX_ANSWER_LEN, MAX_HEADER_LEN, MAX_LIFETIME, Output, Server, Settings,

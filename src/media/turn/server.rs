@@ -8,6 +8,7 @@ mod peers;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub ports: PortRange,
     /// The relayed addresses of all servers of this process.
     pub live_ports: Arc<LivePorts>,
+    /// Who has how many allocations on all servers of this process.
+    pub quotas: Arc<Quotas>,
     /// Further addresses of this host, in every form in which they can be named: bound, external, private.
     pub own_addresses: Vec<IpAddr>,
     /// UDP ports of our workers at these addresses: the only ones that clients reach, besides relayed addresses.
@@ -72,6 +75,7 @@ impl Settings {
             relays: Vec::new(),
             ports: PortRange::new(1, 1).expect("1 is not above 1"),
             live_ports: Arc::default(),
+            quotas: Arc::default(),
             own_addresses: Vec::new(),
             worker_ports: Vec::new(),
             policy: PeerPolicy::default(),
@@ -193,10 +197,12 @@ pub struct Server {
     next_indication: u64,
     allocations: Slab,
     by_five_tuple: HashMap<FiveTuple, AllocationId, KeyedHash>,
+    /// By the hash of the user name.
+    by_user: BTreeSet<(u64, AllocationId)>,
     deadlines: BTreeSet<(Instant, AllocationId)>,
     /// Ordered by their end: all live equally long.
     reservations: VecDeque<Reservation>,
-    quotas: Quotas,
+    quotas: Arc<Quotas>,
     rate: TokenBucket,
     is_draining: bool,
     can_open: bool,
@@ -212,6 +218,7 @@ impl Server {
             relays,
             ports,
             live_ports,
+            quotas,
             mut own_addresses,
             mut worker_ports,
             policy,
@@ -221,6 +228,13 @@ impl Server {
         own_addresses.sort_unstable();
         own_addresses.dedup();
         worker_ports.sort_unstable();
+        let mut ports = Family::BOTH.map(|family| RelayPorts::new(family, ports));
+        // Where the ranges overlap, what goes to a worker's port goes to the worker.
+        for pool in &mut ports {
+            worker_ports.iter().for_each(|port| {
+                pool.take_exactly(*port);
+            });
+        }
         Self {
             credentials,
             relays: Family::BOTH.map(|family| {
@@ -229,7 +243,7 @@ impl Server {
                     .copied()
                     .find(|relay| Family::of(relay.told) == family)
             }),
-            ports: Family::BOTH.map(|family| RelayPorts::new(family, ports)),
+            ports,
             live_ports,
             own_addresses,
             worker_ports,
@@ -240,9 +254,10 @@ impl Server {
             next_indication: random.u64(),
             allocations: Slab::default(),
             by_five_tuple: HashMap::with_hasher(KeyedHash::new(&mut random)),
+            by_user: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             reservations: VecDeque::new(),
-            quotas: Quotas::new(&mut random),
+            quotas,
             rate: TokenBucket::full(now),
             is_draining: false,
             can_open: true,
@@ -375,7 +390,7 @@ impl Server {
             .pop_front_if(|reservation| reservation.expires_at <= now)
         {
             self.quotas
-                .remove(&reservation.username, reservation.source);
+                .give_back(&reservation.username, reservation.source, 1);
             self.ports[reservation.family.index()].release(reservation.port, &self.live_ports);
         }
         for ports in &mut self.ports {
@@ -425,9 +440,19 @@ impl Server {
         &self,
         now: Instant,
     ) -> impl Iterator<Item = (AllocationId, views::Allocation)> {
+        self.allocations_after(now, None)
+    }
+
+    /// Those that come after another in the order of [`Self::allocations`], whether that one still lives or not: for
+    /// lists that are made in parts.
+    pub fn allocations_after(
+        &self,
+        now: Instant,
+        after: Option<AllocationId>,
+    ) -> impl Iterator<Item = (AllocationId, views::Allocation)> {
         self.allocations
-            .iter()
-            .map(move |(id, known)| (id, self.view(now, known)))
+            .iter_after(after)
+            .map(move |(id, known)| (id, self.view(now, id, known)))
     }
 
     /// Ends what a stream had that is closed (RFC 8656 section 3.1).
@@ -435,6 +460,11 @@ impl Server {
         if let Some(id) = self.allocation_of(client) {
             self.end(now, id);
         }
+    }
+
+    /// Whether an allocation lives.
+    pub fn is_alive(&self, id: AllocationId) -> bool {
+        self.allocations.get(id).is_some()
     }
 
     /// Ends an allocation.
@@ -495,7 +525,20 @@ impl Server {
     /// Refuses a user name from now on, and ends its allocations.
     pub fn revoke(&mut self, now: Instant, username: &str) {
         self.credentials.revoke(username);
-        self.end_where(now, |known| &*known.username == username);
+        let user = self.hash_of(username);
+        let ids: Vec<AllocationId> = self
+            .by_user
+            .range((user, AllocationId::FIRST)..=(user, AllocationId::LAST))
+            .map(|(_, id)| *id)
+            // Another name may have the same hash.
+            .filter(|id| {
+                let known = self.allocations.get(*id);
+                known.is_some_and(|known| &*known.username == username)
+            })
+            .collect();
+        for id in ids {
+            self.end(now, id);
+        }
     }
 
     /// Takes other secrets and users; allocations that live stay.
@@ -534,6 +577,7 @@ impl Server {
         let live = self.allocations.len();
         assert_eq!(self.by_five_tuple.len(), live);
         assert_eq!(self.deadlines.len(), live);
+        assert_eq!(self.by_user.len(), live);
         let counted = live + self.reservations.len();
         assert_eq!(self.quotas.total() as usize, counted);
         for family in Family::BOTH {
@@ -545,6 +589,8 @@ impl Server {
             for (id, known) in self.allocations.iter() {
                 assert!(self.deadlines.contains(&(known.deadline, id)));
                 assert_eq!(self.by_five_tuple.get(&known.five_tuple), Some(&id));
+                let user = self.hash_of(&known.username);
+                assert!(self.by_user.contains(&(user, id)));
                 assert!(known.permissions.count(now) <= self.limits.permissions);
                 assert!(known.channels.count(now) <= self.limits.channels);
                 let Some(relay) = known.relays[family.index()] else {
@@ -555,7 +601,9 @@ impl Server {
                 assert!(self.live_ports.contains(family, relay.port));
                 assert!(known.deadline <= relay.expires_at);
             }
-            self.ports[family.index()].assert_taken(taken);
+            let pool = &self.ports[family.index()];
+            let withheld = self.worker_ports.iter().filter(|port| pool.covers(**port));
+            pool.assert_taken(taken + withheld.count());
         }
     }
 
@@ -736,18 +784,6 @@ impl Server {
 
     // ---- ends -------------------------------------------------------------------------------------------------
 
-    fn end_where(&mut self, now: Instant, ends: impl Fn(&Allocation) -> bool) {
-        let ids: Vec<AllocationId> = self
-            .allocations
-            .iter()
-            .filter(|(_, known)| ends(known))
-            .map(|(id, _)| id)
-            .collect();
-        for id in ids {
-            self.end(now, id);
-        }
-    }
-
     /// Ends one relay with its permissions and channels, and with the last one the allocation.
     fn end_relay(&mut self, now: Instant, id: AllocationId, family: Family) {
         let Some(known) = self.allocations.get_mut(id) else {
@@ -783,12 +819,18 @@ impl Server {
         };
         self.deadlines.remove(&(gone.deadline, id));
         self.by_five_tuple.remove(&gone.five_tuple);
+        let user = self.hash_of(&gone.username);
+        self.by_user.remove(&(user, id));
         self.quotas
-            .remove(&gone.username, gone.five_tuple.client.ip());
+            .give_back(&gone.username, gone.five_tuple.client.ip(), 1);
         self.outputs.push_back(Output::Ended {
             allocation: id,
             five_tuple: gone.five_tuple,
         });
+    }
+
+    fn hash_of(&self, username: &str) -> u64 {
+        self.by_five_tuple.hasher().hash_one(username)
     }
 
     /// Puts the allocation among the deadlines where its relays want it.
@@ -808,12 +850,13 @@ impl Server {
         self.deadlines.insert((deadline, id));
     }
 
-    fn view(&self, now: Instant, known: &Allocation) -> views::Allocation {
+    fn view(&self, now: Instant, id: AllocationId, known: &Allocation) -> views::Allocation {
         let relayed = Family::BOTH.into_iter().filter_map(|family| {
             let relay = known.relay(now, family)?;
             Some(self.relays[family.index()]?.told(relay.port))
         });
         views::Allocation {
+            id: id.to_string(),
             username: known.username.to_string(),
             protocol: match known.five_tuple.protocol {
                 Protocol::Udp => "udp",

@@ -113,6 +113,7 @@ impl Scene {
             ],
             ports: PortRange::new(FIRST_RELAY_PORT, LAST_RELAY_PORT).expect("a range"),
             live_ports: Arc::new(LivePorts::new()),
+            quotas: Arc::default(),
             own_addresses: Vec::new(),
             worker_ports: vec![WORKER_PORT],
             policy: PeerPolicy::default(),

@@ -69,11 +69,15 @@ impl Server {
         };
         if !self
             .quotas
-            .allow(&self.limits, &who.username, source, places)
+            .take(&self.limits, &who.username, source, places)
         {
             return Err(486);
         }
-        let (ports, token, missing) = self.take_ports(now, &wish, who, from)?;
+        let taken = self.take_ports(now, &wish, who, from);
+        if taken.is_err() {
+            self.quotas.give_back(&who.username, source, places);
+        }
+        let (ports, token, missing) = taken?;
         let expires_at = now + wish.lifetime;
         let relayed = Family::BOTH.map(|family| {
             let port = ports[family.index()]?;
@@ -111,8 +115,9 @@ impl Server {
                 pool.assign(port, id.slot, &self.live_ports);
             }
         }
-        self.quotas.add(&who.username, source);
         self.by_five_tuple.insert(*from, id);
+        let user = self.hash_of(&who.username);
+        self.by_user.insert((user, id));
         self.deadlines.insert((expires_at, id));
         self.counters.allocations += 1;
         Ok(Content::Created(created))
@@ -168,6 +173,7 @@ impl Server {
     ) -> Result<([Option<u16>; 2], Option<[u8; 8]>, Option<u16>), u16> {
         if let Port::Reserved(token) = wish.port {
             let (family, port) = self.redeem(now, token, who)?;
+            self.quotas.add(&who.username, from.client.ip());
             let mut ports = [None; 2];
             ports[family.index()] = Some(port);
             return Ok((ports, None, None));
@@ -219,14 +225,12 @@ impl Server {
     ) -> [u8; 8] {
         let mut token = [0; 8];
         self.random.fill(&mut token);
-        let source = from.client.ip();
-        self.quotas.add(&who.username, source);
         self.reservations.push_back(Reservation {
             token,
             family,
             port,
             username: who.username.as_str().into(),
-            source,
+            source: from.client.ip(),
             expires_at: now + RESERVATION_LIFETIME,
         });
         token
@@ -250,7 +254,7 @@ impl Server {
             .ok_or(508u16)?;
         let reservation = self.reservations.remove(at).ok_or(508u16)?;
         self.quotas
-            .remove(&reservation.username, reservation.source);
+            .give_back(&reservation.username, reservation.source, 1);
         Ok((reservation.family, reservation.port))
     }
 }

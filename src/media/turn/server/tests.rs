@@ -1419,3 +1419,84 @@ proptest! {
         prop_assert!(bounded);
     }
 }
+
+#[test]
+fn a_workers_port_is_never_a_relayed_one() {
+    let mut server = server_with(Settings {
+        ports: PortRange::new(40_000, 40_002).unwrap(),
+        ..settings()
+    });
+    let mut relayed: Vec<u16> = (1..=2)
+        .map(|port| allocated(&mut server, port).1.port())
+        .collect();
+    relayed.sort_unstable();
+    assert_eq!(relayed, [40_001, 40_002], "40000 is a worker's");
+    let refused = ask(&mut server, &mut client(3), t0(), Method::ALLOCATE, udp);
+    assert_eq!(code(&refused), 508);
+}
+
+#[test]
+fn servers_count_together_what_one_user_has() {
+    let quotas = Arc::<Quotas>::default();
+    let limits = Limits {
+        allocations_per_user: 3,
+        ..Limits::default()
+    };
+    let mut servers = [(); 2].map(|()| {
+        server_with(Settings {
+            quotas: quotas.clone(),
+            limits,
+            ..settings()
+        })
+    });
+    let ask_for = |server: &mut Server, port| {
+        let mut client = client(port);
+        let mut out = [0; MAX_ANSWER_LEN];
+        for _ in 0..2 {
+            let request = client.request(Method::ALLOCATE, udp);
+            let action = server.handle_input(t0(), client.five_tuple, &request, &mut out);
+            let Action::Reply { len } = action else {
+                panic!("{action:?}");
+            };
+            if !client.take_challenge(&out[..len]) {
+                return code(&out[..len]);
+            }
+        }
+        panic!("challenged twice");
+    };
+    let [one, other] = &mut servers;
+    let codes = [
+        ask_for(one, 1),
+        ask_for(other, 2),
+        ask_for(one, 3),
+        ask_for(other, 4),
+        ask_for(one, 5),
+    ];
+    assert_eq!(codes, [0, 0, 0, 486, 486]);
+    one.revoke(t0(), "somebody else");
+    assert_eq!(ask_for(other, 4), 486);
+    let first = one.allocations(t0()).next().unwrap().0;
+    one.end(t0(), first);
+    assert_eq!(ask_for(other, 4), 0);
+    let name = client(0).username;
+    one.revoke(t0(), &name);
+    assert_eq!(one.allocations(t0()).count(), 0);
+    assert_eq!(other.allocations(t0()).count(), 2);
+    assert_eq!(quotas.total(), 2);
+}
+
+#[test]
+fn thousands_of_names_leave_nothing_behind() {
+    let mut server = server();
+    for number in 0..2_000 {
+        let addr = SocketAddr::from(([203, 0, 113, 7], 1_000 + number));
+        let mut client = TurnClient::new(Protocol::Udp, addr, &format!("name{number}"));
+        let created = ask(&mut server, &mut client, t0(), Method::ALLOCATE, udp);
+        assert_eq!(code(&created), 0);
+        ask(&mut server, &mut client, t0(), Method::REFRESH, lifetime(0));
+        outputs(&mut server);
+    }
+    assert!(server.by_user.is_empty() && server.by_five_tuple.is_empty());
+    assert_eq!(server.quotas.total(), 0);
+    assert!(server.by_five_tuple.capacity() < 64);
+}

@@ -10,8 +10,9 @@ use super::Loop;
 #[cfg(any(test, feature = "testing"))]
 use crate::media::plane::Fault;
 use crate::media::plane::service::RoomCommand;
+use crate::media::plane::turn::PAGE;
 use crate::media::plane::{
-    Command, EventKind, FailureReason, PublisherSpec, SubscriberSpec, TransportId,
+    Command, EventKind, FailureReason, PublisherSpec, SubscriberSpec, TransportId, TurnCommand,
 };
 use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::sfu::{Router, TransportKey};
@@ -45,9 +46,34 @@ impl Loop {
                     }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
+                RoomCommand::Turn(command) => self.carry_out_turn(now, command),
                 RoomCommand::Adopt(stream) => self.adopt(now, stream),
             }
         }
+    }
+
+    fn carry_out_turn(&mut self, now: Instant, command: TurnCommand) {
+        let server = &mut self.exits.relay.server;
+        match command {
+            TurnCommand::SetCredentials(credentials) => server.set_credentials(*credentials),
+            TurnCommand::SetLimits(limits) => server.set_limits(limits),
+            TurnCommand::SetPolicy(policy) => server.set_policy(policy),
+            TurnCommand::SetDraining(is_draining) => server.set_draining(is_draining),
+            TurnCommand::Revoke(username) => server.revoke(now, &username),
+            TurnCommand::End(allocation, ended) => {
+                let lives = server.is_alive(allocation);
+                server.end(now, allocation);
+                // Whoever asked may have gone; the same below.
+                let _ = ended.send(lives);
+            }
+            TurnCommand::List(after, page) => {
+                let _ = page.send(server.allocations_after(now, after).take(PAGE).collect());
+            }
+            TurnCommand::Count(counters) => {
+                let _ = counters.send(server.counters());
+            }
+        }
+        self.carry_out_outputs(now);
     }
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {

@@ -1,15 +1,12 @@
-//! How connections show ICE servers (section 4.9); the rules for those that a request names are [`IceServer`]'s.
+//! How connections show ICE servers (`openvidu-rest` section 4.9); the rules for those that a request names are
+//! [`IceServer`]'s.
 
 use crate::units::{IceCredentials, IceServer, Random, turn_credential};
 use crate::views::openvidu as view;
 
 /// What a connection shows and its client gets; credentials made from a shared secret live for a day from `now_secs`
 /// since the epoch.
-pub(super) fn with_credentials(
-    server: &IceServer,
-    now_secs: u64,
-    random: &mut Random,
-) -> view::IceServer {
+pub fn with_credentials(server: &IceServer, now_secs: u64, random: &mut Random) -> view::IceServer {
     let (username, credential) = match server.credentials() {
         IceCredentials::None => (String::new(), String::new()),
         IceCredentials::Fixed {
