@@ -100,9 +100,9 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
     let turn_ports = turn_sockets.into_iter().zip(turn_listeners);
-    let parts = media_ports.into_iter().zip(turn_ports).zip(turn);
-    let parts = parts.zip(crossings);
-    for (index, (((media, (turn_sockets, turn_listeners)), turn), crossing)) in parts.enumerate() {
+    let relaying = turn.into_iter().zip(crossings);
+    let parts = media_ports.into_iter().zip(turn_ports).zip(relaying);
+    for (index, ((media, (turn_sockets, turn_listeners)), (turn, crossing))) in parts.enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
