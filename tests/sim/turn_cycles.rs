@@ -180,7 +180,7 @@ impl World {
             match output {
                 Output::OpenRelay { bound, .. } => assert!(self.open.insert(bound)),
                 Output::CloseRelay { bound, .. } => assert!(self.open.remove(&bound)),
-                Output::Ended { .. } => {}
+                Output::PathsEnded { .. } | Output::Ended { .. } => {}
             }
         }
     }

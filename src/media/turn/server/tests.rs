@@ -15,6 +15,7 @@ use crate::units::Secret;
 
 const ID: TransactionId = TransactionId([5; 12]);
 const FOREIGN: &str = "8.8.8.8:1000";
+const WORKER: &str = "198.51.100.1:40000";
 
 fn settings() -> Settings {
     Settings {
