@@ -15,5 +15,6 @@ mod process;
 mod reconnection;
 mod tcp;
 mod turn;
+mod turn_media;
 mod turn_streams;
 mod web;

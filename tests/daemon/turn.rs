@@ -15,13 +15,13 @@ use tokio::net::UdpSocket;
 use crate::house::{House, eventually};
 
 /// A TURN client on a socket of its own.
-struct Relayed {
-    socket: UdpSocket,
+pub(crate) struct Relayed {
+    pub(crate) socket: UdpSocket,
     client: TurnClient,
 }
 
 impl Relayed {
-    async fn new(house: &House, username: &str, password: &str) -> Self {
+    pub(crate) async fn new(house: &House, username: &str, password: &str) -> Self {
         let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
         let server = (LOOPBACK, house.config.turn.port).into();
         socket.connect(server).await.unwrap();
@@ -35,7 +35,7 @@ impl Relayed {
     }
 
     /// Asks, answers one challenge, and returns the error code of the last answer, 0 for success.
-    async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
+    pub(crate) async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
         let mut code = 0;
         for _ in 0..2 {
             let request = self.client.request(method, &build);
@@ -58,7 +58,7 @@ impl Relayed {
         code
     }
 
-    async fn allocate(&mut self) -> u16 {
+    pub(crate) async fn allocate(&mut self) -> u16 {
         let udp = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
         };
@@ -74,7 +74,7 @@ impl Relayed {
 }
 
 /// A user name that is good for an hour, and its password under `secret`.
-fn minted(secret: &str, name: &str) -> (String, String) {
+pub(crate) fn minted(secret: &str, name: &str) -> (String, String) {
     let expiry = hanok::units::clock::wall_ms() / 1_000 + 3_600;
     let username = format!("{expiry}:{name}");
     let password = turn_credential::password(&Secret::new(secret), &username);
@@ -85,7 +85,7 @@ fn secrets(secrets: &[&str]) -> Vec<Secret> {
     secrets.iter().map(|secret| Secret::new(*secret)).collect()
 }
 
-fn two_workers(config: &mut Config) {
+pub(crate) fn two_workers(config: &mut Config) {
     config.media.workers = Workers::Count(NonZeroUsize::new(2).unwrap());
     config.turn.secrets = secrets(&["north"]);
 }
