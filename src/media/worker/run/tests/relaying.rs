@@ -247,6 +247,9 @@ pub(super) fn heard(socket: &BatchSocket) -> Vec<(SocketAddr, Vec<u8>)> {
             let received = buffers.received(message);
             let start = ReceiveBuffers::offset(message);
             let bytes = &buffers.bytes()[start..start + received.len];
+            if bytes.is_empty() {
+                heard.push((received.from, Vec::new()));
+            }
             let datagrams = bytes.chunks(received.stride.max(1));
             heard.extend(datagrams.map(|datagram| (received.from, datagram.to_vec())));
         }
