@@ -514,6 +514,8 @@ fn an_empty_datagram_is_relayed_like_any_other() {
     let mut client = Client::allocate(&mut bench);
     let peer = foreign_peer();
     assert_eq!(client.bind(&mut bench, peer.local_addr()), Some(0));
+    client.say_by_channel(&mut bench, b"");
+    assert_eq!(heard(&peer), [(client.relayed, Vec::new())]);
     let plain = UdpSocket::bind((FOREIGN, 0)).unwrap();
     plain.send_to(&[], client.relayed).unwrap();
     train(&peer, client.relayed, &[b"x"]);
