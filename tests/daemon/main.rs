@@ -17,5 +17,6 @@ mod reconnection;
 mod tcp;
 mod turn;
 mod turn_load;
+mod turn_media;
 mod turn_streams;
 mod web;

@@ -11,7 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::house::{MEDIA_PORTS, Witness, eventually, free_port, join, new_session, rest};
+use crate::house::{
+    MEDIA_PORTS, Witness, eventually, free_port, join, new_session, new_token, rest,
+};
+use crate::turn::Relayed;
 
 fn hanok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hanok"));
@@ -62,6 +65,7 @@ fn on_free_ports(turn: u16) -> (Vec<String>, u16) {
 struct Process {
     child: Child,
     plain: SocketAddr,
+    turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
     folder: TempDir,
 }
@@ -75,7 +79,8 @@ impl Drop for Process {
 
 impl Process {
     async fn start() -> Self {
-        let (lines, plain) = on_free_ports(free_port());
+        let turn = free_port();
+        let (lines, plain) = on_free_ports(turn);
         let (folder, path) = env_file(&lines);
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
@@ -98,6 +103,7 @@ impl Process {
         let mut process = Self {
             child,
             plain: (Ipv4Addr::LOCALHOST, plain).into(),
+            turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
             folder,
         };
@@ -347,6 +353,52 @@ async fn a_process_out_of_descriptors_keeps_its_calls_and_recovers() {
     // It accepts again, and a whole new call fits.
     let again = Witness::begin_at(process.plain).await;
     again.has_lost_nothing().await;
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_foreign_peers_are_refused_and_nothing_else_is() {
+    let process = Process::start().await;
+    let witness = Witness::begin_at(process.plain).await;
+    let token = new_token(process.plain, &witness.session, "SUBSCRIBER").await;
+    let mut owner = Client::open(process.plain).await.unwrap();
+    let joined = owner.join(&token).await.unwrap();
+    let username = joined["turnUsername"].as_str().unwrap();
+    let password = joined["turnCredential"].as_str().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let mut client = Relayed::at(process.turn, username, password).await;
+        assert_eq!(client.allocate().await, 0, "allocating opens nothing");
+        clients.push(client);
+    }
+    let (used, _) = process.usage();
+    let limit = Rlimit {
+        current: Some(used as u64 + 5),
+        maximum: Some(used as u64 + 5),
+    };
+    let pid = Some(Pid::from_child(&process.child));
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+    let (mut permitted, mut refused) = (Vec::new(), Vec::new());
+    for mut client in clients {
+        if refused.len() == 3 {
+            break;
+        }
+        match client.permit_foreign().await {
+            0 => permitted.push(client),
+            508 => refused.push(client),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(!permitted.is_empty() && refused.len() == 3);
+    witness.has_lost_nothing().await;
+    assert_eq!(refused[0].refresh(600).await, 0);
+    for client in &mut permitted {
+        assert_eq!(client.refresh(0).await, 0);
+    }
+    eventually("a socket can be opened again", async || {
+        refused[0].permit_foreign().await == 0
+    })
+    .await;
     witness.has_lost_nothing().await;
 }
 

@@ -1,6 +1,8 @@
 //! TURN as an operator and a participant see it: credentials, quotas, lists.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use hanok::config::Config;
 use hanok::config::values::Workers;
@@ -12,18 +14,25 @@ use hanok::units::{PortRange, Secret, turn_credential};
 use serde_json::Value;
 use tokio::net::UdpSocket;
 
-use crate::house::{House, eventually};
+use crate::house::{House, Witness, eventually};
 
 /// A TURN client on a socket of its own.
-struct Relayed {
-    socket: UdpSocket,
+pub(crate) struct Relayed {
+    pub(crate) socket: UdpSocket,
     client: TurnClient,
 }
 
+/// When a request is sent again that has not been answered (RFC 8489 section 6.2.1).
+const RETRANSMISSION: Duration = Duration::from_millis(500);
+
 impl Relayed {
-    async fn new(house: &House, username: &str, password: &str) -> Self {
-        let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    pub(crate) async fn new(house: &House, username: &str, password: &str) -> Self {
         let server = (LOOPBACK, house.config.turn.port).into();
+        Self::at(server, username, password).await
+    }
+
+    pub(crate) async fn at(server: SocketAddr, username: &str, password: &str) -> Self {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
         socket.connect(server).await.unwrap();
         let local = socket.local_addr().unwrap();
         let client = TurnClient::with_credential(
@@ -35,37 +44,57 @@ impl Relayed {
     }
 
     /// Asks, answers one challenge, and returns the error code of the last answer, 0 for success.
-    async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
+    pub(crate) async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
         let mut code = 0;
         for _ in 0..2 {
             let request = self.client.request(method, &build);
-            self.socket.send(&request).await.unwrap();
-            let mut answer = [0; 1_500];
-            let len = tokio::time::timeout(PATIENCE, self.socket.recv(&mut answer))
-                .await
-                .expect("an answer")
-                .unwrap();
-            let answer = &answer[..len];
-            code = Message::parse(answer)
+            let answer = tokio::time::timeout(PATIENCE, self.answer_to(&request)).await;
+            let answer = answer.expect("an answer");
+            code = Message::parse(&answer)
                 .unwrap()
                 .error_code()
                 .map_or(0, |error| error.code);
             let had_nonce = self.client.nonce.is_some();
-            if !self.client.take_challenge(answer) || (had_nonce && code == 401) {
+            if !self.client.take_challenge(&answer) || (had_nonce && code == 401) {
                 break;
             }
         }
         code
     }
 
-    async fn allocate(&mut self) -> u16 {
+    /// Sends a request until an answer comes to it.
+    async fn answer_to(&self, request: &[u8]) -> Vec<u8> {
+        let mut answer = [0; 1_500];
+        loop {
+            self.socket.send(request).await.unwrap();
+            let received = tokio::time::timeout(RETRANSMISSION, self.socket.recv(&mut answer));
+            let Ok(len) = received.await.map(Result::unwrap) else {
+                continue;
+            };
+            // A late answer to another request is none to this one.
+            if answer[8..20] == request[8..20] {
+                return answer[..len].to_vec();
+            }
+        }
+    }
+
+    pub(crate) async fn allocate(&mut self) -> u16 {
         let udp = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
         };
         self.ask(Method::ALLOCATE, udp).await
     }
 
-    async fn refresh(&mut self, seconds: u32) -> u16 {
+    /// Asks for a permission for a foreign peer, for which a relay socket is opened; nothing is sent to it.
+    pub(crate) async fn permit_foreign(&mut self) -> u16 {
+        let peer = SocketAddr::from(([8, 8, 8, 8], 9));
+        let named = |writer: &mut Writer<'_>| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        };
+        self.ask(Method::CREATE_PERMISSION, named).await
+    }
+
+    pub(crate) async fn refresh(&mut self, seconds: u32) -> u16 {
         let lifetime = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::LIFETIME, &seconds.to_be_bytes());
         };
@@ -74,7 +103,7 @@ impl Relayed {
 }
 
 /// A user name that is good for an hour, and its password under `secret`.
-fn minted(secret: &str, name: &str) -> (String, String) {
+pub(crate) fn minted(secret: &str, name: &str) -> (String, String) {
     let expiry = hanok::units::clock::wall_ms() / 1_000 + 3_600;
     let username = format!("{expiry}:{name}");
     let password = turn_credential::password(&Secret::new(secret), &username);
@@ -85,7 +114,7 @@ fn secrets(secrets: &[&str]) -> Vec<Secret> {
     secrets.iter().map(|secret| Secret::new(*secret)).collect()
 }
 
-fn two_workers(config: &mut Config) {
+pub(crate) fn two_workers(config: &mut Config) {
     config.media.workers = Workers::Count(NonZeroUsize::new(2).unwrap());
     config.turn.secrets = secrets(&["north"]);
 }
@@ -191,6 +220,7 @@ async fn a_users_quota_holds_over_all_workers_and_leaves_others_alone() {
         config.turn.limits.user_quota = 3;
     })
     .await;
+    let witness = Witness::begin(&house).await;
     let (name, password) = minted("north", "greedy");
     let mut clients = Vec::new();
     for _ in 0..10 {
@@ -208,6 +238,7 @@ async fn a_users_quota_holds_over_all_workers_and_leaves_others_alone() {
     assert_eq!(clients[9].allocate().await, 0, "what was given back");
     let counters = house.daemon.turn().counters().await.unwrap();
     assert_eq!((counters.allocations, counters.over_quota), (5, 7));
+    witness.has_lost_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,6 +249,7 @@ async fn a_full_pool_is_508_for_new_clients_alone_and_ports_come_back() {
         config.turn.relay_ports = PortRange::new(33_000, 33_003).unwrap();
     })
     .await;
+    let witness = Witness::begin(&house).await;
     let mut clients = Vec::new();
     let mut codes = Vec::new();
     for number in 0..6 {
@@ -233,6 +265,7 @@ async fn a_full_pool_is_508_for_new_clients_alone_and_ports_come_back() {
     assert_eq!(clients[5].allocate().await, 508);
     let counters = house.daemon.turn().counters().await.unwrap();
     assert_eq!(counters.out_of_ports, 3);
+    witness.has_lost_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

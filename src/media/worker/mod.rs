@@ -6,6 +6,7 @@
 mod crossing;
 mod exits;
 mod outbox;
+mod pace;
 mod peer;
 mod relay;
 mod relay_sockets;

@@ -28,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
 use super::exits::{Exits, Port};
+use super::pace::Pace;
 use super::peer::Peer;
 use super::relay::Relay;
 use super::room::Room;
@@ -126,6 +127,7 @@ pub(super) struct Loop {
     peers_by_ufrag: HashMap<String, u32>,
     peers_by_addr: HashMap<(Link, SocketAddr), u32>,
     timers: Timers,
+    pace: Pace,
     handshakes: VecDeque<Handshake>,
     /// Rooms that end, by slot and generation.
     ending: VecDeque<(u32, u32)>,
@@ -186,6 +188,7 @@ impl Loop {
             peers_by_ufrag: HashMap::new(),
             peers_by_addr: HashMap::new(),
             timers: Timers::default(),
+            pace: Pace::new(now),
             handshakes: VecDeque::new(),
             ending: VecDeque::new(),
             undelivered: BTreeSet::new(),
@@ -918,7 +921,12 @@ impl Loop {
     }
 
     fn sleep(&mut self) {
-        let timeout = self.idle_for(clock::now()).map(|until| Timespec {
+        let now = clock::now();
+        let idle = self.idle_for(now);
+        let wait = self.pace.wait(now, || self.exits.relay.server.counters());
+        // While that lasts, the sockets of the TURN server do not call; all others do.
+        let wait = wait.filter(|wait| idle.is_none_or(|idle| *wait < idle));
+        let timeout = wait.or(idle).map(|until| Timespec {
             tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: until.subsec_nanos().into(),
         });
@@ -943,8 +951,13 @@ impl Loop {
             ),
         });
         // An interrupted sleep is a short sleep.
-        let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
-        let called: [bool; 4 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
+        let polled = match wait {
+            Some(_) => 3 + ports.len(),
+            None => used,
+        };
+        let _ = rustix::event::poll(&mut fds[..polled], timeout.as_ref());
+        let called: [bool; 4 + MAX_SOCKETS] =
+            std::array::from_fn(|i| i >= polled || !fds[i].revents().is_empty());
         if called[0] {
             self.wake.clear();
             self.exits.relay.crossing.may_have_input = true;

@@ -58,6 +58,7 @@ impl Loop {
             self.counters
                 .received
                 .fetch_add(datagrams, Ordering::Relaxed);
+            self.pace.count(datagrams);
             self.forward(now);
             if self.buffers.len() < RECEIVE_BATCH {
                 return;
@@ -255,6 +256,7 @@ impl Loop {
         self.counters
             .received
             .fetch_add(datagrams, Ordering::Relaxed);
+        self.pace.count(datagrams);
     }
 
     // ---- outputs and time -------------------------------------------------------------------------------------

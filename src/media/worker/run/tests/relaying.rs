@@ -247,6 +247,9 @@ pub(super) fn heard(socket: &BatchSocket) -> Vec<(SocketAddr, Vec<u8>)> {
             let received = buffers.received(message);
             let start = ReceiveBuffers::offset(message);
             let bytes = &buffers.bytes()[start..start + received.len];
+            if bytes.is_empty() {
+                heard.push((received.from, Vec::new()));
+            }
             let datagrams = bytes.chunks(received.stride.max(1));
             heard.extend(datagrams.map(|datagram| (received.from, datagram.to_vec())));
         }
@@ -511,6 +514,8 @@ fn an_empty_datagram_is_relayed_like_any_other() {
     let mut client = Client::allocate(&mut bench);
     let peer = foreign_peer();
     assert_eq!(client.bind(&mut bench, peer.local_addr()), Some(0));
+    client.say_by_channel(&mut bench, b"");
+    assert_eq!(heard(&peer), [(client.relayed, Vec::new())]);
     let plain = UdpSocket::bind((FOREIGN, 0)).unwrap();
     plain.send_to(&[], client.relayed).unwrap();
     train(&peer, client.relayed, &[b"x"]);
