@@ -2,7 +2,7 @@
 # Sourced by scripts/bench: TURN servers under the load of `hanok loadtest turn`, in a network of their own.
 
 # What a case asks of the generator; SOURCES stands for a network of many client addresses. Saturated unless it says
-# --rate. Cases without a line here have a function of their own: turn_case_NAME.
+# --rate; half as much on its way through half as many flows, since coturn's relay sockets hold no more. Cases without a line here have a function of their own: turn_case_NAME.
 declare -A TURN_CASES=(
   [up-172]="up --size 172"
   [down-172]="down --size 172"
@@ -10,9 +10,9 @@ declare -A TURN_CASES=(
   [down-1200x8]="down --size 1200 --run 8"
   [up-1200x8-merged]="up --size 1200 --run 8 --merge"
   [down-1200x8-merged]="down --size 1200 --run 8 --merge"
-  [pair-172]="pair --size 172"
-  [pair-1200x8]="pair --size 1200 --run 8"
-  [pair-1200x8-merged]="pair --size 1200 --run 8 --merge"
+  [pair-172]="pair --size 172 --in-flight 1024"
+  [pair-1200x8]="pair --size 1200 --run 8 --in-flight 1024"
+  [pair-1200x8-merged]="pair --size 1200 --run 8 --merge --in-flight 1024"
   [up-172-paced]="up --size 172 --rate 20000 --poll-us 0"
   [down-172-paced]="down --size 172 --rate 20000 --poll-us 0"
   [allocate]="allocate --allocations 10000 --sources SOURCES"
