@@ -1,4 +1,5 @@
-//! Dependencies between the folders of `src/` point downwards, and side effects live where they may.
+//! Dependencies between the folders of `src/` point downwards, side effects live where they may, and secrets are
+//! compared in constant time.
 //!
 //! Reads the sources: no build, no dependency. What it looks at is what is compiled into the daemon: modules under
 //! `#[cfg(test)]` may use anything.
@@ -147,6 +148,158 @@ const IO: &[&[&str]] = &[
 /// Crates of the WebRTC family, and the folders that name them.
 const WEBRTC: &[&str] = &["dimpl", "rtc_rtcp", "rtc_sdp", "rtc_shared"];
 const MAY_USE_WEBRTC: &[&str] = &["media/rtp", "media/sdp", "media/transport", "testing"];
+
+/// Folders where somebody who guesses could measure how long a comparison takes (robustness S12).
+const GUESSED_AT: &[&str] = &[
+    "control/access",
+    "control/rest",
+    "control/signalling",
+    "daemon",
+    "front/dashboard",
+    "front/proxy",
+    "media/stun",
+    "media/transport",
+    "media/turn",
+    "units",
+];
+
+/// Words in the names of what is secret, or proves that somebody knows a secret.
+const SECRETS: &[&str] = &[
+    "credential",
+    "digest",
+    "expose",
+    "guess",
+    "integrity",
+    "key",
+    "mac",
+    "nonce",
+    "password",
+    "pwd",
+    "secret",
+    "signature",
+    "tag",
+    "token",
+];
+
+/// What leaves a value what it is.
+const CONVERSIONS: &[&str] = &[
+    "as_bytes",
+    "as_deref",
+    "as_mut",
+    "as_ref",
+    "as_slice",
+    "as_str",
+    "bytes",
+    "clone",
+    "concat",
+    "deref",
+    "expose_secret",
+    "into",
+    "iter",
+    "octets",
+    "to_bytes",
+    "to_owned",
+    "to_string",
+    "to_vec",
+    "trim",
+    "unwrap_or_default",
+    "value",
+];
+
+/// Methods that stop at the first difference.
+const VARIABLE_TIME: &[&str] = &["cmp", "contains", "ends_with", "eq", "ne", "starts_with"];
+
+/// Comparisons whose operands only sound secret: file, name, why.
+const NO_SECRETS: &[(&str, &str, &str)] = &[(
+    "front/dashboard/asset.rs",
+    "tag",
+    "an entity tag of HTTP, which says which version of a file somebody has",
+)];
+
+/// Where secrets, codes and tags of messages are checked.
+const CHECKS_SECRETS: &[&str] = &[
+    "control/access/mod.rs",
+    "media/stun/integrity.rs",
+    "media/transport/identity.rs",
+    "media/turn/nonce.rs",
+    "media/turn/server/allocate.rs",
+    "units/secret.rs",
+    "units/turn_credential.rs",
+];
+
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    let (mut wrong, mut seen, mut excused) = (Vec::new(), 0, BTreeSet::new());
+    let sources = sources();
+    for source in &sources {
+        if !GUESSED_AT.contains(&source.folder.as_str()) {
+            continue;
+        }
+        seen += source.comparisons.len();
+        for comparison in &source.comparisons {
+            let Some(name) = comparison.secret() else {
+                continue;
+            };
+            let excuse = NO_SECRETS
+                .iter()
+                .position(|(file, excused, _)| source.file == *file && name == *excused);
+            match excuse {
+                Some(index) => drop(excused.insert(index)),
+                None => wrong.push(format!(
+                    "src/{}:{}: {name} belongs into ct_eq (subtle), or is no secret",
+                    source.file, comparison.line
+                )),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(seen > 200, "only {seen} comparisons were seen");
+    assert_eq!(excused.len(), NO_SECRETS.len(), "an excuse without a use");
+    for file in CHECKS_SECRETS {
+        let source = sources.iter().find(|source| source.file == *file);
+        let source = source.unwrap_or_else(|| panic!("{file} is gone"));
+        let is_careful = source.paths.iter().any(|path| {
+            path.segments.first().is_some_and(|name| name == "subtle")
+                && path
+                    .segments
+                    .last()
+                    .is_some_and(|name| name == "ConstantTimeEq")
+        });
+        assert!(is_careful, "{file} checks secrets without subtle");
+    }
+}
+
+#[test]
+fn the_reader_of_sources_sees_every_form_of_a_comparison() {
+    for (text, expected) in [
+        ("if tag == expected {}", Some("tag")),
+        (
+            "if expected != self.tag(message, length).as_ref() {}",
+            Some("tag"),
+        ),
+        ("x == &*user.password", Some("password")),
+        ("self.expose().as_bytes() == guess", Some("expose")),
+        ("a && known.passwords[0] == given", Some("passwords")),
+        ("given.mac.eq(&ours)", Some("mac")),
+        ("tokens.contains(&given)", Some("tokens")),
+        ("reservation.token? == given", Some("token")),
+        ("known.key.algorithm() == algorithm", None),
+        ("password.len() == 3", None),
+        ("self.check(nonce) == Freshness::Stale", None),
+        ("offer == PASSWORD_ALGORITHMS", None),
+        ("tag >= other && monkey == ape && x <= tag", None),
+        ("tag.ct_eq(other)", None),
+        ("match tag { a => b }", None),
+        (
+            "mod tests {} #[cfg(test)] mod inner { fn f() { tag == tag } }",
+            None,
+        ),
+    ] {
+        let read = read(text, &[]);
+        let found = read.comparisons.iter().find_map(Comparison::secret);
+        assert_eq!(found, expected, "{text}");
+    }
+}
 
 #[test]
 fn folders_use_only_what_lies_below_them() {
@@ -374,6 +527,34 @@ struct Source {
     /// The folder of the table that it belongs to; empty for `main.rs` and `lib.rs`.
     folder: String,
     paths: Vec<UsedPath>,
+    comparisons: Vec<Comparison>,
+}
+
+/// Two operands that `==`, `!=` or a method compares: the last names in them that stand for a value.
+struct Comparison {
+    line: usize,
+    operands: [Option<String>; 2],
+}
+
+impl Comparison {
+    /// The operand whose name says that it is secret. What is compared with a variant or a constant is public.
+    fn secret(&self) -> Option<&str> {
+        let mut names = self.operands.iter().flatten();
+        if names.any(|name| name.starts_with(char::is_uppercase)) {
+            return None;
+        }
+        let is_secret = |name: &&String| {
+            let mut words = name.split('_');
+            words.any(|word| {
+                SECRETS.contains(&word) || SECRETS.contains(&word.trim_end_matches('s'))
+            })
+        };
+        self.operands
+            .iter()
+            .flatten()
+            .find(is_secret)
+            .map(String::as_str)
+    }
 }
 
 /// A path that begins with `crate` (also where it was written with `self` or `super`) or with a crate's name.
@@ -471,6 +652,7 @@ fn sources() -> Vec<Source> {
                 folder: folder_of(&module),
                 file,
                 paths: read.paths,
+                comparisons: read.comparisons,
             });
         }
     }
@@ -506,6 +688,7 @@ fn folder_of(module: &[String]) -> String {
 /// What was read from one file.
 struct Read {
     paths: Vec<UsedPath>,
+    comparisons: Vec<Comparison>,
     /// Modules in files of their own that exist for tests only.
     test_modules: Vec<String>,
 }
@@ -522,6 +705,7 @@ fn read(text: &str, module: &[String]) -> Read {
         for_tests: false,
         read: Read {
             paths: Vec::new(),
+            comparisons: Vec::new(),
             test_modules: Vec::new(),
         },
     };
@@ -566,9 +750,86 @@ impl Reader<'_> {
             }
             "#" if self.word(1) == "[" => self.attribute(),
             "mod" if is_name(self.word(1)) => self.module_item(),
+            "=" | "!" if self.word(1) == "=" => self.comparison(2),
+            "." if VARIABLE_TIME.contains(&self.word(1)) && self.word(2) == "(" => {
+                self.comparison(3);
+            }
             word if is_name(word) || word == "::" => self.path_or_word(),
             _ => self.at += 1,
         }
+    }
+
+    /// A comparison by a sign, or by a method and its bracket, of so many tokens.
+    fn comparison(&mut self, length: usize) {
+        let operands = [
+            self.operand_before(self.at),
+            self.operand_behind(self.at + length),
+        ];
+        self.read.comparisons.push(Comparison {
+            line: self.tokens[self.at].line,
+            operands,
+        });
+        // What stands behind is read as everything else.
+        self.at += length;
+    }
+
+    fn operand_before(&self, end: usize) -> Option<String> {
+        let mut at = end.checked_sub(1)?;
+        loop {
+            match self.tokens.get(at)?.text.as_str() {
+                ")" => at = self.opening(at, "(", ")")?.checked_sub(1)?,
+                "]" => at = self.opening(at, "[", "]")?.checked_sub(1)?,
+                "?" => at = at.checked_sub(1)?,
+                // The dot in front of it is skipped as well.
+                word if CONVERSIONS.contains(&word) => at = at.checked_sub(2)?,
+                word if is_name(word) => return Some(word.to_owned()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn operand_behind(&self, start: usize) -> Option<String> {
+        let text = |at: usize| self.tokens.get(at).map_or("", |token| token.text.as_str());
+        let (mut at, mut found) = (start, None);
+        while matches!(text(at), "&" | "*" | "!" | "mut") {
+            at += 1;
+        }
+        while is_name(text(at)) {
+            if !CONVERSIONS.contains(&text(at)) {
+                found = Some(text(at).to_owned());
+            }
+            at += 1;
+            loop {
+                at = match text(at) {
+                    "(" => self.closing_from(at, "(", ")"),
+                    "[" => self.closing_from(at, "[", "]"),
+                    "?" => at + 1,
+                    _ => break,
+                };
+            }
+            if !matches!(text(at), "." | "::") {
+                break;
+            }
+            at += 1;
+        }
+        found
+    }
+
+    /// The position of the bracket that `close`, which stands at `end`, closes.
+    fn opening(&self, end: usize, open: &str, close: &str) -> Option<usize> {
+        let mut depth = 0_usize;
+        for at in (0..=end).rev() {
+            let text = &self.tokens.get(at)?.text;
+            if text == close {
+                depth += 1;
+            } else if text == open {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        None
     }
 
     fn attribute(&mut self) {
@@ -606,8 +867,12 @@ impl Reader<'_> {
 
     /// The position behind the bracket that closes the first `open` from here on.
     fn closing(&self, open: &str, close: &str) -> usize {
+        self.closing_from(self.at, open, close)
+    }
+
+    fn closing_from(&self, start: usize, open: &str, close: &str) -> usize {
         let mut depth = 0_usize;
-        for (index, token) in self.tokens.iter().enumerate().skip(self.at) {
+        for (index, token) in self.tokens.iter().enumerate().skip(start) {
             if token.text == open {
                 depth += 1;
             } else if token.text == close {

@@ -88,6 +88,10 @@ pub(super) struct Arguments {
     /// the same machine would be charged for waking it
     #[arg(long, default_value_t = 200, value_name = "US", value_parser = clap::value_parser!(u64).range(0..=100_000))]
     poll_us: u64,
+    /// Milliseconds by which subscribers delay the picture, as a browser's jitter buffer does: what is lost and comes again
+    /// within them is no freeze; 0: every frame is shown at once
+    #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    playout_delay_ms: u64,
     /// Joins per second at most; 0: as fast as the server answers
     #[arg(long, default_value_t = 0, value_name = "PER_SECOND")]
     join_rate: u32,
@@ -174,6 +178,7 @@ impl Arguments {
             },
             pid: self.pid,
             poll: Duration::from_micros(self.poll_us),
+            playout_delay: Duration::from_millis(self.playout_delay_ms),
             join_rate: self.join_rate,
             seed: self.seed,
         }

@@ -584,7 +584,7 @@ fn rules_between_keys_hold() {
     assert_eq!(with(image).config.recording.version, "2.31.0");
     assert!(matches!(
         with("COTURN_MIN_PORT=50000").notes.as_slice(),
-        [Note::NoEffectYet { .. }, Note::RangesOverlap { .. }]
+        [Note::RangesOverlap { .. }]
     ));
 }
 

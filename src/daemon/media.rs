@@ -14,6 +14,7 @@ use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
 use crate::media::net::interfaces::{interfaces, own_addresses};
 use crate::media::net::port::MediaPort;
+use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
@@ -66,6 +67,7 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
         own.next().filter(|_| own.next().is_none())
     };
     let turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
+    let turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
     let media_ports = (0..count)
         .map(|_| MediaPort::bind(config.media.ports, &bind, sole))
         .collect::<Result<Vec<_>, _>>()
@@ -88,16 +90,18 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
-    let parts = media_ports.into_iter().zip(turn_sockets).zip(turn);
-    for (index, ((media, turn_sockets), turn)) in parts.enumerate() {
+    let turn_ports = turn_sockets.into_iter().zip(turn_listeners);
+    let parts = media_ports.into_iter().zip(turn_ports).zip(turn);
+    for (index, ((media, (turn_sockets, turn_listeners)), turn)) in parts.enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
             index,
             media,
             turn_sockets,
+            turn_listeners,
             turn,
-            max_streams: max_streams / count,
+            max_streams: max_streams / count / 2,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
             counters: shared.clone(),
@@ -198,27 +202,48 @@ fn turn_sockets(
     workers: usize,
     sole: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
-    let unusable = |addr: SocketAddr, error: &std::io::Error| {
-        let owner = port_owner(Protocol::Udp, port)
-            .map(|owner| format!(", which {owner} has"))
-            .unwrap_or_default();
-        Misconfigured(format!(
-            "cannot listen on UDP {addr}{owner} (COTURN_PORT): {error}; stop what uses the port or set COTURN_PORT"
-        ))
+    on_turn_port(Protocol::Udp, port, bind, workers, |addr, shared| {
+        BatchSocket::bind(addr, shared, sole(addr.ip()))
+    })
+}
+
+/// The same port for TCP, whose connections the kernel spreads.
+fn turn_listeners(
+    port: u16,
+    bind: &[IpAddr],
+    workers: usize,
+) -> Result<Vec<Vec<StreamListener>>, Misconfigured> {
+    on_turn_port(Protocol::Tcp, port, bind, workers, StreamListener::bind)
+}
+
+/// What `open` opens on every address, once for every worker.
+fn on_turn_port<T>(
+    protocol: Protocol,
+    port: u16,
+    bind: &[IpAddr],
+    workers: usize,
+    open: impl Fn(SocketAddr, bool) -> std::io::Result<T>,
+) -> Result<Vec<Vec<T>>, Misconfigured> {
+    let open = |ip: IpAddr, shared: bool| {
+        let addr = SocketAddr::new(ip, port);
+        open(addr, shared).map_err(|error| {
+            let name = match protocol {
+                Protocol::Udp => "UDP",
+                Protocol::Tcp => "TCP",
+            };
+            let owner = port_owner(protocol, port)
+                .map(|owner| format!(", which {owner} has"))
+                .unwrap_or_default();
+            Misconfigured(format!(
+                "cannot listen on {name} {addr}{owner} (COTURN_PORT): {error}; stop what uses the port or set COTURN_PORT"
+            ))
+        })
     };
     for &ip in bind {
-        let addr = SocketAddr::new(ip, port);
         // Sharing would let us bind beside another process that shares too: somebody else's port must be an error.
-        BatchSocket::bind(addr, false, None).map_err(|error| unusable(addr, &error))?;
+        open(ip, false)?;
     }
     (0..workers)
-        .map(|_| {
-            bind.iter()
-                .map(|&ip| {
-                    let addr = SocketAddr::new(ip, port);
-                    BatchSocket::bind(addr, true, sole(ip)).map_err(|error| unusable(addr, &error))
-                })
-                .collect()
-        })
+        .map(|_| bind.iter().map(|&ip| open(ip, true)).collect())
         .collect()
 }

@@ -75,6 +75,7 @@ pub struct Daemon {
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
     proxy: tokio::task::JoinSet<()>,
+    web: proxy::Containment,
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
     turn: turn::Control,
@@ -102,14 +103,22 @@ impl Daemon {
         revoking.spawn(revocations.carry_to(turn.handle.clone()));
         let directory = Directory::new(
             web::session_settings(config, &media.turn_host),
-            media.plane,
+            media.plane.clone(),
             turn.minted.clone(),
         );
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
-        let proxy = web::bind(config, certificates, directory.clone(), &connections, gate)?;
+        let proxy = web::bind(
+            config,
+            certificates,
+            directory.clone(),
+            &connections,
+            gate,
+            media.plane,
+        )?;
         let addresses = proxy.addresses().collect();
+        let web = proxy.containment();
         let proxy_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
@@ -119,6 +128,7 @@ impl Daemon {
             addresses,
             proxy_stop,
             proxy: tasks,
+            web,
             workers: media.workers,
             counters: media.counters,
             turn,
@@ -172,6 +182,23 @@ impl Daemon {
     /// How many WebSockets are open.
     pub fn sockets(&self) -> usize {
         self.connections.open()
+    }
+
+    /// How many bugs have ended something, wherever: a session, a socket, a request, a transport, a room.
+    pub fn panics(&self) -> u64 {
+        let workers = self.counters.iter().map(|counters| &counters.panics);
+        self.directory.panics()
+            + self.connections.panics()
+            + self.web.panics()
+            + workers
+                .map(|panics| panics.load(Ordering::Relaxed))
+                .sum::<u64>()
+    }
+
+    /// Where the proxy's panics are injected.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn web(&self) -> &proxy::Containment {
+        &self.web
     }
 
     fn announce(&self, config: &Config) {

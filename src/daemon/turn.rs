@@ -53,7 +53,8 @@ pub(super) fn settings(turn: &Turn, secrets: &[Secret], place: &Place<'_>) -> Ve
         .map(|share| Settings {
             credentials: credentials(turn, secrets),
             relays: share.map(|_| relays.clone()).unwrap_or_default(),
-            ports: share.unwrap_or(turn.relay_ports),
+            // Who has no share relays nothing, and no port of another one's leads to it.
+            ports: share.unwrap_or(Settings::stun_only().ports),
             live_ports: live_ports.clone(),
             quotas: quotas.clone(),
             own_addresses: place.own_addresses.to_vec(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
+use super::adapters::WorkerStreams;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
 use crate::config::values::Front;
@@ -19,6 +20,7 @@ use crate::front::dashboard;
 use crate::front::proxy::{
     self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
 };
+use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
 use crate::units::{Bitrate, clock};
 
@@ -80,12 +82,14 @@ pub(super) fn bind(
     directory: Directory,
     connections: &Connections,
     gate: Gate,
+    plane: Plane,
 ) -> anyhow::Result<Proxy> {
     let rest = rest::router(rest_settings(config), gate, directory);
     let services = Services {
         rest: BoxCloneSyncService::new(rest),
         signalling: BoxCloneSyncService::new(signalling::service(connections)),
         page: BoxCloneSyncService::new(dashboard::call_page()),
+        turn: Arc::new(WorkerStreams(plane)),
     };
     let web = &config.web;
     let on = web.front == Front::On;
@@ -104,6 +108,11 @@ pub(super) fn bind(
         http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
         plain: web
             .plain
+            .map(|listen| listen.socket_addrs(&config.media.bind))
+            .unwrap_or_default(),
+        turn_tls: config
+            .turn
+            .tls_listen
             .map(|listen| listen.socket_addrs(&config.media.bind))
             .unwrap_or_default(),
         domain: config.public.host.in_url(),

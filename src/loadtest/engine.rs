@@ -151,6 +151,8 @@ pub(super) struct Settings {
     pub(super) identity: Arc<Identity>,
     /// How often sockets are looked at.
     pub(super) poll: Duration,
+    /// How long frames are held back before they are shown.
+    pub(super) playout_delay: Duration,
 }
 
 impl Engine {
@@ -301,8 +303,9 @@ impl Run {
                 (stream, false, Media::Publish(Box::new(publisher)))
             }
             Purpose::Subscribe { stream, late } => {
-                let receiver = Receiver::new(now, stream, &remote);
-                (stream, late, Media::Subscribe(receiver))
+                let playout_delay = self.settings.playout_delay;
+                let receiver = Receiver::new(now, stream, &remote, playout_delay);
+                (stream, late, Media::Subscribe(Box::new(receiver)))
             }
         };
         let identity = &self.settings.identity;

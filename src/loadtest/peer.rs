@@ -26,7 +26,7 @@ pub(super) enum Media {
     /// To send.
     Publish(Box<Publisher>),
     /// To receive.
-    Subscribe(Receiver),
+    Subscribe(Box<Receiver>),
 }
 
 /// How far it has come.

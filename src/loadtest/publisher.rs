@@ -94,9 +94,8 @@ struct Camera {
 
 #[derive(Debug, Clone, Copy)]
 struct Leaving {
-    /// When it was due, and when it really began.
-    began: Instant,
-    first_ns: u64,
+    /// When a camera would have taken it: when it was due, however late it leaves.
+    taken: Instant,
     size: usize,
     count: usize,
     index: usize,
@@ -183,7 +182,8 @@ impl Publisher {
         if let Some(video) = self.video.as_mut().filter(|video| now >= video.due()) {
             measure.leaves(now, video.due());
             self.sent.video += u64::from(counts);
-            self.sent.frames += u64::from(counts && video.is_at_start());
+            let is_in_window = measure.counts(measure.ns(video.due()));
+            self.sent.frames += u64::from(video.is_at_start() && is_in_window);
             return video.write(now, self.stream, sent_ns, out);
         }
         None
@@ -285,7 +285,7 @@ impl Camera {
     /// When the next packet leaves.
     fn due(&self) -> Instant {
         self.leaving.map_or(self.next_frame, |leaving| {
-            leaving.began
+            leaving.taken
                 + self
                     .pace
                     .mul_f64(leaving.index as f64 / leaving.count as f64)
@@ -301,13 +301,12 @@ impl Camera {
         let leaving = self.leaving.unwrap_or_else(|| {
             let key_frame = std::mem::take(&mut self.wants_key_frame);
             let size = self.encoder.next_frame(key_frame);
-            let began = self.next_frame;
+            let taken = self.next_frame;
             self.next_frame = next_due(now, self.next_frame, self.interval);
             self.frame = self.frame.wrapping_add(1);
             self.picture_id = self.picture_id.wrapping_add(1) & 0x7fff;
             Leaving {
-                began,
-                first_ns: sent_ns,
+                taken,
                 size,
                 count: encoder::packets(size),
                 index: 0,
@@ -315,8 +314,7 @@ impl Camera {
             }
         });
         let Leaving {
-            began,
-            first_ns,
+            taken,
             size,
             count,
             index,
@@ -326,20 +324,19 @@ impl Camera {
             index: index + 1,
             ..leaving
         });
+        let age = u64::try_from(now.saturating_duration_since(taken).as_nanos()).ok()?;
         let stamp = Stamp {
             stream,
             number: self.track.number,
             frame: self.frame,
             sent_ns,
-            age_ns: u32::try_from(sent_ns.saturating_sub(first_ns)).unwrap_or(u32::MAX),
+            age_ns: u32::try_from(age).unwrap_or(u32::MAX),
             index: u8::try_from(index).ok()?,
             count: u8::try_from(count).ok()?,
             key_frame,
         };
         // All packets of a frame have one timestamp.
-        let since_began = now.saturating_duration_since(began).as_nanos();
-        let began_ns = sent_ns.saturating_sub(u64::try_from(since_began).ok()?);
-        let timestamp = media_time(began_ns, VIDEO_CLOCK);
+        let timestamp = media_time(sent_ns.saturating_sub(age), VIDEO_CLOCK);
         let [high, low] = self.picture_id.to_be_bytes();
         let len = encoder::share(size, count, index).len();
         self.track

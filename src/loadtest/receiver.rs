@@ -102,13 +102,13 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// For what the server sends according to `remote`.
-    pub(super) fn new(now: Instant, stream: u32, remote: &Remote) -> Self {
+    /// For what the server sends according to `remote`; frames are held back for `playout_delay` before they are shown.
+    pub(super) fn new(now: Instant, stream: u32, remote: &Remote, playout_delay: Duration) -> Self {
         let has_video = remote.section(MediaKind::Video).is_some();
         Self {
             stream,
             tracks: remote.sections.iter().map(Incoming::new).collect(),
-            frames: has_video.then(Frames::default),
+            frames: has_video.then(|| Frames::new(playout_delay)),
             first_media: None,
             first_key_frame: None,
             next_report: now + REPORT_INTERVAL,
@@ -190,9 +190,11 @@ impl Receiver {
         }
         if track.kind == MediaKind::Video
             && let Some(frames) = &mut self.frames
-            && frames.take(now, &stamp, measure.counts(stamp.frame_ns()))
         {
-            self.first_key_frame.get_or_insert(now);
+            let age = Duration::from_nanos(now_ns.saturating_sub(stamp.frame_ns()));
+            if frames.take(now, age, &stamp, measure.counts(stamp.frame_ns())) {
+                self.first_key_frame.get_or_insert(now);
+            }
         }
     }
 
@@ -259,8 +261,8 @@ impl Receiver {
         if self.next_look.is_none_or(|at| now < at) {
             return false;
         }
-        let shown_at = self.frames.as_ref().and_then(Frames::shown_at);
-        let moves_until = shown_at.map(|at| at + STALL).filter(|until| now < *until);
+        let moved_at = self.frames.as_ref().and_then(Frames::moved_at);
+        let moves_until = moved_at.map(|at| at + STALL).filter(|until| now < *until);
         self.next_look = Some(moves_until.unwrap_or(now + STALL));
         moves_until.is_none()
     }
@@ -466,6 +468,8 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
+    const PLAYOUT_DELAY: Duration = Duration::from_millis(200);
+
     /// What a server agrees to; with a stream for retransmissions or without.
     fn remote(rtx: bool) -> Remote {
         let mut text = "v=0\r\na=ice-ufrag:serv\r\na=ice-pwd:serverpasswordserverpass\r\na=fingerprint:sha-256 AB:CD\r\n\
@@ -487,6 +491,8 @@ mod tests {
         /// Arriving later.
         delayed: Vec<(Instant, Vec<u8>)>,
         nacks: u64,
+        /// Milliseconds in which the publisher does not get to run.
+        stall: std::ops::Range<u32>,
     }
 
     impl Pair {
@@ -511,10 +517,11 @@ mod tests {
             let phase = 0x1234_ffe0;
             Self {
                 publisher: Publisher::new(t0(), 7, &remote, sources, video, phase),
-                receiver: Receiver::new(t0(), 7, &remote),
+                receiver: Receiver::new(t0(), 7, &remote, PLAYOUT_DELAY),
                 measure,
                 delayed: Vec::new(),
                 nacks: 0,
+                stall: 0..0,
             }
         }
 
@@ -525,9 +532,10 @@ mod tests {
             for ms in 0..5_000 {
                 let now = t0() + MILLISECOND * ms;
                 let mut buffer = [0; MAX_PACKET];
-                while let Some(len) =
-                    self.publisher
-                        .poll_packet(now, &mut self.measure, &mut buffer)
+                while !self.stall.contains(&ms)
+                    && let Some(len) =
+                        self.publisher
+                            .poll_packet(now, &mut self.measure, &mut buffer)
                 {
                     if let Some(delay) = delay(count) {
                         self.delayed.push((now + delay, buffer[..len].to_vec()));
@@ -617,6 +625,19 @@ mod tests {
         let frames = pair.receiver.frame_counts().unwrap();
         assert!((1..=3).contains(&frames.freezes), "{frames:?}");
         assert!(frames.shown < 100, "{frames:?}");
+    }
+
+    #[test]
+    fn what_leaves_late_is_shown_on_time_as_far_as_the_playout_delay_allows() {
+        // After 400 ms the camera has left frames out.
+        for (length, freezes) in [(190, 0..1), (280, 0..1), (400, 1..3)] {
+            let mut pair = Pair::new(true);
+            pair.stall = 2_000..2_000 + length;
+            pair.run(|_| Some(20 * MILLISECOND));
+            let frames = pair.receiver.frame_counts().unwrap();
+            assert_eq!(frames.shown, pair.publisher.sent.frames, "{length} ms");
+            assert!(freezes.contains(&frames.freezes), "{length} ms: {frames:?}");
+        }
     }
 
     #[test]

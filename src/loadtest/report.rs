@@ -1,11 +1,12 @@
 //! The result of a test: one table for people, one line of JSON for programs.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::engine::{MediaOutcome, Outcome};
+use super::frames::FREEZE;
 use super::histogram::Histogram;
 use super::publisher::Sent;
 use super::receiver::Received;
@@ -71,6 +72,8 @@ pub struct Case {
     pub fps: Option<u32>,
     /// Milliseconds over which the packets of a frame leave.
     pub pace_ms: u64,
+    /// Milliseconds by which subscribers delay the picture.
+    pub playout_delay_ms: u64,
     /// Opus.
     pub audio: bool,
 }
@@ -296,7 +299,14 @@ impl Report {
             lateness_ms: (&outcome.lateness).into(),
             dropped: outcome.dropped,
         };
-        let invalid_because = flaws(options, observed, outcome, joins);
+        let mut invalid_because = flaws(options, observed, outcome, joins);
+        let stood_still = outcome.gaps.max().max(outcome.lateness.max());
+        if sum.freezes > 0 && stood_still >= FREEZE {
+            invalid_because.push(format!(
+                "this program stood still for {:.0} ms, so that freezes may be its own",
+                ms(stood_still)
+            ));
+        }
         Self {
             case: Case {
                 sessions: options.sessions,
@@ -310,6 +320,7 @@ impl Report {
                 pace_ms: options
                     .video
                     .map_or(0, |video| video.pace.as_millis() as u64),
+                playout_delay_ms: options.playout_delay.as_millis() as u64,
                 audio: options.audio,
             },
             seconds,
@@ -429,29 +440,31 @@ const fn profile_name(profile: Profile) -> &'static str {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows: Vec<(&str, String)> = Vec::new();
+        let mut table = Table::default();
         let case = &self.case;
-        let shape = format!(
-            "{} of {} publishers{} and {} subscribers: {} subscriptions, {}",
-            count(case.sessions, "session"),
-            case.publishers,
-            if case.mesh { " in a mesh" } else { "" },
-            case.subscribers,
-            case.subscriptions,
-            case.profile.unwrap_or("not connected"),
+        table.row(
+            "case",
+            format_args!(
+                "{} of {} publishers{} and {} subscribers: {} subscriptions, {}",
+                count(case.sessions, "session"),
+                case.publishers,
+                if case.mesh { " in a mesh" } else { "" },
+                case.subscribers,
+                case.subscriptions,
+                case.profile.unwrap_or("not connected"),
+            ),
         );
-        rows.push(("case", shape));
         let packets = &self.packets;
-        rows.push((
+        table.row(
             "received",
-            format!(
+            format_args!(
                 "{:.0} packets/s, {:.1} Mbit/s over {:.1} s",
                 packets.per_second, packets.mbps, self.seconds
             ),
-        ));
-        rows.push((
+        );
+        table.row(
             "lost",
-            format!(
+            format_args!(
                 "{:.3} % ({} of {}); {:.3} % before {} came again",
                 packets.lost_percent,
                 packets.lost,
@@ -459,87 +472,97 @@ impl fmt::Display for Report {
                 packets.lost_at_first_percent,
                 packets.recovered
             ),
-        ));
-        rows.push((
+        );
+        table.row(
             "flaws",
-            format!(
+            format_args!(
                 "{} out of order, {} twice, {} not authentic, {} foreign",
                 packets.reordered, packets.duplicates, packets.unauthentic, packets.foreign
             ),
-        ));
+        );
         if let Some(frames) = &self.frames {
-            rows.push((
-                "frames",
-                format!(
+            table.row("frames", format_args!(
                     "{:.2} % of {} shown, {:.2} freezes per minute and subscription; {} key frames asked for",
                     frames.shown_percent,
                     frames.expected,
                     frames.freezes_per_minute,
                     packets.key_frames_asked
-                ),
-            ));
+                ));
         }
-        rows.push(("latency", self.latency_ms.to_string()));
-        rows.push(("join to media", self.join_ms.to_string()));
+        table.row("latency", self.latency_ms);
+        table.row("join to media", self.join_ms);
         if self.frames.is_some() {
-            rows.push(("join to key frame", self.key_frame_ms.to_string()));
+            table.row("join to key frame", self.key_frame_ms);
         }
         if self.failed > 0 || self.silent > 0 {
-            rows.push((
+            table.row(
                 "failed",
-                format!("{} associations, {} silent", self.failed, self.silent),
-            ));
+                format_args!("{} associations, {} silent", self.failed, self.silent),
+            );
         }
         if let Some(burst) = &self.burst {
-            rows.push((
+            table.row(
                 "burst",
-                format!(
+                format_args!(
                     "{} joined, {} failed; to media {}",
                     burst.wanted - burst.failed.min(burst.wanted),
                     burst.failed,
                     burst.join_ms
                 ),
-            ));
+            );
         }
         if let Some(server) = &self.server {
-            rows.push((
-                "server",
-                format!(
+            table.row("server", format_args!(
                     "{:.3} CPU-s ({:.1} % of a core), {:.0} packets per CPU-s, {} datagrams dropped",
                     server.cpu_seconds,
                     server.cpu_percent,
                     server.packets_per_cpu_second,
                     server.dropped
-                ),
-            ));
-            rows.push((
+                ));
+            table.row(
                 "server memory",
-                format!(
+                format_args!(
                     "{} KiB before, {} KiB after, {:.1} KiB per subscription",
                     server.rss_before_kib, server.rss_after_kib, server.rss_per_subscription_kib
                 ),
-            ));
+            );
         }
         let generator = &self.generator;
-        rows.push((
+        table.row(
             "this program",
-            format!(
+            format_args!(
                 "{:.1} % of a core; looked at its sockets every {}; sent late by {}",
                 generator.cpu_percent, generator.gap_ms, generator.lateness_ms
             ),
-        ));
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let mut out = String::new();
-        for (name, value) in rows {
-            writeln!(out, "{name:<width$}  {value}")?;
-        }
+        );
+        table.fmt(f)?;
         if self.interrupted {
-            writeln!(out, "\nStopped before its time.")?;
+            writeln!(f, "\nStopped before its time.")?;
         }
         for why in &self.invalid_because {
-            writeln!(out, "\nNOT VALID: {why}.")?;
+            writeln!(f, "\nNOT VALID: {why}.")?;
         }
-        f.write_str(&out)
+        Ok(())
+    }
+}
+
+/// Names and what is said of them, in two columns.
+#[derive(Debug, Default)]
+struct Table(Vec<(&'static str, String)>);
+
+impl Table {
+    fn row(&mut self, name: &'static str, value: impl fmt::Display) {
+        self.0.push((name, value.to_string()));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in &self.0 {
+            writeln!(f, "{name:<width$}  {value}")?;
+        }
+        Ok(())
     }
 }
 

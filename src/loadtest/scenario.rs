@@ -30,6 +30,10 @@ const CONCURRENT_JOINS: usize = 32;
 /// How long media may take to flow once everybody has been answered.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long before the window begins the media thread is told of it: what it sent before would count where it arrives and
+/// not where it left.
+const NOTICE: Duration = Duration::from_millis(100);
+
 /// For what is under way when the window ends: retransmissions among it.
 const AFTERMATH: Duration = Duration::from_millis(800);
 
@@ -76,6 +80,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// How often sockets are looked at.
     pub poll: Duration,
+    /// How long subscribers hold a frame back before they show it, so that what was lost can come again meanwhile.
+    pub playout_delay: Duration,
     /// Joins per second at most; zero: as fast as the server answers.
     pub join_rate: u32,
     /// For what varies: frame sizes, and when publishers begin.
@@ -157,6 +163,7 @@ pub async fn measure(
     let settings = Settings {
         identity: identity.clone(),
         poll: options.poll,
+        playout_delay: options.playout_delay,
     };
     let engine = Engine::start(settings, events).map_err(|source| Error::System {
         what: "the media thread",
@@ -680,13 +687,16 @@ impl Test<'_> {
             return Err(Error::Interrupted);
         }
         let subscriptions = self.subscriptions.len();
-        let begin = clock::now();
-        let drops = process::socket_drops(&self.server_ports);
-        let server_begin = self.server_usage()?;
-        let own_begin = own_usage()?;
+        let begin = clock::now() + NOTICE;
         self.engine
             .tell(Command::Measure(begin, begin + whole))
             .await;
+        if stopping(NOTICE).await {
+            return Err(Error::Interrupted);
+        }
+        let drops = process::socket_drops(&self.server_ports);
+        let server_begin = self.server_usage()?;
+        let own_begin = own_usage()?;
 
         let mut burst = Joins::new(0, self.options.burst.max(1));
         let mut burst_is_due = self.options.burst > 0;

@@ -22,7 +22,7 @@ pub(super) struct Stamp {
     pub(super) frame: u32,
     /// Nanoseconds from the beginning of the test to its departure.
     pub(super) sent_ns: u64,
-    /// Nanoseconds since the first packet of its frame left.
+    /// Nanoseconds since its frame was taken.
     pub(super) age_ns: u32,
     /// Its place in the frame.
     pub(super) index: u8,
@@ -50,7 +50,7 @@ impl Stamp {
         out[31] = 0;
     }
 
-    /// When the first packet of its frame left.
+    /// When its frame was taken.
     pub(super) const fn frame_ns(&self) -> u64 {
         self.sent_ns.saturating_sub(self.age_ns as u64)
     }

@@ -1,8 +1,12 @@
-//! What tests share: the start of time, strategies, the simulated network, the simulated browser.
+//! What tests share: the start of time, strategies, the simulated network, the simulated browser, special addresses, a
+//! router's way out.
 
 pub mod client;
 pub mod fuzz;
 pub mod net;
+pub mod sink;
+pub mod special_addresses;
+pub mod tls;
 pub mod turn;
 
 use std::time::Instant;

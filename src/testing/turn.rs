@@ -8,7 +8,7 @@ use crate::media::stun::{
 use crate::media::turn::{FiveTuple, Protocol};
 use crate::units::{Secret, turn_credential};
 
-/// The realm of the servers that tests make.
+/// The realm of the servers that tests make; that of others is learnt from their challenge.
 pub const REALM: &str = "hanok";
 
 /// What the wall clock shows when a test begins.
@@ -28,6 +28,8 @@ pub struct TurnClient {
     pub username: String,
     /// Its password.
     pub password: String,
+    /// The realm for which that is.
+    pub realm: String,
     /// How it makes its key, and whether it uses MESSAGE-INTEGRITY-SHA256.
     pub algorithm: PasswordAlgorithm,
     /// The nonce it got.
@@ -40,14 +42,18 @@ impl TurnClient {
     /// A client at an address, with a credential that is good for a day.
     pub fn new(protocol: Protocol, client: SocketAddr, name: &str) -> Self {
         let username = format!("{}:{name}", WALL_CLOCK + 86_400);
+        let password = turn_credential::password(&secret(), &username);
+        let server = SocketAddr::from(([198, 51, 100, 1], 3478));
+        Self::with_credential(FiveTuple::new(protocol, client, server), username, password)
+    }
+
+    /// A client with a credential of somebody else's making.
+    pub fn with_credential(five_tuple: FiveTuple, username: String, password: String) -> Self {
         Self {
-            five_tuple: FiveTuple::new(
-                protocol,
-                client,
-                SocketAddr::from(([198, 51, 100, 1], 3478)),
-            ),
-            password: turn_credential::password(&secret(), &username),
+            five_tuple,
             username,
+            password,
+            realm: REALM.to_owned(),
             algorithm: PasswordAlgorithm::Md5,
             nonce: None,
             next_id: 1,
@@ -71,7 +77,7 @@ impl TurnClient {
 
     /// Its key.
     pub fn key(&self) -> LongTermKey {
-        LongTermKey::new(self.algorithm, &self.username, REALM, &self.password)
+        LongTermKey::new(self.algorithm, &self.username, &self.realm, &self.password)
     }
 
     /// A request, sealed if there has been a challenge.
@@ -82,7 +88,7 @@ impl TurnClient {
             build(writer);
             let Some(nonce) = nonce else { return };
             writer.attribute(AttributeType::USERNAME, self.username.as_bytes());
-            writer.attribute(AttributeType::REALM, REALM.as_bytes());
+            writer.attribute(AttributeType::REALM, self.realm.as_bytes());
             writer.attribute(AttributeType::NONCE, &nonce);
             match self.algorithm {
                 PasswordAlgorithm::Md5 => writer.integrity(&self.key().sha1_integrity()),
@@ -112,6 +118,9 @@ impl TurnClient {
             .is_some_and(|error| matches!(error.code, 401 | 438));
         if let (true, Some(nonce)) = (is_challenge, message.get(AttributeType::NONCE)) {
             self.nonce = Some(nonce.value.to_vec());
+            if let Some(realm) = message.get(AttributeType::REALM) {
+                self.realm = String::from_utf8_lossy(realm.value).into_owned();
+            }
         }
         is_challenge
     }

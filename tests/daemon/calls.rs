@@ -6,68 +6,17 @@ use std::time::Duration;
 use hanok::config::values::SubscribeOffer;
 use hanok::media::rtp::rtcp::Writer;
 use hanok::media::transport::srtp::Profile;
-use hanok::testing::client::{Client, PeerConnection, State, publish_params, remote};
+use hanok::testing::client::{Client, State, publish_params, remote};
 use hanok::units::{MediaKind, Ssrc};
 use serde_json::{Value, json};
 
 use crate::house::{House, Witness, eventually, rest, try_http};
 
-/// A publisher and `count` subscribers of one session, all receiving.
-async fn call(
-    house: &House,
-    count: usize,
-) -> (
-    Client,
-    String,
-    PeerConnection,
-    Vec<(Client, PeerConnection)>,
-) {
-    let session = house.session().await;
-    let mut publisher = house.join(&session).await;
-    let (stream, sending) = publisher.publish().await.unwrap();
-    sending.connected().await.unwrap();
-    let mut subscribers = Vec::new();
-    for index in 0..count {
-        let mut client = house.join(&session).await;
-        let receiving = if index % 2 == 0 {
-            client.subscribe(&stream).await.unwrap()
-        } else {
-            client.subscribe_as_offered(&stream).await.unwrap()
-        };
-        subscribers.push((client, receiving));
-    }
-    for (_, receiving) in &subscribers {
-        receiving
-            .until("media arrives", |report| {
-                report.video.received > 0 && report.audio.received > 0
-            })
-            .await
-            .unwrap();
-    }
-    (publisher, stream, sending, subscribers)
-}
-
-/// Stops the publisher and waits until everyone has everything.
-async fn all_arrives(sending: &PeerConnection, receiving: impl Iterator<Item = &PeerConnection>) {
-    sending.send_media(false).await;
-    let sent = sending.report();
-    for receiving in receiving {
-        receiving
-            .until("all has arrived", |report| {
-                // The command may have overtaken the last packets in the report.
-                report.video.has_all_up_to(sent.video.sent - 1)
-                    && report.audio.has_all_up_to(sent.audio.sent - 1)
-            })
-            .await
-            .unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_subscribers_get_everything_in_order_in_both_offer_directions() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 3).await;
-    for (_, receiving) in &subscribers {
+    let call = house.call(3).await;
+    for (_, receiving) in &call.subscribers {
         let report = receiving
             .until("a hundred packets arrive", |report| {
                 report.video.received > 100
@@ -88,14 +37,15 @@ async fn three_subscribers_get_everything_in_order_in_both_offer_directions() {
             (0, 0, 0)
         );
     }
-    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+    call.all_arrives().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_gets_reports_an_estimate_within_its_limit_and_transport_wide_feedback() {
     let house = House::open().await;
-    let (_publisher, _, sending, _subscribers) = call(&house, 1).await;
-    let report = sending
+    let call = house.call(1).await;
+    let report = call
+        .sending
         .until("feedback arrives", |report| {
             report.receiver_reports > 1
                 && report.remb.is_some()
@@ -115,11 +65,11 @@ async fn a_publisher_gets_reports_an_estimate_within_its_limit_and_transport_wid
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_subscription_asks_for_one_key_frame_at_once() {
     let house = House::open().await;
-    let (_publisher, stream, sending, subscribers) = call(&house, 1).await;
-    let session = house.sessions().await[0]["id"].as_str().unwrap().to_owned();
+    let call = house.call(1).await;
+    let session = call.session.clone();
     // A request now, and the throttle of 300 ms opens again: what comes next is not the repetition after a second that
     // would serve a waiting subscriber too.
-    let (_, first) = &subscribers[0];
+    let (_, first) = &call.subscribers[0];
     let key_frames = first.report().video.key_frames;
     let mut packet = Vec::new();
     let ssrc = first.ssrc(MediaKind::Video).unwrap();
@@ -137,11 +87,11 @@ async fn a_new_subscription_asks_for_one_key_frame_at_once() {
         })
         .await
         .unwrap();
-    let before = sending.report();
+    let before = call.sending.report();
     let mut late = house.join(&session).await;
-    let receiving = late.subscribe(&stream).await.unwrap();
+    let receiving = late.subscribe(&call.stream).await.unwrap();
     receiving.connected().await.unwrap();
-    let sent = sending.report().video.sent;
+    let sent = call.sending.report().video.sent;
     let report = receiving
         .until("ten frames arrive", |report| report.video.received > 20)
         .await
@@ -149,7 +99,7 @@ async fn a_new_subscription_asks_for_one_key_frame_at_once() {
     assert!(report.video.began_with_key_frame);
     // Within eight frames of connecting.
     assert!(report.video.first <= Some(sent + 16), "{report:?}");
-    let after = sending.report();
+    let after = call.sending.report();
     assert_eq!(
         after.key_frame_requests - before.key_frame_requests,
         1,
@@ -162,23 +112,24 @@ async fn a_new_subscription_asks_for_one_key_frame_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_lost_on_the_way_to_us_are_asked_for_and_repaired_for_everyone() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 2).await;
-    sending.lose_next(5).await;
-    let report = sending
+    let call = house.call(2).await;
+    call.sending.lose_next(5).await;
+    let report = call
+        .sending
         .until("what was lost is asked for and sent again", |report| {
             report.video.dropped_on_purpose == 5 && report.retransmitted >= 5
         })
         .await
         .unwrap();
     assert!(report.nacked >= 5);
-    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
+    call.all_arrives().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_lost_on_the_way_from_us_are_sent_again_to_who_asks() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 2).await;
-    let (_, unlucky) = &subscribers[0];
+    let call = house.call(2).await;
+    let (_, unlucky) = &call.subscribers[0];
     unlucky.drop_next(7).await;
     unlucky
         .until("what was lost is repaired", |report| {
@@ -186,21 +137,21 @@ async fn packets_lost_on_the_way_from_us_are_sent_again_to_who_asks() {
         })
         .await
         .unwrap();
-    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
-    let (_, lucky) = &subscribers[1];
+    call.all_arrives().await;
+    let (_, lucky) = &call.subscribers[1];
     assert!(lucky.report().video.is_flawless());
-    assert_eq!(sending.report().retransmitted, 0, "ours were kept");
+    assert_eq!(call.sending.report().retransmitted, 0, "ours were kept");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenth_lost_on_every_path_is_mended() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 3).await;
-    sending.lossy(100).await;
-    for (_, receiving) in &subscribers {
+    let call = house.call(3).await;
+    call.sending.lossy(100).await;
+    for (_, receiving) in &call.subscribers {
         receiving.lossy(100).await;
     }
-    for (_, receiving) in &subscribers {
+    for (_, receiving) in &call.subscribers {
         receiving
             .until("much of it is mended", |report| {
                 report.video.received > 200 && report.video.recovered > 10
@@ -208,13 +159,13 @@ async fn a_tenth_lost_on_every_path_is_mended() {
             .await
             .unwrap();
     }
-    assert!(sending.report().retransmitted > 10);
-    sending.lossy(0).await;
-    for (_, receiving) in &subscribers {
+    assert!(call.sending.report().retransmitted > 10);
+    call.sending.lossy(0).await;
+    for (_, receiving) in &call.subscribers {
         receiving.lossy(0).await;
     }
-    let sent = sending.report().video.sent;
-    for (_, receiving) in &subscribers {
+    let sent = call.sending.report().video.sent;
+    for (_, receiving) in &call.subscribers {
         let report = receiving
             .until("nothing is missing", |report| {
                 report.video.has_all_up_to(sent + 10)
@@ -228,13 +179,13 @@ async fn a_tenth_lost_on_every_path_is_mended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_is_asked_for_again_replaces_the_first() {
     let house = House::open().await;
-    let (_publisher, stream, _sending, mut subscribers) = call(&house, 1).await;
-    let (mut client, mut receiving) = subscribers.pop().unwrap();
+    let mut call = house.call(1).await;
+    let (mut client, mut receiving) = call.subscribers.pop().unwrap();
     for round in 0..4 {
         let next = if round % 2 == 0 {
-            client.subscribe_as_offered(&stream).await.unwrap()
+            client.subscribe_as_offered(&call.stream).await.unwrap()
         } else {
-            client.subscribe(&stream).await.unwrap()
+            client.subscribe(&call.stream).await.unwrap()
         };
         receiving
             .until("the server closes the former", |report| {
@@ -285,8 +236,8 @@ async fn clients_are_told_who_offers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_has_lost_the_picture_gets_a_key_frame() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 1).await;
-    let (_, receiving) = &subscribers[0];
+    let call = house.call(1).await;
+    let (_, receiving) = &call.subscribers[0];
     let began = receiving.report().video;
     receiving
         .until("the throttle opens", |report| {
@@ -294,12 +245,12 @@ async fn a_subscriber_that_has_lost_the_picture_gets_a_key_frame() {
         })
         .await
         .unwrap();
-    let before = (sending.report(), receiving.report());
+    let before = (call.sending.report(), receiving.report());
     let ssrc = receiving.ssrc(MediaKind::Video).unwrap();
     let mut packet = Vec::new();
     Writer::new(&mut packet).picture_loss_indication(Ssrc(1), Ssrc(ssrc));
     receiving.send_rtcp(packet).await;
-    sending
+    call.sending
         .until("the publisher is asked", |report| {
             report.key_frame_requests > before.0.key_frame_requests
         })
@@ -316,13 +267,13 @@ async fn a_subscriber_that_has_lost_the_picture_gets_a_key_frame() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_to_end_something_frees_it() {
     let house = House::open().await;
-    let (mut publisher, stream, sending, mut subscribers) = call(&house, 4).await;
+    let mut call = house.call(4).await;
     assert_eq!(house.daemon.transports(), 5);
 
     // One unsubscribes: its own transport goes, nobody else notices.
-    let (mut client, receiving) = subscribers.pop().unwrap();
+    let (mut client, receiving) = call.subscribers.pop().unwrap();
     client
-        .request("unsubscribeFromVideo", json!({"sender": stream}))
+        .request("unsubscribeFromVideo", json!({"sender": call.stream}))
         .await
         .unwrap();
     receiving
@@ -338,7 +289,7 @@ async fn every_way_to_end_something_frees_it() {
     client.leave().await.unwrap();
 
     // One leaves without a word about its subscription.
-    let (client, receiving) = subscribers.pop().unwrap();
+    let (client, receiving) = call.subscribers.pop().unwrap();
     client.leave().await.unwrap();
     eventually("its transport is freed", async || {
         house.daemon.transports() == 3
@@ -347,16 +298,16 @@ async fn every_way_to_end_something_frees_it() {
     receiving.vanish().await;
 
     // The publisher unpublishes: all subscriptions end with it.
-    publisher
+    call.publisher
         .request("unpublishVideo", json!({}))
         .await
         .unwrap();
-    for (client, receiving) in &mut subscribers {
+    for (client, receiving) in &mut call.subscribers {
         let told = client
             .notification("participantUnpublished", |_| true)
             .await
             .unwrap();
-        assert_eq!(told["connectionId"], publisher.connection.as_str());
+        assert_eq!(told["connectionId"], call.publisher.connection.as_str());
         receiving
             .until("the server closes", |report| {
                 report.state == State::ClosedByServer
@@ -364,7 +315,7 @@ async fn every_way_to_end_something_frees_it() {
             .await
             .unwrap();
     }
-    sending.close().await;
+    call.sending.close().await;
     eventually("all transports are freed", async || {
         house.daemon.transports() == 0
     })
@@ -374,7 +325,7 @@ async fn every_way_to_end_something_frees_it() {
     assert_eq!(sessions[0]["connections"]["numberOfElements"], 3);
 
     // It publishes again, the session is closed by REST: everyone is told and nothing is left.
-    let (_, sending) = publisher.publish().await.unwrap();
+    let (_, sending) = call.publisher.publish().await.unwrap();
     sending.connected().await.unwrap();
     let id = sessions[0]["id"].as_str().unwrap();
     house
@@ -383,7 +334,8 @@ async fn every_way_to_end_something_frees_it() {
         .close(id, "sessionClosedByServer")
         .await
         .unwrap();
-    let told = publisher
+    let told = call
+        .publisher
         .notification("participantEvicted", |_| true)
         .await
         .unwrap();
@@ -395,7 +347,7 @@ async fn every_way_to_end_something_frees_it() {
         .await
         .unwrap();
     house.is_empty().await;
-    drop((publisher, subscribers));
+    drop((call.publisher, call.subscribers));
     eventually("the sockets are closed", async || {
         house.daemon.sockets() == 0
     })
@@ -405,11 +357,11 @@ async fn every_way_to_end_something_frees_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_or_is_removed_by_rest_frees_everything_too() {
     let house = House::with(|config| config.sessions.reconnect_grace = Duration::ZERO).await;
-    let (publisher, _, _sending, mut subscribers) = call(&house, 2).await;
-    let session = house.sessions().await[0]["id"].as_str().unwrap().to_owned();
+    let mut call = house.call(2).await;
+    let session = call.session.clone();
 
     // A tab is killed.
-    let (client, receiving) = subscribers.pop().unwrap();
+    let (client, receiving) = call.subscribers.pop().unwrap();
     drop(client);
     receiving
         .until("the server closes", |report| {
@@ -422,14 +374,14 @@ async fn who_hangs_up_or_is_removed_by_rest_frees_everything_too() {
     // The publisher is removed.
     let path = format!(
         "/openvidu/api/sessions/{session}/connection/{}",
-        publisher.connection
+        call.publisher.connection
     );
     let (status, _) = rest(house.plain(), "DELETE", &path, None).await;
     assert_eq!(status, 204);
-    let (mut client, receiving) = subscribers.pop().unwrap();
+    let (mut client, receiving) = call.subscribers.pop().unwrap();
     let told = client
         .notification("participantLeft", |told| {
-            told["connectionId"] == publisher.connection.as_str()
+            told["connectionId"] == call.publisher.connection.as_str()
         })
         .await
         .unwrap();
@@ -440,7 +392,7 @@ async fn who_hangs_up_or_is_removed_by_rest_frees_everything_too() {
         })
         .await
         .unwrap();
-    drop((client, publisher));
+    drop((client, call.publisher));
     house.is_empty().await;
 }
 
@@ -479,16 +431,16 @@ async fn a_browser_with_another_certificate_than_it_announced_never_connects() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_publisher_reaches_fifty_subscribers_on_one_worker() {
     let house = House::open().await;
-    let (_publisher, _, sending, subscribers) = call(&house, 50).await;
+    let call = house.call(50).await;
     assert_eq!(house.daemon.transports(), 51);
-    let (_, last) = subscribers.last().unwrap();
+    let (_, last) = call.subscribers.last().unwrap();
     last.until("a hundred packets arrive", |report| {
         report.video.received > 100
     })
     .await
     .unwrap();
-    all_arrives(&sending, subscribers.iter().map(|(_, it)| it)).await;
-    for (_, receiving) in &subscribers {
+    call.all_arrives().await;
+    for (_, receiving) in &call.subscribers {
         let report = receiving.report();
         assert!(report.video.began_with_key_frame);
         assert_eq!(
@@ -496,7 +448,7 @@ async fn one_publisher_reaches_fifty_subscribers_on_one_worker() {
             (0, 0, 0)
         );
     }
-    let requests = sending.report().key_frame_requests;
+    let requests = call.sending.report().key_frame_requests;
     assert!(requests <= 40, "{requests} requests in some seconds");
 }
 

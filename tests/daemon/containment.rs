@@ -1,14 +1,18 @@
 //! A bug of ours ends what it strikes and nothing else (`robustness` R18).
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use hanok::control::session::Fault;
-use hanok::testing::client::State;
+use hanok::front::proxy::containment;
+use hanok::testing::client::{Message, PATIENCE, State};
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
-use crate::house::{House, Witness, eventually};
+use crate::call::Call;
+use crate::house::{House, Witness, eventually, rest};
 
 async fn strike(house: &House, session: &str, fault: Fault) {
     log();
@@ -52,13 +56,6 @@ impl io::Write for &Log {
     }
 }
 
-fn panics(house: &House) -> (u64, u64) {
-    (
-        house.daemon.directory().panics(),
-        house.counted(|counters| &counters.panics),
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_a_session_ends_that_session() {
     let house = House::open().await;
@@ -86,7 +83,7 @@ async fn a_panic_in_a_session_ends_that_session() {
     })
     .await;
     assert_eq!(house.sessions().await[0]["id"], witness.session.as_str());
-    assert_eq!(panics(&house), (1, 0));
+    assert_eq!(house.daemon.panics(), 1);
     logged("a bug has ended this session").await;
     witness.has_lost_nothing().await;
 }
@@ -150,7 +147,7 @@ async fn a_panic_over_one_transport_ends_that_transport() {
         .iter()
         .map(|connection| connection["publishers"].as_array().unwrap().len());
     assert_eq!(publishers.sum::<usize>(), 1);
-    assert_eq!(panics(&house), (0, 1));
+    assert_eq!(house.daemon.panics(), 1);
     logged("a transport ended by a bug of ours").await;
 
     // It may publish again.
@@ -168,15 +165,14 @@ async fn a_panic_over_one_transport_ends_that_transport() {
 async fn a_panic_while_a_room_is_routed_ends_that_room_and_its_session_goes_on_in_another() {
     let house = House::open().await;
     let witness = Witness::begin(&house).await;
-    let session = house.session().await;
-    let mut publisher = house.join(&session).await;
-    let mut subscriber = house.join(&session).await;
-    let (stream, sending) = publisher.publish().await.unwrap();
-    let receiving = subscriber.subscribe(&stream).await.unwrap();
-    receiving
-        .until("media arrives", |report| report.video.received > 0)
-        .await
-        .unwrap();
+    let Call {
+        session,
+        mut publisher,
+        sending,
+        subscribers,
+        ..
+    } = house.call(1).await;
+    let [(mut subscriber, receiving)] = subscribers.try_into().unwrap();
 
     strike(&house, &session, Fault::Room).await;
     for client in [&mut publisher, &mut subscriber] {
@@ -194,7 +190,7 @@ async fn a_panic_while_a_room_is_routed_ends_that_room_and_its_session_goes_on_i
             .await
             .unwrap();
     }
-    assert_eq!(panics(&house), (0, 1));
+    assert_eq!(house.daemon.panics(), 1);
     logged("a room ended by a bug of ours").await;
     assert_eq!(house.daemon.transports(), 2);
     assert_eq!(house.sessions().await.len(), 2);
@@ -216,5 +212,81 @@ async fn a_panic_while_a_room_is_routed_ends_that_room_and_its_session_goes_on_i
         house.daemon.transports() == 2 && house.sessions().await.len() == 1
     })
     .await;
-    assert_eq!(house.daemon.counters()[0].panics.load(Ordering::Relaxed), 1);
+    assert_eq!(house.daemon.panics(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_a_request_is_answered_costs_that_answer_alone() {
+    log();
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    let list = "/openvidu/api/sessions";
+    // In a handler of REST, and on the way to it.
+    let (status, _) = rest(house.plain(), "GET", "/openvidu/api/panic", None).await;
+    assert_eq!(status, 500);
+    let web = house.daemon.web();
+    web.strike_next(containment::Fault::Request);
+    assert_eq!(rest(house.plain(), "POST", list, None).await.0, 500);
+    logged("a request").await;
+    assert_eq!((web.panics(), house.daemon.panics()), (2, 2));
+    let sessions = house.sessions().await;
+    assert_eq!(sessions.len(), 1, "nothing was begun by halves");
+    assert_eq!(sessions[0]["connections"]["numberOfElements"], 2);
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_over_a_web_connection_costs_that_connection_alone() {
+    log();
+    let house = House::open().await;
+    let witness = Witness::begin(&house).await;
+    for (number, fault) in [
+        (1, containment::Fault::Admission),
+        (2, containment::Fault::Connection),
+    ] {
+        house.daemon.web().strike_next(fault);
+        let mut stream = TcpStream::connect(house.plain()).await.unwrap();
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        // Closed or reset, without a word.
+        assert_eq!(end.expect("it ends").unwrap_or(0), 0, "{fault:?}");
+        eventually("the bug is counted", async || {
+            house.daemon.panics() == number
+        })
+        .await;
+        // The listener goes on, and so does everybody's signalling.
+        assert_eq!(house.sessions().await.len(), 1, "{fault:?}");
+        let client = house.join(&witness.session).await;
+        client.leave().await.unwrap();
+    }
+    logged("a web connection").await;
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_a_socket_costs_its_participant_at_most() {
+    log();
+    let house = House::with(|config| config.sessions.reconnect_grace = Duration::ZERO).await;
+    let witness = Witness::begin(&house).await;
+    let call = house.call(1).await;
+    let panic = json!({"jsonrpc": "2.0", "method": "panic", "id": 1}).to_string();
+    call.publisher.send(Message::text(panic)).await.unwrap();
+    let [(mut other, receiving)] = call.subscribers.try_into().unwrap();
+    let told = other.notification("participantLeft", |_| true).await;
+    assert_eq!(told.unwrap()["reason"], "networkDisconnect");
+    receiving
+        .until("its subscribers' transports are closed", |report| {
+            report.state == State::ClosedByServer
+        })
+        .await
+        .unwrap();
+    let views = house.sessions().await;
+    let view = views
+        .iter()
+        .find(|view| view["id"] == call.session.as_str());
+    assert_eq!(view.unwrap()["connections"]["numberOfElements"], 1);
+    assert_eq!(house.daemon.panics(), 1);
+    logged("a bug has ended this socket").await;
+    other.request("echo", json!({})).await.unwrap();
+    witness.has_lost_nothing().await;
 }

@@ -6,78 +6,46 @@ use hanok::media::rtp::rtcp::Writer;
 use hanok::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer as StunWriter,
 };
-use hanok::testing::client::{Client, LOOPBACK, PATIENCE, PeerConnection};
+use hanok::testing::client::{LOOPBACK, PATIENCE};
 use hanok::units::{MediaKind, Ssrc};
 use tokio::net::UdpSocket;
 
+use crate::call::Call;
 use crate::house::{House, Witness, eventually};
 
 /// A call whose publisher's datagrams are known to the attacker.
 struct Victim {
-    _clients: [Client; 2],
-    sending: PeerConnection,
-    receiving: PeerConnection,
+    call: Call,
     /// Protected datagrams that the publisher has sent already.
     recorded: Vec<Vec<u8>>,
 }
 
 impl Victim {
     async fn begin(house: &House) -> Self {
-        let session = house.session().await;
-        let mut publisher = house.join(&session).await;
-        let mut subscriber = house.join(&session).await;
-        let (stream, sending) = publisher.publish().await.unwrap();
-        let receiving = subscriber.subscribe(&stream).await.unwrap();
-        receiving
-            .until("media arrives", |report| report.video.received > 0)
-            .await
-            .unwrap();
-        sending.record(60).await;
-        let report = sending
+        let call = house.call(1).await;
+        call.sending.record(60).await;
+        let report = call
+            .sending
             .until("sixty datagrams are recorded", |report| {
                 report.recorded.len() == 60
             })
             .await
             .unwrap();
         let sent = report.video.sent;
-        receiving
+        call.receiving()
             .until("they have arrived", |report| {
                 report.video.newest > Some(sent)
             })
             .await
             .unwrap();
         Self {
-            _clients: [publisher, subscriber],
-            sending,
-            receiving,
+            call,
             recorded: report.recorded,
         }
     }
 
     fn target(&self) -> SocketAddr {
-        self.sending.target
-    }
-
-    /// Its call goes on as if nothing had happened.
-    async fn has_noticed_nothing(&self) {
-        let sent = self.sending.report();
-        let report = self
-            .receiving
-            .until("the victim's call goes on", |report| {
-                report.video.newest > Some(sent.video.sent)
-                    && report.audio.newest > Some(sent.audio.sent)
-            })
-            .await
-            .unwrap();
-        assert!(
-            report.video.is_flawless() && report.audio.is_flawless(),
-            "{report:?}"
-        );
-        assert_eq!(
-            (report.unexpected, report.unauthentic, report.strangers),
-            (0, 0, 0)
-        );
-        assert!(self.sending.report().is_connected());
+        self.call.sending.target
     }
 
     /// Packets that look like the publisher's.
@@ -162,7 +130,7 @@ async fn strangers_are_neither_believed_nor_answered() {
     datagrams.extend(victim.forgeries());
     datagrams.extend(stubs());
     attack(&house, &witness, victim.target(), &datagrams).await;
-    victim.has_noticed_nothing().await;
+    victim.call.has_lost_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,8 +138,8 @@ async fn checks_without_the_password_are_not_answered_and_validate_nothing() {
     let house = House::open().await;
     let witness = Witness::begin(&house).await;
     let victim = Victim::begin(&house).await;
-    let ufrag = &victim.sending.remote.ufrag;
-    let pwd = &victim.sending.remote.pwd;
+    let ufrag = &victim.call.sending.remote.ufrag;
+    let pwd = &victim.call.sending.remote.pwd;
     let check = |username: &str, password: Option<&str>| {
         let mut buffer = vec![0; 256];
         let id = TransactionId([7; 12]);
@@ -208,7 +176,7 @@ async fn checks_without_the_password_are_not_answered_and_validate_nothing() {
     // What follows from the same address is still a stranger's.
     datagrams.extend(victim.recorded[..5].iter().cloned());
     attack(&house, &witness, victim.target(), &datagrams).await;
-    victim.has_noticed_nothing().await;
+    victim.call.has_lost_nothing().await;
 
     // The good one is answered: the others were refused for what was wrong with them.
     let peer = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
@@ -239,11 +207,11 @@ async fn forged_replayed_and_foreign_media_from_the_right_address_goes_nowhere()
     datagrams.extend(other.recorded.iter().cloned());
     datagrams.extend(stubs().filter(|stub| (128..=191).contains(&stub[0])));
     for datagram in &datagrams {
-        victim.sending.send_raw(datagram.clone()).await;
+        victim.call.sending.send_raw(datagram.clone()).await;
     }
     dropped(&house, before, datagrams.len()).await;
-    victim.has_noticed_nothing().await;
-    other.has_noticed_nothing().await;
+    victim.call.has_lost_nothing().await;
+    other.call.has_lost_nothing().await;
     witness.has_lost_nothing().await;
 }
 
@@ -267,7 +235,7 @@ async fn handshakes_from_strangers_and_damaged_ones_from_the_right_address_chang
         }
     });
     let victim = Victim::begin(&house).await;
-    victim.has_noticed_nothing().await;
+    victim.call.has_lost_nothing().await;
     flood.shutdown().await;
 
     // Plaintext alerts and other handshakes on a path that is in use (whoever can spoof its address).
@@ -279,10 +247,10 @@ async fn handshakes_from_strangers_and_damaged_ones_from_the_right_address_chang
     ];
     datagrams.extend((20..64).map(|kind| vec![kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0]));
     for datagram in &datagrams {
-        victim.sending.send_raw(datagram.clone()).await;
-        victim.receiving.send_raw(datagram.clone()).await;
+        victim.call.sending.send_raw(datagram.clone()).await;
+        victim.call.receiving().send_raw(datagram.clone()).await;
     }
-    victim.has_noticed_nothing().await;
+    victim.call.has_lost_nothing().await;
     witness.has_lost_nothing().await;
 }
 
@@ -323,8 +291,8 @@ async fn feedback_storms_and_nonsense_under_the_right_key_cost_the_others_nothin
     let house = House::open().await;
     let witness = Witness::begin(&house).await;
     let victim = Victim::begin(&house).await;
-    let ssrc = Ssrc(victim.receiving.ssrc(MediaKind::Video).unwrap());
-    let before = victim.sending.report().key_frame_requests;
+    let ssrc = Ssrc(victim.call.receiving().ssrc(MediaKind::Video).unwrap());
+    let before = victim.call.sending.report().key_frame_requests;
     let began = tokio::time::Instant::now();
     // Requests for key frames and for packets that were never sent, in quantities (S20).
     for number in 0..2_000_u16 {
@@ -336,19 +304,20 @@ async fn feedback_storms_and_nonsense_under_the_right_key_cost_the_others_nothin
             .collect();
         writer.nack(Ssrc(1), ssrc, &lost);
         writer.nack(Ssrc(1), Ssrc(12345), &lost);
-        victim.receiving.send_rtcp(packet).await;
+        victim.call.receiving().send_rtcp(packet).await;
     }
     // RTP from a subscriber, and RTCP that is none.
     for packet in [vec![0x80; 100], vec![0x81; 12], vec![0xbf; 1_200]] {
-        victim.receiving.send_rtp(packet.clone()).await;
-        victim.sending.send_rtp(packet.clone()).await;
-        victim.receiving.send_rtcp(packet.clone()).await;
-        victim.sending.send_rtcp(packet).await;
+        victim.call.receiving().send_rtp(packet.clone()).await;
+        victim.call.sending.send_rtp(packet.clone()).await;
+        victim.call.receiving().send_rtcp(packet.clone()).await;
+        victim.call.sending.send_rtcp(packet).await;
     }
     // Both calls go on; the retransmissions that were asked for are nobody's loss.
-    let sent = victim.sending.report();
+    let sent = victim.call.sending.report();
     let report = victim
-        .receiving
+        .call
+        .receiving()
         .until("the call goes on", |report| {
             report.video.newest > Some(sent.video.sent + 4)
         })
@@ -356,7 +325,7 @@ async fn feedback_storms_and_nonsense_under_the_right_key_cost_the_others_nothin
         .unwrap();
     assert!(report.video.is_complete(), "{report:?}");
     witness.has_lost_nothing().await;
-    let asked = victim.sending.report().key_frame_requests - before;
+    let asked = victim.call.sending.report().key_frame_requests - before;
     let most = 2 + began.elapsed().as_millis() / 300;
     assert!(
         u128::from(asked) <= most,

@@ -395,6 +395,113 @@ async fn tokens_that_are_wrong_used_foreign_or_guessed_join_nothing() {
     witness.has_lost_nothing().await;
 }
 
+/// Requests that name what is somebody else's, all of which must fail (S33).
+fn trespasses(
+    stream: &str,
+    connections: [&str; 2],
+    own: &Negotiation,
+) -> Vec<(&'static str, Value)> {
+    let [publisher, viewer] = connections;
+    let rubbish = "v=0\r\nrubbish\r\n";
+    let (sending, receiving) = (own.publisher_offer(), own.subscriber_offer());
+    let mut requests = Vec::new();
+    for sdp in [rubbish, "", &sending, &receiving] {
+        requests.push((
+            "reconnectStream",
+            json!({"stream": stream, "sdpString": sdp, "forciblyReconnect": true}),
+        ));
+        requests.push((
+            "receiveVideoFrom",
+            json!({"sender": stream, "sdpAnswer": sdp}),
+        ));
+    }
+    for sdp in [rubbish, ""] {
+        requests.push((
+            "reconnectStream",
+            json!({"stream": stream, "sdpOffer": sdp}),
+        ));
+        requests.push((
+            "receiveVideoFrom",
+            json!({"sender": stream, "sdpOffer": sdp}),
+        ));
+        let mut publish = publish_params(sdp);
+        for name in ["stream", "streamId", "sender", "id"] {
+            publish[name] = stream.into();
+        }
+        for name in ["connectionId", "endpointName", "participantPublicId"] {
+            publish[name] = publisher.into();
+        }
+        requests.push(("publishVideo", publish));
+    }
+    for name in [stream, publisher, viewer] {
+        requests.push(("connect", json!({"sessionId": name, "reconnect": true})));
+    }
+    for connection in [publisher, viewer] {
+        // Neither of them is the name of a stream.
+        requests.push((
+            "reconnectStream",
+            json!({"stream": connection, "sdpOffer": sending}),
+        ));
+        requests.push(("forceDisconnect", json!({"connectionId": connection})));
+    }
+    requests.push(("forceUnpublish", json!({"streamId": stream})));
+    requests
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_about_what_is_somebody_elses_fail_and_its_owner_notices_nothing() {
+    // Where nobody is told how good connections are, which depends on what else this machine does.
+    let house = House::with(|config| config.community_edition = true).await;
+    let mut call = house.call(1).await;
+    let member = house.join(&call.session).await;
+    let foreigner = house.join(&house.session().await).await;
+    let stranger = Client::open(house.plain()).await.unwrap();
+    let (mut viewer, receiving) = call.subscribers.pop().unwrap();
+    let names = [call.publisher.connection.clone(), viewer.connection.clone()];
+    for victim in [&mut call.publisher, &mut viewer] {
+        victim.request("echo", json!({})).await.unwrap();
+        victim.heard();
+    }
+    call.subscribers.push((viewer, receiving));
+
+    for (who, mut attacker) in [
+        ("member", member),
+        ("foreigner", foreigner),
+        ("stranger", stranger),
+    ] {
+        let before = house.sessions().await;
+        let own = attacker.negotiate().await.unwrap();
+        let names = [names[0].as_str(), names[1].as_str()];
+        for (method, params) in trespasses(&call.stream, names, &own) {
+            let shown: String = params.to_string().chars().take(120).collect();
+            let refused = attacker.request(method, params).await;
+            let code = refused.as_ref().err().and_then(Error::code);
+            assert!(code.is_some(), "{who}: {method} {shown}: {refused:?}");
+        }
+        call.has_lost_nothing().await;
+        for victim in call.clients() {
+            victim.request("echo", json!({})).await.unwrap();
+            assert_eq!(victim.heard(), [], "{who}");
+        }
+        assert_eq!(house.sessions().await, before, "{who}");
+        assert_eq!(house.daemon.transports(), 2, "{who}");
+        if who == "member" {
+            // What is one's own still works, and so does what is for everybody.
+            let receiving = attacker.subscribe(&call.stream).await.unwrap();
+            receiving.connected().await.unwrap();
+            let (_, sending) = attacker.publish().await.unwrap();
+            sending.connected().await.unwrap();
+            attacker.leave().await.unwrap();
+            eventually("it has left", async || house.daemon.transports() == 2).await;
+            for victim in call.clients() {
+                let told = victim.notification("participantLeft", |_| true).await;
+                assert_eq!(told.unwrap()["reason"], "disconnect");
+                victim.heard();
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_publishes_nothing_and_strangers_and_other_sessions_reach_nothing() {
     let house = House::open().await;

@@ -12,11 +12,13 @@ use hanok::config::values::{Listen, Workers};
 use hanok::config::{Config, Options, load};
 use hanok::daemon::Daemon;
 use hanok::front::proxy::Listener;
-use hanok::testing::client::{Client, PATIENCE, PeerConnection, Report};
+use hanok::testing::client::{Client, PATIENCE};
 use hanok::units::PortRange;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::call::Call;
 
 /// Media ports of all daemons of these tests: the lowest free one is taken.
 pub(crate) const MEDIA_PORTS: (u16, u16) = (23_000, 23_999);
@@ -98,6 +100,11 @@ impl House {
     /// A client that has joined.
     pub(crate) async fn join(&self, session: &str) -> Client {
         join(self.plain(), session).await
+    }
+
+    /// A call with so many subscribers, in a session of its own.
+    pub(crate) async fn call(&self, subscribers: usize) -> Call {
+        Call::begin(self.plain(), subscribers).await
     }
 
     /// The media address of `session`'s worker on the loopback interface.
@@ -222,11 +229,7 @@ pub(crate) async fn try_http(
 /// A call that runs beside what a test does and must not notice any of it.
 pub(crate) struct Witness {
     pub(crate) session: String,
-    _publisher: Client,
-    _subscriber: Client,
-    stream: String,
-    sending: PeerConnection,
-    receiving: PeerConnection,
+    call: Call,
 }
 
 impl Witness {
@@ -235,59 +238,30 @@ impl Witness {
     }
 
     pub(crate) async fn begin_at(server: SocketAddr) -> Self {
-        let session = new_session(server).await;
-        let mut publisher = join(server, &session).await;
-        let mut subscriber = join(server, &session).await;
-        let (stream, sending) = publisher.publish().await.unwrap();
-        let receiving = subscriber.subscribe(&stream).await.unwrap();
-        receiving
-            .until("the witness receives", |report| {
-                report.video.received > 0 && report.audio.received > 0
-            })
-            .await
-            .unwrap();
+        let call = Call::begin(server, 1).await;
         Self {
-            session,
-            _publisher: publisher,
-            _subscriber: subscriber,
-            stream,
-            sending,
-            receiving,
+            session: call.session.clone(),
+            call,
         }
     }
 
     /// What is published.
     pub(crate) fn stream(&self) -> &str {
-        &self.stream
+        &self.call.stream
     }
 
     /// Video packets sent so far.
     pub(crate) fn sent(&self) -> u32 {
-        self.sending.report().video.sent
+        self.call.sending.report().video.sent
     }
 
     /// The port of its worker.
     pub(crate) fn port(&self) -> u16 {
-        self.sending.target.port()
+        self.call.sending.target.port()
     }
 
     /// Everything sent so far has arrived, once and in order, and the call goes on.
     pub(crate) async fn has_lost_nothing(&self) {
-        let sent = self.sending.report();
-        let goes_on = |report: &Report| {
-            report.video.newest > Some(sent.video.sent)
-                && report.audio.newest > Some(sent.audio.sent)
-        };
-        let report = self.receiving.until("the witness goes on", goes_on).await;
-        let report = report.unwrap();
-        assert!(
-            report.video.is_flawless() && report.audio.is_flawless(),
-            "the witness noticed: {report:?}"
-        );
-        assert_eq!(
-            (report.unexpected, report.unauthentic, report.strangers),
-            (0, 0, 0)
-        );
-        assert_eq!(self.sending.report().unexpected, 0);
+        self.call.has_lost_nothing().await;
     }
 }

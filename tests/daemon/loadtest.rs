@@ -33,6 +33,7 @@ fn options(house: &House) -> Options {
         offer: None,
         pid: Some(std::process::id()),
         poll: Duration::from_micros(500),
+        playout_delay: Duration::from_millis(200),
         join_rate: 0,
         seed: 1,
     }

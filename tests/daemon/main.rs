@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod addresses;
+mod call;
 mod calls;
 mod churn;
 mod containment;
@@ -14,5 +15,6 @@ mod loopback;
 mod process;
 mod reconnection;
 mod tcp;
+mod turn;
 mod turn_load;
 mod web;

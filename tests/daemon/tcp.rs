@@ -9,6 +9,7 @@ use hanok::testing::client::{LOOPBACK, Negotiation, PATIENCE, publish_params, re
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::call::Call;
 use crate::house::{House, Witness, eventually};
 
 fn streams(counters: &Counters) -> &AtomicU64 {
@@ -18,17 +19,8 @@ fn streams(counters: &Counters) -> &AtomicU64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_call_runs_over_tcp_in_both_offer_directions() {
     let house = House::open().await;
-    let session = house.session().await;
-    let mut publisher = house.join(&session).await;
-    let mut subscriber = house.join(&session).await;
-    publisher.over_tcp = true;
-    subscriber.over_tcp = true;
-    let (stream, sending) = publisher.publish().await.unwrap();
-    let first = subscriber.subscribe(&stream).await.unwrap();
-    let mut other = house.join(&session).await;
-    other.over_tcp = true;
-    let second = other.subscribe_as_offered(&stream).await.unwrap();
-    for receiving in [&first, &second] {
+    let call = Call::over_tcp(house.plain(), 2).await;
+    for (_, receiving) in &call.subscribers {
         let report = receiving
             .until("media arrives and goes on", |report| {
                 report.video.received > 100 && report.audio.received > 20
@@ -42,13 +34,13 @@ async fn a_whole_call_runs_over_tcp_in_both_offer_directions() {
         assert_eq!((report.unexpected, report.unauthentic), (0, 0));
         assert_eq!(report.mapped, Some(receiving.local_addr));
     }
-    let report = sending.report();
+    let report = call.sending.report();
     assert!(report.receiver_reports > 0 && report.transport_wide_feedback > 0);
     assert_eq!(house.counted(streams), 3);
-    sending.close().await;
-    first.close().await;
-    second.vanish().await;
-    for client in [publisher, subscriber, other] {
+    call.sending.close().await;
+    call.publisher.leave().await.unwrap();
+    for (client, receiving) in call.subscribers {
+        receiving.close().await;
         client.leave().await.unwrap();
     }
     house.is_empty().await;
@@ -82,16 +74,8 @@ async fn udp_and_tcp_meet_in_one_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn media_goes_on_over_a_new_connection_when_the_old_one_breaks() {
     let house = House::open().await;
-    let session = house.session().await;
-    let mut publisher = house.join(&session).await;
-    let mut subscriber = house.join(&session).await;
-    publisher.over_tcp = true;
-    subscriber.over_tcp = true;
-    let (stream, sending) = publisher.publish().await.unwrap();
-    let receiving = subscriber.subscribe(&stream).await.unwrap();
-    let arrives = receiving.until("media arrives", |report| report.video.received > 0);
-    arrives.await.unwrap();
-    for moved in [&receiving, &sending] {
+    let call = Call::over_tcp(house.plain(), 1).await;
+    for moved in [call.receiving(), &call.sending] {
         let local = moved.reconnect().await.unwrap();
         moved
             .until("a check is answered there", |report| {
@@ -99,21 +83,13 @@ async fn media_goes_on_over_a_new_connection_when_the_old_one_breaks() {
             })
             .await
             .unwrap();
-        let sent = sending.report().video.sent;
-        receiving
-            .until("what was sent since arrives", |report| {
-                report.video.newest > Some(sent)
-            })
-            .await
-            .unwrap();
+        call.goes_on().await;
     }
     eventually("the broken connections are forgotten", async || {
         house.counted(streams) == 2
     })
     .await;
-    let report = receiving.report();
-    assert_eq!((report.video.duplicates, report.video.shifts), (0, 0));
-    assert_eq!((report.unexpected, report.unauthentic), (0, 0));
+    call.is_in_step();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 // Runs the scenarios. As root it builds hosts of its own (network namespaces), one pair for each lane, and runs
 // there whatever needs no particular place; what a newcomer does runs on this host, afterwards.
 //
-//   node run.mjs [--only TEXT …] [--lane NAME] [--full] [--list]        NAME: see LANES, or towns
+//   node run.mjs [--only TEXT …] [--lane NAME …] [--full] [--list]        NAME: see LANES, or towns
 //
 // HANOK_BIN names the daemon, default target/debug/hanok.
 
@@ -31,7 +31,7 @@ const TOWNS_AT_ONCE = 3;
 const { INTEROP_SERVER_NAMESPACE: SERVER_NAMESPACE, INTEROP_ROW: ROW, INTEROP_TOWN: TOWN } = process.env;
 
 const { values: options } = parseArgs({
-  options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, lane: { type: "string" }, list: { type: "boolean" } },
+  options: { only: { type: "string", multiple: true, default: [] }, full: { type: "boolean" }, lane: { type: "string", multiple: true, default: [] }, list: { type: "boolean" } },
 });
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -65,7 +65,7 @@ if (options.list) {
 }
 
 function isChosen({ name, full, town, lane = "calls" }) {
-  return (options.full || !full) && (!options.lane || options.lane === (town ? "towns" : lane)) && options.only.every((text) => name.includes(text));
+  return (options.full || !full) && (options.lane.length === 0 || options.lane.includes(town ? "towns" : lane)) && options.only.every((text) => name.includes(text));
 }
 
 function chosen() {

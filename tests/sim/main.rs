@@ -1,9 +1,10 @@
-//! Cores against each other over a seeded network, in virtual time.
+//! Cores against each other over a seeded network, in virtual time; and what they cost in memory and in real time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod call;
 mod client_hello;
+mod constant_time;
 mod failures;
 mod forgery;
 mod handshake;
@@ -12,4 +13,5 @@ mod media;
 mod memory;
 mod restart;
 mod silence;
+mod turn_cycles;
 mod wire;

@@ -17,10 +17,25 @@ const LIMIT: usize = 64 * 1024;
 const ALONE: &str = "HANOK_SIM_MEMORY_ALONE";
 
 /// Resident bytes of this process.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4_096
+}
+
+/// Whether this test, of this name, has the process for itself. If not, it has just been run in one of its own: other
+/// tests share this one and its memory.
+pub(crate) fn is_alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(ALONE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
 }
 
 /// A ClientHello that the server answers, padded to the largest size.
@@ -102,17 +117,7 @@ fn hostile(hello: &[u8], seed: u64) -> Transport {
 
 #[test]
 fn an_unauthenticated_handshake_holds_at_most_64_kib() {
-    // Other tests share the process: measure in one of its own.
-    if std::env::var_os(ALONE).is_none() {
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "memory::an_unauthenticated_handshake_holds_at_most_64_kib",
-                "--exact",
-            ])
-            .env(ALONE, "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+    if !is_alone("memory::an_unauthenticated_handshake_holds_at_most_64_kib") {
         return;
     }
     let hello = largest_client_hello();

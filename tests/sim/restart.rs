@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hanok::media::rtp::{Header, RtpPacket};
-use hanok::media::sfu::{Router, Sink, TransportKey};
+use hanok::media::sfu::{Router, TransportKey};
 use hanok::media::transport::srtp::{
     MAX_OVERHEAD, Profile, Receiver, Sender, client_halves, server_halves,
 };
+use hanok::testing::sink::Recording;
 use hanok::testing::t0;
 use hanok::units::{
     Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc, Track,
@@ -43,41 +44,15 @@ fn association(profile: Profile, random: &mut Random) -> (Sender, Receiver) {
     (sender, receiver)
 }
 
-/// Seals what the router sends; what the network loses is sealed all the same.
-struct Egress {
-    sender: Sender,
-    datagrams: Vec<Vec<u8>>,
-    /// The transport has no path, or the packets are too long for it: nothing is sealed.
-    is_blocked: bool,
-}
-
-impl Sink for Egress {
-    fn send_rtp(
-        &mut self,
-        to: TransportKey,
-        max_len: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> bool {
-        assert_eq!(to, SUBSCRIBER);
-        if self.is_blocked {
-            return false;
-        }
-        let mut packet = vec![0; max_len + MAX_OVERHEAD];
-        let len = write(&mut packet[..max_len]);
-        let len = self.sender.protect_rtp(&mut packet, len).unwrap();
-        packet.truncate(len);
-        self.datagrams.push(packet);
-        true
-    }
-}
-
 /// One publisher at a time, one subscriber.
 struct Call {
     now: Instant,
     profile: Profile,
     random: Random,
     router: Router,
-    egress: Egress,
+    sink: Recording,
+    /// Seals what the router sends; what the network loses is sealed all the same.
+    sender: Sender,
     subscriber: Receiver,
     publisher: TransportKey,
     browser: Sender,
@@ -98,11 +73,8 @@ impl Call {
             now: t0(),
             profile,
             router: Router::new(t0(), Random::seeded(seed)),
-            egress: Egress {
-                sender,
-                datagrams: Vec::new(),
-                is_blocked: false,
-            },
+            sink: Recording::default(),
+            sender,
             subscriber,
             publisher: TransportKey(10),
             browser,
@@ -167,23 +139,21 @@ impl Call {
         packet.resize(len + MAX_OVERHEAD, 0);
         let len = self.browser.protect_rtp(&mut packet, len).unwrap();
         let len = self.server.unprotect_rtp(&mut packet[..len]).unwrap();
-        self.router.handle_rtp(
-            self.now,
-            self.publisher,
-            &[&packet[..len]],
-            &mut self.egress,
-        );
-        let expected = usize::from(!self.egress.is_blocked);
-        assert_eq!(
-            self.egress.datagrams.len(),
-            expected,
-            "every packet goes on"
-        );
+        let run = [&packet[..len]];
+        self.router
+            .handle_rtp(self.now, self.publisher, &run, &mut self.sink);
+        let expected = usize::from(!self.sink.refuses);
+        assert_eq!(self.sink.sent.len(), expected, "every packet goes on");
         self.deliver();
     }
 
     fn deliver(&mut self) {
-        for mut datagram in self.egress.datagrams.split_off(0) {
+        for (to, mut datagram) in std::mem::take(&mut self.sink.sent) {
+            assert_eq!(to, SUBSCRIBER);
+            let len = datagram.len();
+            datagram.resize(len + MAX_OVERHEAD, 0);
+            let len = self.sender.protect_rtp(&mut datagram, len).unwrap();
+            datagram.truncate(len);
             if self.below(10) == 0 {
                 continue;
             }
@@ -249,7 +219,7 @@ fn a_cycle_of_packets_that_could_not_be_sent_brings_no_nonce_back() {
             for _ in 0..20 {
                 call.publish(false);
             }
-            call.egress.is_blocked = true;
+            call.sink.refuses = true;
             let mut passed = 0;
             while passed < unsent {
                 let before = call.seq;
@@ -261,7 +231,7 @@ fn a_cycle_of_packets_that_could_not_be_sent_brings_no_nonce_back() {
                 call.ssrc = Ssrc(call.ssrc.0 + 1);
                 call.publish(true);
             }
-            call.egress.is_blocked = false;
+            call.sink.refuses = false;
             // The subscriber opens them, and each is newer than all before.
             call.publish(true);
             for _ in 0..20 {

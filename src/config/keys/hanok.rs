@@ -280,9 +280,8 @@ pub(crate) static HANOK_TURN_TLS_LISTEN: Key<Option<Listen>> = Key {
     about: About {
         name: "HANOK_TURN_TLS_LISTEN",
         default: Some(""),
-        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off.",
+        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered it by the name in DOMAIN_OR_PUBLIC_IP if the certificate is one of your own (CERTIFICATE_TYPE=owncert).",
         empty: Empty::Value,
-        effect: Effect::Later("TURN over TLS"),
         accepts: &["", ":5349", "203.0.113.7:5349"],
         refuses: &["5349", ":0"],
         ..About::RESTART

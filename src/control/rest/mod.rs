@@ -62,7 +62,10 @@ pub fn router(settings: Settings, gate: Gate, directory: Directory) -> Router {
         settings: Arc::new(settings),
         directory,
     };
-    Router::new()
+    let router = Router::new();
+    #[cfg(any(test, feature = "testing"))]
+    let router = router.route("/openvidu/api/panic", get(panic));
+    router
         .route(
             "/openvidu/api/sessions",
             post(sessions::create).get(sessions::list),
@@ -130,6 +133,12 @@ pub fn router(settings: Settings, gate: Gate, directory: Directory) -> Router {
 /// Whatever no rule names is 403 for those who know the secret (section 1.3); the others got 401 before.
 async fn forbidden(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "Forbidden", uri.path())
+}
+
+/// A bug, for tests of containment.
+#[cfg(any(test, feature = "testing"))]
+async fn panic() -> StatusCode {
+    panic!("injected")
 }
 
 /// What OpenVidu answers while `OPENVIDU_RECORDING` is false (section 9); applications hide their buttons on it.

@@ -76,14 +76,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_moderator_is_answered_between_the_leaving_and_the_eviction() {
+    /// M moderates; A publishes, B receives.
+    fn moderated_call() -> Stage {
         let mut stage = Stage::new();
         stage.join_as('M', Role::Moderator);
         stage.join('A');
         stage.join('B');
         stage.publish('A');
         stage.subscribe('B', 'A');
+        stage
+    }
+
+    #[test]
+    fn the_moderator_is_answered_between_the_leaving_and_the_eviction() {
+        let mut stage = moderated_call();
         assert_eq!(
             stage.ask('M', disconnect("con_A")),
             [
@@ -129,12 +135,7 @@ mod tests {
 
     #[test]
     fn everyone_hears_of_a_forced_unpublishing_after_the_moderator_is_answered() {
-        let mut stage = Stage::new();
-        stage.join_as('M', Role::Moderator);
-        stage.join('A');
-        stage.join('B');
-        stage.publish('A');
-        stage.subscribe('B', 'A');
+        let mut stage = moderated_call();
         let stream = stream_of(&stage, 'A');
         assert_eq!(
             stage.ask('M', unpublish(&stream)),

@@ -1,12 +1,15 @@
 //! The ports that upper folders state, implemented over the lower folders' own interfaces.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
-use crate::media::plane::TurnHandle;
+use crate::front::proxy::{StreamSink, TurnStream};
+use crate::media::plane::service::TlsStream;
+use crate::media::plane::{Plane, TurnHandle};
 use crate::units::{Random, Secret, clock, turn_credential};
 
 /// Names of those who have left that may wait to be told to the workers.
@@ -70,6 +73,33 @@ impl Revocations {
             if turn.revoke(&username).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Streams that turned out to be TURN go to the media workers.
+pub struct WorkerStreams(pub Plane);
+
+impl fmt::Debug for WorkerStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkerStreams")
+    }
+}
+
+impl StreamSink for WorkerStreams {
+    fn take(&self, stream: TurnStream) {
+        let TurnStream {
+            socket,
+            peer,
+            session,
+        } = stream;
+        let stream = TlsStream {
+            socket: socket.into(),
+            peer,
+            session,
+        };
+        if let Err(error) = self.0.adopt(stream) {
+            tracing::debug!(%peer, %error, "a TURN connection is closed");
         }
     }
 }

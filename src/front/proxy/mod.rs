@@ -4,6 +4,7 @@
 //! until it is cancelled. Only [`service`] and [`certificate::service`] do I/O.
 
 pub mod certificate;
+pub mod containment;
 pub mod headers;
 pub mod limits;
 pub mod ports;
@@ -13,6 +14,7 @@ pub mod service;
 mod tls;
 
 pub use certificate::{Certificate, CertificateError, CertificateStore};
+pub use containment::Containment;
 pub use limits::Limits;
-pub use ports::{Service, Services};
+pub use ports::{Service, Services, StreamSink, TurnStream};
 pub use service::{BindError, Listener, Proxy, Settings};

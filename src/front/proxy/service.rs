@@ -5,6 +5,7 @@
 
 mod body;
 mod stream;
+mod turn;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,11 +30,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::certificate::CertificateStore;
+use super::containment::Containment;
+#[cfg(any(test, feature = "testing"))]
+use super::containment::Fault;
 use super::headers;
 use super::limits::{Admission, Full, Limits, accept_pause};
 use super::ports::Services;
@@ -46,6 +51,10 @@ use stream::GuardedStream;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// What a bug may end.
+const CONNECTION: &str = "a web connection";
+const REQUEST: &str = "a request";
+
 /// Where to listen, and what to say there.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -55,6 +64,8 @@ pub struct Settings {
     pub http: Vec<SocketAddr>,
     /// Addresses that serve `/openvidu/**` and `/dashboard/**` without TLS; empty: none.
     pub plain: Vec<SocketAddr>,
+    /// Addresses for TURN over TLS and nothing else; empty: none.
+    pub turn_tls: Vec<SocketAddr>,
     /// The host of redirects (`DOMAIN_OR_PUBLIC_IP`).
     pub domain: String,
     /// The port of redirects (`HTTPS_PORT`).
@@ -76,6 +87,8 @@ pub enum Listener {
     Http,
     /// HTTP for neighbours on the same machine.
     Plain,
+    /// TURN over TLS.
+    TurnTls,
 }
 
 impl Listener {
@@ -85,6 +98,7 @@ impl Listener {
             Self::Https => "HTTPS_PORT",
             Self::Http => "HTTP_PORT",
             Self::Plain => "HANOK_PLAIN_LISTEN",
+            Self::TurnTls => "HANOK_TURN_TLS_LISTEN",
         }
     }
 }
@@ -123,6 +137,9 @@ fn advice(listener: Listener, error: &io::Error) -> &'static str {
             Listener::Plain => {
                 "; another process has this port: stop it, choose another port, or do without (HANOK_PLAIN_LISTEN=)"
             }
+            Listener::TurnTls => {
+                "; another process has this port: stop it, choose another port, or do without (HANOK_TURN_TLS_LISTEN=)"
+            }
         }
     } else if kind == io::ErrorKind::PermissionDenied {
         "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants"
@@ -138,7 +155,8 @@ fn advice(listener: Listener, error: &io::Error) -> &'static str {
 pub struct Proxy {
     sockets: Vec<(Listener, TcpListener)>,
     shared: Arc<Shared>,
-    tls: Acceptor,
+    http_tls: Acceptor,
+    turn_tls: Acceptor,
 }
 
 /// What every connection needs.
@@ -151,7 +169,10 @@ struct Shared {
     trusted_proxies: Vec<IpNet>,
     limits: Limits,
     admission: Admission,
+    /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
+    turn_admission: Admission,
     requests: TaskTracker,
+    containment: Containment,
 }
 
 /// `TlsAcceptor` does not print.
@@ -174,7 +195,9 @@ impl Proxy {
         certificates: Arc<CertificateStore>,
         services: Services,
     ) -> Result<Self, BindError> {
-        let tls = tls::server_config(Arc::clone(&certificates))?;
+        let acceptor = |config| Acceptor(TlsAcceptor::from(Arc::new(config)));
+        let http_tls = acceptor(tls::http(Arc::clone(&certificates))?);
+        let turn_tls = acceptor(tls::turn(Arc::clone(&certificates))?);
         let redirect =
             Redirect::new(&settings.domain, settings.https_port).map_err(BindError::Domain)?;
         let hsts = match settings.hsts.as_str() {
@@ -186,6 +209,7 @@ impl Proxy {
             (Listener::Https, &settings.https),
             (Listener::Http, &settings.http),
             (Listener::Plain, &settings.plain),
+            (Listener::TurnTls, &settings.turn_tls),
         ] {
             for address in addresses {
                 match listen(*address) {
@@ -205,7 +229,8 @@ impl Proxy {
         }
         Ok(Self {
             sockets,
-            tls: Acceptor(TlsAcceptor::from(Arc::new(tls))),
+            http_tls,
+            turn_tls,
             shared: Arc::new(Shared {
                 services,
                 certificates,
@@ -213,8 +238,10 @@ impl Proxy {
                 hsts,
                 trusted_proxies: settings.trusted_proxies,
                 admission: Admission::new(&settings.limits),
+                turn_admission: Admission::new(&settings.limits),
                 limits: settings.limits,
                 requests: TaskTracker::new(),
+                containment: Containment::default(),
             }),
         })
     }
@@ -226,20 +253,29 @@ impl Proxy {
             .filter_map(|(listener, socket)| Some((*listener, socket.local_addr().ok()?)))
     }
 
+    /// What bugs have cost so far.
+    pub fn containment(&self) -> Containment {
+        self.shared.containment.clone()
+    }
+
     /// Serves until `cancel` is cancelled, then stops accepting, lets requests in progress finish within
     /// `Limits::shutdown`, and closes what is left. Dropping the future closes everything at once.
     pub async fn serve(self, cancel: CancellationToken) {
         let mut listeners = JoinSet::new();
         for (listener, socket) in self.sockets {
+            let tls = match listener {
+                Listener::TurnTls => &self.turn_tls,
+                Listener::Https | Listener::Http | Listener::Plain => &self.http_tls,
+            };
             let door = Door {
                 listener,
-                tls: self.tls.clone(),
+                tls: tls.clone(),
                 shared: Arc::clone(&self.shared),
             };
             listeners.spawn(door.accept(socket, cancel.clone()));
         }
         while let Some(ended) = listeners.join_next().await {
-            report(ended);
+            self.shared.report("a listener", ended);
         }
         // Their connections are gone, so they are being dropped.
         let requests = &self.shared.requests;
@@ -277,11 +313,11 @@ fn is_missing_family(error: &io::Error) -> bool {
     number == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection's task panicked: that connection is closed, others go on");
+impl Shared {
+    fn report(&self, what: &'static str, ended: Result<(), JoinError>) {
+        if ended.is_err_and(|error| error.is_panic()) {
+            self.containment.count(what);
+        }
     }
 }
 
@@ -300,11 +336,13 @@ impl Door {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(ended) = connections.join_next() => report(ended),
+                Some(ended) = connections.join_next() => self.shared.report(CONNECTION, ended),
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
                         pause = Duration::ZERO;
-                        if let Some(connection) = self.admit(stream, peer, &cancel) {
+                        let admission = || self.admit(stream, peer, &cancel);
+                        let admitted = self.shared.containment.contain(CONNECTION, admission);
+                        if let Some(connection) = admitted.flatten() {
                             connections.spawn(connection);
                         }
                     }
@@ -324,7 +362,7 @@ impl Door {
         drop(socket);
         let finish = async {
             while let Some(ended) = connections.join_next().await {
-                report(ended);
+                self.shared.report(CONNECTION, ended);
             }
         };
         if timeout(self.shared.limits.shutdown, finish).await.is_err() {
@@ -339,8 +377,14 @@ impl Door {
         cancel: &CancellationToken,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let shared = &self.shared;
+        #[cfg(any(test, feature = "testing"))]
+        shared.containment.strike(Fault::Admission);
         let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
-        let permit = match shared.admission.admit(peer.ip(), exempt) {
+        let admission = match self.listener {
+            Listener::TurnTls => &shared.turn_admission,
+            Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
+        };
+        let permit = match admission.admit(peer.ip(), exempt) {
             Ok(permit) => permit,
             Err(Full::Everyone) => {
                 tracing::debug!(%peer, "too many connections: closed");
@@ -358,26 +402,26 @@ impl Door {
     }
 
     async fn connection(self, stream: GuardedStream, peer: SocketAddr, cancel: CancellationToken) {
+        #[cfg(any(test, feature = "testing"))]
+        self.shared.containment.strike(Fault::Connection);
         match self.listener {
             Listener::Http | Listener::Plain => {
                 self.http1(TokioIo::new(stream), peer, cancel).await;
             }
+            Listener::TurnTls => {
+                let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
+                    return;
+                };
+                if !is_turn {
+                    return turn::refuse(stream).await;
+                }
+                if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
+                    tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
+                }
+            }
             Listener::Https => {
-                let handshake =
-                    timeout(self.shared.limits.tls_handshake, self.tls.0.accept(stream));
-                let stream = tokio::select! {
-                    () = cancel.cancelled() => return,
-                    outcome = handshake => match outcome {
-                        Ok(Ok(stream)) => stream,
-                        Ok(Err(error)) => {
-                            tracing::debug!(%peer, %error, "TLS handshake failed");
-                            return;
-                        }
-                        Err(_) => {
-                            tracing::debug!(%peer, "TLS handshake took too long");
-                            return;
-                        }
-                    },
+                let Some((stream, _)) = self.handshake(stream, peer, &cancel).await else {
+                    return;
                 };
                 if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
@@ -385,6 +429,34 @@ impl Door {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
                 }
             }
+        }
+    }
+
+    /// The handshake, and whether the client speaks TURN where that is expected.
+    async fn handshake(
+        &self,
+        stream: GuardedStream,
+        peer: SocketAddr,
+        cancel: &CancellationToken,
+    ) -> Option<(TlsStream<GuardedStream>, bool)> {
+        let handshake = async {
+            let mut stream = self.tls.0.accept(stream).await?;
+            let is_turn = self.listener == Listener::TurnTls && turn::is_turn(&mut stream).await?;
+            Ok::<_, io::Error>((stream, is_turn))
+        };
+        tokio::select! {
+            () = cancel.cancelled() => None,
+            outcome = timeout(self.shared.limits.tls_handshake, handshake) => match outcome {
+                Ok(Ok(done)) => Some(done),
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "TLS handshake failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!(%peer, "TLS handshake took too long");
+                    None
+                }
+            },
         }
     }
 
@@ -423,7 +495,10 @@ impl Door {
         S: Read + Write + Unpin + Send + 'static,
     {
         let limits = self.shared.limits.clone();
-        let mut builder = http2::Builder::new(Tracked(self.shared.requests.clone()));
+        let mut builder = http2::Builder::new(Tracked {
+            tasks: self.shared.requests.clone(),
+            containment: self.shared.containment.clone(),
+        });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
@@ -469,8 +544,13 @@ impl Door {
             Listener::Http => return self.shared.redirect.answer(request.uri()),
             Listener::Https => Entrance::Https,
             Listener::Plain => Entrance::Plain,
+            Listener::TurnTls => return empty(StatusCode::NOT_FOUND),
         };
-        let mut response = self.dispatch(request, peer, entrance).await;
+        let dispatch = self.dispatch(request, peer, entrance);
+        let response = self.shared.containment.contain_future(REQUEST, dispatch);
+        let mut response = response
+            .await
+            .unwrap_or_else(|| empty(StatusCode::INTERNAL_SERVER_ERROR));
         let trusted =
             entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
         let hsts = self.shared.hsts.as_ref().filter(|_| trusted);
@@ -484,6 +564,8 @@ impl Door {
         peer: SocketAddr,
         entrance: Entrance,
     ) -> Response<Body> {
+        #[cfg(any(test, feature = "testing"))]
+        self.shared.containment.strike(Fault::Request);
         let Shared {
             services,
             trusted_proxies,
@@ -536,14 +618,20 @@ async fn idle(mut in_progress: watch::Receiver<usize>, limits: &Limits) {
 
 /// Runs the requests of HTTP/2 connections; they end with their connection, which resets them.
 #[derive(Debug, Clone)]
-struct Tracked(TaskTracker);
+struct Tracked {
+    tasks: TaskTracker,
+    containment: Containment,
+}
 
 impl<F> Executor<F> for Tracked
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, request: F) {
-        self.0.spawn(request);
+        let containment = self.containment.clone();
+        self.tasks.spawn(async move {
+            containment.contain_future(REQUEST, request).await;
+        });
     }
 }
 

@@ -66,7 +66,7 @@ impl MediaPort {
 
     fn add(&mut self, addr: SocketAddr, sole: Option<IpAddr>) -> io::Result<()> {
         self.sockets.push(BatchSocket::bind(addr, false, sole)?);
-        self.listeners.push(StreamListener::bind(addr)?);
+        self.listeners.push(StreamListener::bind(addr, false)?);
         Ok(())
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn a_port_in_use_by_either_protocol_is_skipped_and_a_full_range_is_named() {
         let any = SocketAddr::new(LOOPBACK, 0);
         let taken = BatchSocket::bind(any, false, None).unwrap();
-        let listening = StreamListener::bind(any).unwrap();
+        let listening = StreamListener::bind(any, false).unwrap();
         for taken in [taken.local_addr(), listening.local_addr()] {
             let port = taken.port();
             let range = PortRange::new(port, port).unwrap();

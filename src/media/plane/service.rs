@@ -1,8 +1,10 @@
 //! The handle that the control plane holds: opens rooms on workers and carries commands to them.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustls::ServerConnection;
 use tokio::sync::mpsc;
 
 use super::{Command, Event, RoomId, TransportId, TurnCommand, TurnHandle};
@@ -44,6 +46,8 @@ pub enum RoomCommand {
     },
     /// A command to the worker's TURN server, which belongs to no room.
     Turn(TurnCommand),
+    /// A TURN client's connection, whose handshake was done elsewhere.
+    Adopt(TlsStream),
 }
 
 impl WorkerDoor {
@@ -53,6 +57,28 @@ impl WorkerDoor {
         (self.wake)();
         Ok(())
     }
+}
+
+/// A TCP connection with TLS whose handshake is done.
+#[derive(Debug)]
+pub struct TlsStream {
+    /// The connected socket.
+    pub socket: TcpStream,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The TLS layer; it may hold what the client has sent already.
+    pub session: Box<ServerConnection>,
+}
+
+/// Why a worker does not get a connection, which is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdopted {
+    /// Its mailbox is full.
+    #[error("the worker has too many commands waiting")]
+    Busy,
+    /// It has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// The workers have stopped.
@@ -92,14 +118,7 @@ impl Plane {
     /// # Errors
     /// The workers have stopped.
     pub async fn open_room(&self) -> Result<(Room, mpsc::Receiver<Event>), Stopped> {
-        let worker = self
-            .workers
-            .iter()
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
-            .expect("a media plane has at least one worker")
-            .clone();
-        // Until the worker reports again, so that sessions that begin at once do not all choose the same one.
-        worker.load.fetch_add(1, Ordering::Relaxed);
+        let worker = self.least_loaded().clone();
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let id = RoomId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let room = Room {
@@ -111,6 +130,35 @@ impl Plane {
         let open = RoomCommand::Open { room: id, events };
         room.worker.deliver(open).await?;
         Ok((room, receiver))
+    }
+
+    /// Hands a TURN client's connection to the worker with the least load. Never waits: who finds no room is closed,
+    /// and comes again.
+    ///
+    /// # Errors
+    /// The worker has no room for it, or the workers have stopped.
+    pub fn adopt(&self, stream: TlsStream) -> Result<(), NotAdopted> {
+        let worker = self.least_loaded();
+        worker
+            .commands
+            .try_send(RoomCommand::Adopt(stream))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NotAdopted::Busy,
+                mpsc::error::TrySendError::Closed(_) => Stopped.into(),
+            })?;
+        (worker.wake)();
+        Ok(())
+    }
+
+    fn least_loaded(&self) -> &WorkerDoor {
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+            .expect("a media plane has at least one worker");
+        // Until the worker reports again, so that what begins at once does not all choose the same one.
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        worker
     }
 }
 

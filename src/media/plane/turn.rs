@@ -301,9 +301,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_none_ends_nothing_and_a_stopped_worker_is_an_error() {
-        let turn = handle(1, |_, command| match command {
-            TurnCommand::End(id, ended) => ended.send(id.to_string() == "5.0").unwrap(),
-            other => panic!("{other:?}"),
+        let turn = handle(1, |_, command| {
+            let TurnCommand::End(id, ended) = command else {
+                panic!("{command:?}");
+            };
+            ended.send(id.to_string() == "5.0").unwrap();
         });
         for name in ["", "0", "0.", "0.5", "1.5.0", "x.5.0", "0.6.0", "0.5.0.1"] {
             assert_eq!(turn.kick(name).await, Ok(false), "{name}");

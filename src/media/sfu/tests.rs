@@ -5,15 +5,17 @@ mod loss;
 mod muting;
 mod quality;
 mod replacing;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Output, Router, Sink, TransportKey};
+use super::{Output, Router, TransportKey};
 use crate::media::rtp::rtcp::{Compound, Packet, ReportBlock, SenderInfo, Writer};
 use crate::media::rtp::{ExtensionWriter, Header, RtpPacket};
+use crate::testing::sink::Recording;
 use crate::testing::t0;
 use crate::units::{
     Bitrate, Codec, Extension, ExtensionIds, Feedback, MediaKind, PayloadType, Random, SeqNo, Ssrc,
@@ -204,32 +206,6 @@ impl Rtp {
         out.truncate(12 + len);
         out.extend(&self.payload);
         out
-    }
-}
-
-/// What came out, in order.
-#[derive(Debug, Default)]
-struct Recording {
-    sent: Vec<(TransportKey, Vec<u8>)>,
-    refuses: bool,
-}
-
-impl Sink for Recording {
-    fn send_rtp(
-        &mut self,
-        to: TransportKey,
-        max_len: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> bool {
-        if self.refuses {
-            return false;
-        }
-        let mut packet = vec![0xee; max_len];
-        let len = write(&mut packet);
-        assert!((12..=max_len).contains(&len), "{len} of {max_len}");
-        packet.truncate(len);
-        self.sent.push((to, packet));
-        true
     }
 }
 
@@ -1094,6 +1070,68 @@ fn one_packet_is_not_repeated_faster_than_it_can_arrive() {
         room.advance(ms(1));
     }
     assert_eq!(repeats, 4, "every 30 ms");
+}
+
+/// The subscriber says how much it has lost lately, in 256ths.
+fn report_loss(room: &mut Room, fraction_lost: u8) {
+    room.rtcp_from(SUBSCRIBER, |writer| {
+        writer.receiver_report(
+            Ssrc(1),
+            std::iter::once(ReportBlock {
+                ssrc: OUT_VIDEO,
+                fraction_lost,
+                total_lost: 0,
+                extended_highest: 0,
+                jitter: 0,
+                last_sender_report: 0,
+                delay_since_last_sender_report: 0,
+            }),
+        );
+    });
+}
+
+#[test]
+fn a_lossy_line_gets_every_retransmission_twice() {
+    for (fraction_lost, copies) in [(0, 1), (4, 1), (5, 2), (13, 2), (51, 2), (52, 1), (255, 1)] {
+        let mut room = Room::flowing_call(1);
+        room.publish(&Rtp::frame(2));
+        let sent = room.received(SUBSCRIBER)[0].clone();
+        report_loss(&mut room, fraction_lost);
+        room.rtcp_from(SUBSCRIBER, |writer| {
+            writer.nack(Ssrc(1), OUT_VIDEO, &[sent.header.sequence_number]);
+        });
+        let again = room.received(SUBSCRIBER);
+        assert_eq!(again.len(), copies, "{fraction_lost}");
+        for (earlier, later) in again.iter().zip(&again[1..]) {
+            assert_eq!(later.payload, earlier.payload);
+            assert_eq!(later.seq(), earlier.seq().wrapping_add(1));
+            assert_ne!(later.extension(10), earlier.extension(10));
+        }
+        room.rtcp_from(SUBSCRIBER, |writer| {
+            writer.nack(Ssrc(1), OUT_VIDEO, &[sent.header.sequence_number]);
+        });
+        assert_eq!(room.received(SUBSCRIBER), [], "as soon as that, never");
+    }
+}
+
+#[test]
+fn what_the_publisher_sends_again_goes_twice_to_a_lossy_line_only() {
+    for (fraction_lost, copies) in [(0, 0), (13, 1)] {
+        let mut room = Room::flowing_call(1);
+        report_loss(&mut room, fraction_lost);
+        room.publish(&Rtp::frame(3));
+        assert_eq!(room.received(SUBSCRIBER).len(), 1, "what is new goes once");
+        room.publish(&Rtp::frame(2).retransmitted(1));
+        let received = room.received(SUBSCRIBER);
+        let (late, again) = received.split_first().unwrap();
+        assert_eq!(late.header.ssrc, OUT_VIDEO);
+        assert_eq!(again.len(), copies);
+        for copy in again {
+            assert_eq!(copy.header.ssrc, OUT_VIDEO_RTX);
+            assert_eq!(copy.payload[..2], late.seq().to_be_bytes());
+            assert_eq!(copy.payload[2..], late.payload);
+        }
+    }
 }
 
 #[test]

@@ -99,6 +99,11 @@ impl RelayPorts {
         assert_eq!(self.free.len() + self.in_use.len() + taken, all);
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn covers(&self, port: u16) -> bool {
+        self.index(port).is_some_and(|at| at < self.owners.len())
+    }
+
     /// Any free port.
     pub(super) fn take(&mut self, random: &mut Random) -> Option<u16> {
         let port = *self.free.get(self.random_place(random)?)?;

@@ -219,6 +219,13 @@ impl Server {
         own_addresses.sort_unstable();
         own_addresses.dedup();
         worker_ports.sort_unstable();
+        let mut ports = Family::BOTH.map(|family| RelayPorts::new(family, ports));
+        // Where the ranges overlap, what goes to a worker's port goes to the worker.
+        for pool in &mut ports {
+            worker_ports.iter().for_each(|port| {
+                pool.take_exactly(*port);
+            });
+        }
         Self {
             credentials,
             relays: Family::BOTH.map(|family| {
@@ -227,7 +234,7 @@ impl Server {
                     .copied()
                     .find(|relay| Family::of(relay.told) == family)
             }),
-            ports: Family::BOTH.map(|family| RelayPorts::new(family, ports)),
+            ports,
             live_ports,
             own_addresses,
             worker_ports,
@@ -544,7 +551,9 @@ impl Server {
                 assert!(self.live_ports.contains(family, relay.port));
                 assert!(known.deadline <= relay.expires_at);
             }
-            self.ports[family.index()].assert_taken(taken);
+            let pool = &self.ports[family.index()];
+            let withheld = self.worker_ports.iter().filter(|port| pool.covers(**port));
+            pool.assert_taken(taken + withheld.count());
         }
     }
 

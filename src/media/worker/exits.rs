@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::outbox::Outbox;
 use super::relay::Relay;
-use super::streams::Streams;
+use super::streams::{IceTcp, Streams};
+use super::turn_streams::TurnStreams;
 use crate::media::net::udp::BatchSocket;
 use crate::media::transport::Path;
 use crate::media::turn::{FiveTuple, Protocol};
@@ -34,8 +35,10 @@ pub(super) struct Exits {
     pub(super) now: Instant,
     /// Their links are their places here.
     pub(super) ports: Vec<Port>,
-    pub(super) streams: Streams,
+    pub(super) streams: Streams<IceTcp>,
     pub(super) relay: Relay,
+    /// The TURN server's clients that do not come by UDP.
+    pub(super) turn_streams: TurnStreams,
 }
 
 impl Exits {
@@ -73,7 +76,7 @@ impl Exits {
                 let Port { socket, outbox, .. } = self.relay.port_of(to)?;
                 outbox.space(socket, max_len)
             }
-            Protocol::Tcp | Protocol::Tls => None,
+            Protocol::Tcp | Protocol::Tls => self.turn_streams.space_to(to, max_len),
         }
     }
 
@@ -85,7 +88,7 @@ impl Exits {
                     port.outbox.commit(to.client, Some(to.server.ip()), len);
                 }
             }
-            Protocol::Tcp | Protocol::Tls => {}
+            Protocol::Tcp | Protocol::Tls => self.turn_streams.commit(len),
         }
     }
 

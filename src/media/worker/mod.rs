@@ -12,6 +12,7 @@ mod run;
 mod slots;
 mod streams;
 mod timers;
+mod turn_streams;
 mod wake;
 
 use std::io;
@@ -22,6 +23,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::media::net::port::MediaPort;
+use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
 use crate::media::plane::service::{RoomCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
@@ -45,10 +47,12 @@ pub struct Parts {
     pub index: usize,
     /// Its media sockets and listeners: one port on every bound address.
     pub media: MediaPort,
-    /// TCP connections that it keeps at most.
+    /// TCP connections that it keeps at most, for media and for TURN each.
     pub max_streams: usize,
     /// Its share of the TURN port: a socket on every bound address.
     pub turn_sockets: Vec<BatchSocket>,
+    /// Its listeners on the TURN port: one on every bound address.
+    pub turn_listeners: Vec<StreamListener>,
     /// What its TURN server needs to know.
     pub turn: turn::Settings,
     /// How clients reach the media port, best first.
@@ -78,8 +82,10 @@ pub struct Counters {
     pub gso_refused: AtomicU64,
     /// Datagrams dropped on arrival: unknown sender, not authentic, malformed.
     pub receive_dropped: AtomicU64,
-    /// TCP connections that it holds.
+    /// TCP connections for media that it holds.
     pub streams: AtomicU64,
+    /// TCP and TLS connections of TURN clients that it holds.
+    pub turn_streams: AtomicU64,
     /// TCP connections closed without having proved to be a browser's, or for want of room.
     pub streams_refused: AtomicU64,
     /// Media packets lost because a TCP connection had no room for them.

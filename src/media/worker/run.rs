@@ -13,6 +13,7 @@
 
 mod commands;
 mod relaying;
+mod turn_clients;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -30,8 +31,9 @@ use super::peer::Peer;
 use super::relay::Relay;
 use super::room::Room;
 use super::slots::Slots;
-use super::streams::{Owner as StreamOwner, Ready, Streams, Tally};
+use super::streams::{IceTcp, Owner as StreamOwner, Ready, Streams, Tally};
 use super::timers::{Owner, Timers};
+use super::turn_streams::TurnClients;
 use super::wake::Wake;
 use super::{Counters, MAX_SOCKETS, Parts};
 use crate::media::net::demux::{Protocol, protocol};
@@ -150,8 +152,13 @@ impl Loop {
             exits: Exits {
                 now,
                 ports: sockets.into_iter().map(Port::new).collect(),
-                streams: Streams::new(listeners, parts.max_streams)?,
+                streams: Streams::new(IceTcp, listeners, parts.max_streams)?,
                 relay: Relay::new(now, parts.turn_sockets, parts.turn),
+                turn_streams: Streams::new(
+                    TurnClients::default(),
+                    parts.turn_listeners,
+                    parts.max_streams,
+                )?,
             },
             identity: parts.identity,
             counters: parts.counters,
@@ -210,9 +217,14 @@ impl Loop {
                 self.receive_from_clients(now, port);
             }
         }
+        let turn_streams = &self.exits.turn_streams;
+        if turn_streams.may_have_input || turn_streams.has_unseen() {
+            self.receive_turn_streams(now);
+        }
         self.advance_one_handshake(now);
         self.handle_due_timers(now);
         self.exits.streams.handle_timeout(now);
+        self.exits.turn_streams.handle_timeout(now);
         self.handle_relay_timeout(now);
         self.sweep(now);
         self.end_rooms(now);
@@ -807,6 +819,7 @@ impl Loop {
             ports,
             relay,
             streams,
+            turn_streams,
             ..
         } = &mut self.exits;
         for Port { socket, outbox, .. } in ports.iter_mut().chain(&mut relay.ports) {
@@ -831,19 +844,25 @@ impl Loop {
                 );
             }
         }
-        let Tally { written, refused } = streams.flush();
-        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
-        add(&self.counters.sent, written.datagrams);
-        add(&self.counters.stream_dropped, written.dropped);
-        add(&self.counters.streams_refused, refused);
-        let held = streams.len() as u64;
-        self.counters.streams.store(held, Ordering::Relaxed);
+        for Tally { written, refused } in [streams.flush(), turn_streams.flush()] {
+            let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+            add(&self.counters.sent, written.datagrams);
+            add(&self.counters.stream_dropped, written.dropped);
+            add(&self.counters.streams_refused, refused);
+        }
+        let hold = |counter: &AtomicU64, held: usize| counter.store(held as u64, Ordering::Relaxed);
+        hold(&self.counters.streams, streams.len());
+        hold(&self.counters.turn_streams, turn_streams.len());
     }
 
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
         // Sockets call for themselves as long as something waits in them.
-        if !self.handshakes.is_empty() || !self.ending.is_empty() || !self.mailbox.is_empty() {
+        if !self.handshakes.is_empty()
+            || !self.ending.is_empty()
+            || !self.mailbox.is_empty()
+            || self.exits.turn_streams.has_unseen()
+        {
             return Some(Duration::ZERO);
         }
         let mut until = self
@@ -851,6 +870,7 @@ impl Loop {
             .next()
             .into_iter()
             .chain(self.exits.streams.poll_timeout())
+            .chain(self.exits.turn_streams.poll_timeout())
             .chain(self.exits.relay.poll_timeout())
             .min()
             .map(|deadline| deadline.saturating_duration_since(now));
@@ -873,13 +893,15 @@ impl Loop {
             ports,
             streams,
             relay,
+            turn_streams,
             ..
         } = &self.exits;
         let mut sockets = ports.iter().chain(&relay.ports);
-        let used = 2 + ports.len() + relay.ports.len();
-        let mut fds: [PollFd<'_>; 2 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
+        let used = 3 + ports.len() + relay.ports.len();
+        let mut fds: [PollFd<'_>; 3 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
             0 => PollFd::new(&self.wake, PollFlags::IN),
             1 => PollFd::new(streams, PollFlags::IN),
+            2 => PollFd::new(turn_streams, PollFlags::IN),
             _ => sockets.next().map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),
                 |port| PollFd::new(&port.socket, PollFlags::IN),
@@ -887,14 +909,15 @@ impl Loop {
         });
         // An interrupted sleep is a short sleep.
         let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
-        let called: [bool; 2 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
+        let called: [bool; 3 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
         if called[0] {
             self.wake.clear();
         }
         self.exits.streams.may_have_input = called[1];
+        self.exits.turn_streams.may_have_input = called[2];
         let Exits { ports, relay, .. } = &mut self.exits;
         let ports = ports.iter_mut().chain(&mut relay.ports);
-        for (port, called) in ports.zip(&called[2..]) {
+        for (port, called) in ports.zip(&called[3..]) {
             port.may_have_input = *called;
         }
     }

@@ -1,15 +1,22 @@
 //! The TCP connections of a worker: who may connect, whose they are, what leaves through them.
 //!
 //! ```text
-//! accepted --> unproved --(authentic check)--> proved: belongs to one transport, ends with it
+//!                            ICE-TCP: authentic check
+//!                            TURN: allocation
+//! accepted --> unproved -----------------------------> proved
+//! or adopted      |  ^                                    |
+//!                 |  +--(TURN: the allocation ended)------+--(ICE-TCP: the transport ended)--> closed
 //!                 |
 //!                 +--(10 s, or newer ones crowd it out)--> closed
 //! ```
+//!
+//! What differs between the two is a [`Purpose`]: [`IceTcp`], and [`super::turn_streams`].
 //!
 //! They are waited for together, by one epoll object that the loop polls beside its UDP sockets: thousands of idle
 //! connections cost a turn nothing.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,12 +25,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 
 use super::slots::Slots;
-use crate::media::net::framing::{Framing, MAX_FRAMED, Rfc4571};
+use crate::media::net::framing::{Extent, Framing, MAX_FRAMED, Rfc4571};
 use crate::media::net::stream::{Arrived, Stream, StreamListener, Written};
 use crate::media::transport::Link;
 
-/// A connection that has not proved to be a browser's for so long is closed (robustness S10).
-const PROOF_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that has not proved to be a browser's, or has no allocation, for so long is closed (robustness S10).
+pub(super) const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Unproved connections, and no more than half of all; of more the oldest gives way. A browser proves itself within a
 /// round trip.
@@ -31,9 +38,6 @@ const MAX_UNPROVED: usize = 4_096;
 
 /// Unproved connections of one address, for IPv6 of one /64; further ones are closed at once.
 const MAX_UNPROVED_PER_ADDRESS: u32 = 512;
-
-/// Frames of a connection until it is proved. A browser's first one proves it, unless the roles have to be settled.
-const MAX_UNPROVED_FRAMES: u8 = 8;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -55,6 +59,46 @@ const STREAM: u32 = 1 << 31;
 
 /// The epoll object's names of listeners have this bit; a connection's is its slot, below its generation.
 const LISTENER: u64 = 1 << 31;
+
+/// What connections are for.
+pub(super) trait Purpose {
+    /// How datagrams stand in them.
+    type Framing: Framing + Debug;
+    /// What a proved connection belongs to.
+    type Owner: Copy + Debug + PartialEq;
+
+    /// Frames of a connection until it is proved.
+    const MAX_UNPROVED_FRAMES: u8;
+
+    /// The connection that is over because its peer has begun this one.
+    fn replaced_by(&self, stream: &Stream<Self::Framing>) -> Option<u32>;
+
+    /// A connection has begun.
+    fn begin(&mut self, slot: u32, stream: &Stream<Self::Framing>);
+
+    /// A connection has ended.
+    fn end(&mut self, slot: u32, stream: &Stream<Self::Framing>, owner: Option<Self::Owner>);
+}
+
+/// Media over TCP (RFC 6544).
+#[derive(Debug)]
+pub(super) struct IceTcp;
+
+impl Purpose for IceTcp {
+    type Framing = Rfc4571;
+    type Owner = Owner;
+
+    /// A browser's first one proves it, unless the roles have to be settled.
+    const MAX_UNPROVED_FRAMES: u8 = 8;
+
+    fn replaced_by(&self, _stream: &Stream<Rfc4571>) -> Option<u32> {
+        None
+    }
+
+    fn begin(&mut self, _slot: u32, _stream: &Stream<Rfc4571>) {}
+
+    fn end(&mut self, _slot: u32, _stream: &Stream<Rfc4571>, _owner: Option<Owner>) {}
+}
 
 /// A peer and the generation of its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +135,13 @@ struct Listener {
 }
 
 #[derive(Debug)]
-struct Connection {
-    stream: Stream<Rfc4571>,
+struct Connection<P: Purpose> {
+    stream: Stream<P::Framing>,
     generation: u32,
     /// Whose it is, once proved.
-    owner: Option<Owner>,
+    owner: Option<P::Owner>,
+    /// When it is closed unless it is proved.
+    deadline: Instant,
     /// Frames that did not prove it.
     unproved_frames: u8,
     /// Closed as soon as everything is sent that its transport has still said.
@@ -113,15 +159,17 @@ struct Segment {
     end: usize,
 }
 
-/// All streams of one worker.
+/// All streams of one worker that are for the same.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(super) struct Streams<P: Purpose> {
+    pub(super) purpose: P,
     epoll: OwnedFd,
     listeners: Vec<Listener>,
-    connections: Slots<Connection>,
+    connections: Slots<Connection<P>>,
     max_connections: usize,
     max_unproved: usize,
-    /// In the order of their deadlines; entries of proved and closed ones are passed over.
+    /// In the order of their deadlines; entries of proved and closed ones, and of those with a new deadline, are passed
+    /// over.
     unproved: VecDeque<(Instant, u32, u32)>,
     unproved_count: usize,
     unproved_by_network: HashMap<IpAddr, u32>,
@@ -129,6 +177,8 @@ pub(super) struct Streams {
     /// Connections to close once everything is sent.
     ending: Vec<(u32, u32)>,
     ready: Vec<Ready>,
+    /// Connections with something to be handled of which the kernel knows nothing.
+    unseen: Vec<(u32, u32)>,
     arena: Vec<u8>,
     used: usize,
     segments: Vec<Segment>,
@@ -137,40 +187,7 @@ pub(super) struct Streams {
     tally: Tally,
 }
 
-impl Streams {
-    /// Waits for connections at `listeners`, of which it keeps `max_connections`.
-    ///
-    /// # Errors
-    /// The process is out of descriptors.
-    pub(super) fn new(listeners: Vec<StreamListener>, max_connections: usize) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, socket) in listeners.iter().enumerate() {
-            epoll::add(&epoll, socket, listener_data(index), epoll::EventFlags::IN)?;
-        }
-        let listener = |socket| Listener {
-            socket,
-            paused_until: None,
-        };
-        Ok(Self {
-            epoll,
-            listeners: listeners.into_iter().map(listener).collect(),
-            connections: Slots::default(),
-            max_connections,
-            max_unproved: MAX_UNPROVED.min(max_connections / 2),
-            unproved: VecDeque::new(),
-            unproved_count: 0,
-            unproved_by_network: HashMap::new(),
-            complained_at: None,
-            ending: Vec::new(),
-            ready: Vec::with_capacity(EVENTS_PER_TURN),
-            arena: vec![0; ARENA],
-            used: 0,
-            segments: Vec::new(),
-            may_have_input: true,
-            tally: Tally::default(),
-        })
-    }
-
+impl Streams<IceTcp> {
     /// The slot of the stream that `link` stands for.
     pub(super) const fn slot(link: Link) -> Option<u32> {
         if link.0 & STREAM == 0 {
@@ -184,6 +201,47 @@ impl Streams {
     pub(super) const fn link(slot: u32) -> Link {
         Link(slot | STREAM)
     }
+}
+
+impl<P: Purpose> Streams<P> {
+    /// Waits for connections at `listeners`, of which it keeps `max_connections`.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub(super) fn new(
+        purpose: P,
+        listeners: Vec<StreamListener>,
+        max_connections: usize,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, socket) in listeners.iter().enumerate() {
+            epoll::add(&epoll, socket, listener_data(index), epoll::EventFlags::IN)?;
+        }
+        let listener = |socket| Listener {
+            socket,
+            paused_until: None,
+        };
+        Ok(Self {
+            purpose,
+            epoll,
+            listeners: listeners.into_iter().map(listener).collect(),
+            connections: Slots::default(),
+            max_connections,
+            max_unproved: MAX_UNPROVED.min(max_connections / 2),
+            unproved: VecDeque::new(),
+            unproved_count: 0,
+            unproved_by_network: HashMap::new(),
+            complained_at: None,
+            ending: Vec::new(),
+            ready: Vec::with_capacity(EVENTS_PER_TURN),
+            unseen: Vec::new(),
+            arena: vec![0; ARENA],
+            used: 0,
+            segments: Vec::new(),
+            may_have_input: true,
+            tally: Tally::default(),
+        })
+    }
 
     /// How many connections there are.
     pub(super) fn len(&self) -> usize {
@@ -192,17 +250,24 @@ impl Streams {
 
     /// The proved connections.
     #[cfg(test)]
-    pub(super) fn owned(&self) -> impl Iterator<Item = (u32, Owner)> {
+    pub(super) fn owned(&self) -> impl Iterator<Item = (u32, P::Owner)> {
         let connections = self.connections.iter();
         connections.filter_map(|(slot, connection)| Some((slot, connection.owner?)))
     }
 
     // ---- waiting and accepting --------------------------------------------------------------------------------
 
+    /// Whether [`Self::poll`] finds something though the epoll object does not call.
+    pub(super) fn has_unseen(&self) -> bool {
+        !self.unseen.is_empty()
+    }
+
     /// Sends what waited for room and returns what else can be done.
     pub(super) fn poll(&mut self) -> Vec<Ready> {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
+        let unseen = self.unseen.drain(..);
+        ready.extend(unseen.map(|(slot, generation)| Ready::Readable(slot, generation)));
         let none = epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
@@ -241,7 +306,11 @@ impl Streams {
             };
             match socket.accept() {
                 Ok(Some((socket, peer))) => {
-                    if let Err(error) = self.admit(now, socket, peer) {
+                    // A connection that has broken already is none.
+                    let Ok(stream) = Stream::new(socket, peer, &[]) else {
+                        continue;
+                    };
+                    if let Err(error) = self.admit(now, stream) {
                         return self.pause(now, listener, &error);
                     }
                 }
@@ -251,16 +320,14 @@ impl Streams {
         }
     }
 
-    fn admit(
-        &mut self,
-        now: Instant,
-        socket: std::net::TcpStream,
-        peer: SocketAddr,
-    ) -> io::Result<()> {
-        // A connection that has broken already is none.
-        let Ok(stream) = Stream::new(socket, peer, &[]) else {
-            return Ok(());
-        };
+    /// Takes a connection that was accepted, if there is room for it.
+    ///
+    /// # Errors
+    /// The process is out of memory for waiting.
+    pub(super) fn admit(&mut self, now: Instant, stream: Stream<P::Framing>) -> io::Result<()> {
+        if let Some(slot) = self.purpose.replaced_by(&stream) {
+            self.close(slot);
+        }
         let network = network(stream.peer().ip());
         let of_network = self.unproved_by_network.get(&network).copied();
         if of_network >= Some(MAX_UNPROVED_PER_ADDRESS)
@@ -271,15 +338,17 @@ impl Streams {
             return Ok(());
         }
         while self.unproved_count >= self.max_unproved.max(1) {
-            let Some((_, slot, generation)) = self.unproved.pop_front() else {
+            let Some((deadline, slot, generation)) = self.unproved.pop_front() else {
                 break;
             };
-            self.refuse(slot, generation);
+            self.refuse(deadline, slot, generation);
         }
+        let deadline = now + PROOF_DEADLINE;
         let slot = self.connections.insert(|_, generation| Connection {
             stream,
             generation,
             owner: None,
+            deadline,
             unproved_frames: 0,
             is_ending: false,
             waits_for_room: false,
@@ -290,15 +359,29 @@ impl Streams {
             return Ok(());
         };
         let generation = connection.generation;
+        self.purpose.begin(slot, &connection.stream);
         let data = connection_data(slot, generation);
         let flags = epoll::EventFlags::IN;
         if let Err(error) = epoll::add(&self.epoll, &connection.stream, data, flags) {
             self.close(slot);
             return Err(error.into());
         }
-        self.unproved
-            .push_back((now + PROOF_DEADLINE, slot, generation));
+        self.unproved.push_back((deadline, slot, generation));
+        self.attend(slot);
         Ok(())
+    }
+
+    /// Sees to it that the connection is served, and its bytes leave, without a call of the kernel's if need be.
+    fn attend(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if connection.stream.has_unseen() {
+            self.unseen.push((slot, connection.generation));
+        }
+        if connection.stream.is_waiting() {
+            self.watch_room(slot, true);
+        }
     }
 
     /// Out of descriptors or memory, the listener would go on calling: without a pause that is a loop at full speed.
@@ -338,7 +421,7 @@ impl Streams {
             && deadline <= now
         {
             self.unproved.pop_front();
-            self.refuse(slot, generation);
+            self.refuse(deadline, slot, generation);
         }
         for listener in 0..self.listeners.len() {
             let paused_until = &mut self.listeners[listener].paused_until;
@@ -359,10 +442,17 @@ impl Streams {
 
     /// Reads once into `buffer`.
     pub(super) fn receive(&mut self, slot: u32, buffer: &mut [u8]) -> Arrived {
-        match self.connections.get_mut(slot) {
-            Some(connection) => connection.stream.receive(buffer),
-            None => Arrived::Nothing,
-        }
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Arrived::Nothing;
+        };
+        let arrived = connection.stream.receive(buffer);
+        self.attend(slot);
+        arrived
+    }
+
+    /// Where the first datagram of `bytes` is.
+    pub(super) fn first(bytes: &[u8]) -> Extent {
+        P::Framing::first(bytes)
     }
 
     /// Keeps the beginning of a frame. False if it is more than any frame has.
@@ -372,20 +462,25 @@ impl Streams {
             .is_none_or(|connection| connection.stream.keep(rest))
     }
 
+    /// The connection in `slot`.
+    pub(super) fn stream(&mut self, slot: u32) -> Option<&Stream<P::Framing>> {
+        Some(&self.connections.get_mut(slot)?.stream)
+    }
+
     /// Whose the connection is; `None` as long as nobody has proved it.
-    pub(super) fn owner(&mut self, slot: u32) -> Option<Owner> {
+    pub(super) fn owner(&mut self, slot: u32) -> Option<P::Owner> {
         self.connections.get_mut(slot)?.owner
     }
 
     /// Whether checks for `owner` may come through the connection: it is nobody's yet, or its own.
-    pub(super) fn may_serve(&mut self, slot: u32, owner: Owner) -> bool {
+    pub(super) fn may_serve(&mut self, slot: u32, owner: P::Owner) -> bool {
         self.connections.get_mut(slot).is_some_and(|connection| {
             !connection.is_ending && connection.owner.is_none_or(|known| known == owner)
         })
     }
 
     /// A valid check has proved whose the connection is. False if it is another's.
-    pub(super) fn prove(&mut self, slot: u32, owner: Owner) -> bool {
+    pub(super) fn prove(&mut self, slot: u32, owner: P::Owner) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
             return false;
         };
@@ -401,6 +496,23 @@ impl Streams {
         true
     }
 
+    /// What the connection belonged to is over: it may find something new, in as much time as a fresh one.
+    pub(super) fn release(&mut self, now: Instant, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if connection.owner.take().is_none() {
+            return;
+        }
+        connection.deadline = now + PROOF_DEADLINE;
+        connection.unproved_frames = 0;
+        let entry = (connection.deadline, slot, connection.generation);
+        let network = network(connection.stream.peer().ip());
+        self.unproved.push_back(entry);
+        self.unproved_count += 1;
+        *self.unproved_by_network.entry(network).or_default() += 1;
+    }
+
     /// A frame has been handled. False if the connection has had enough of them without a proof.
     pub(super) fn may_go_on(&mut self, slot: u32) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
@@ -409,7 +521,7 @@ impl Streams {
         if connection.owner.is_none() {
             connection.unproved_frames += 1;
         }
-        connection.unproved_frames < MAX_UNPROVED_FRAMES
+        connection.unproved_frames < P::MAX_UNPROVED_FRAMES
     }
 
     /// Closes the connection once everything is sent; from here on it is nobody's.
@@ -422,10 +534,10 @@ impl Streams {
         }
     }
 
-    /// Closes a connection that never proved whose it is.
-    fn refuse(&mut self, slot: u32, generation: u32) {
+    /// Closes a connection that did not prove until `deadline` whose it is.
+    fn refuse(&mut self, deadline: Instant, slot: u32, generation: u32) {
         let connection = self.connections.get_generation_mut(slot, generation);
-        if connection.is_some_and(|connection| connection.owner.is_none()) {
+        if connection.is_some_and(|it| it.owner.is_none() && it.deadline == deadline) {
             self.tally.refused += 1;
             self.close(slot);
         }
@@ -433,11 +545,14 @@ impl Streams {
 
     /// Closes the connection; what still waits in it is lost. Closing takes it out of the epoll object.
     pub(super) fn close(&mut self, slot: u32) {
-        if let Some(connection) = self.connections.remove(slot)
-            && connection.owner.is_none()
-        {
+        let Some(mut connection) = self.connections.remove(slot) else {
+            return;
+        };
+        connection.stream.finish();
+        if connection.owner.is_none() {
             self.leave_unproved(network(connection.stream.peer().ip()));
         }
+        self.purpose.end(slot, &connection.stream, connection.owner);
     }
 
     fn leave_unproved(&mut self, network: IpAddr) {
@@ -459,7 +574,7 @@ impl Streams {
             return None;
         }
         let generation = self.connections.get_mut(slot)?.generation;
-        if self.arena.len() - self.used < Rfc4571::HEADER + max_len {
+        if self.arena.len() - self.used < P::Framing::HEADER + max_len {
             self.send();
         }
         let is_next = |last: &Segment| last.slot == slot && last.generation == generation;
@@ -471,15 +586,15 @@ impl Streams {
                 end: self.used,
             });
         }
-        let start = self.used + Rfc4571::HEADER;
+        let start = self.used + P::Framing::HEADER;
         self.arena.get_mut(start..start + max_len)
     }
 
     /// Queues the first `len` bytes of the room that [`Self::space`] gave last.
     pub(super) fn commit(&mut self, len: usize) {
-        let start = self.used + Rfc4571::HEADER;
+        let start = self.used + P::Framing::HEADER;
         if let Some(segment) = self.segments.last_mut() {
-            Rfc4571::write_header(&mut self.arena[self.used..start], len);
+            P::Framing::write_header(&mut self.arena[self.used..start], len);
             self.used = start + len;
             segment.end = self.used;
         }
@@ -545,7 +660,7 @@ impl Streams {
     }
 }
 
-impl AsFd for Streams {
+impl<P: Purpose> AsFd for Streams<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
@@ -578,14 +693,14 @@ mod tests {
     use super::*;
     use crate::testing::t0;
 
-    fn streams(max_connections: usize) -> (Streams, SocketAddr) {
-        let listener = StreamListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    fn streams(max_connections: usize) -> (Streams<IceTcp>, SocketAddr) {
+        let listener = StreamListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
         let addr = listener.local_addr();
-        let streams = Streams::new(vec![listener], max_connections).unwrap();
+        let streams = Streams::new(IceTcp, vec![listener], max_connections).unwrap();
         (streams, addr)
     }
 
-    fn turn(streams: &mut Streams, now: Instant) -> Vec<Ready> {
+    fn turn(streams: &mut Streams<IceTcp>, now: Instant) -> Vec<Ready> {
         let ready = streams.poll();
         for ready in &ready {
             if let Ready::Listener(index) = ready {

@@ -1,12 +1,14 @@
 //! Targets about what is read of media packets: header extensions, and a whole router driven by a list of operations.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use crate::media::rtp::packet::FIXED_HEADER_LEN;
 use crate::media::rtp::rtcp::Writer;
 use crate::media::rtp::{ExtensionWriter, Extensions, Header, RtpPacket, retransmission};
-use crate::media::sfu::{Output, Router, Sink, TransportKey};
+use crate::media::sfu::{Output, Router, TransportKey};
+use crate::testing::sink::Recording;
 use crate::testing::t0;
 use crate::units::{
     Codec, Extension, ExtensionIds, Feedback, PayloadType, Random, SeqNo, Ssrc, Track,
@@ -167,37 +169,25 @@ impl<'a> Operation<'a> {
 struct Sealed {
     packets: BTreeMap<(TransportKey, Ssrc, u16), Vec<u8>>,
     latest: BTreeMap<TransportKey, SeqNo>,
-    refuses: bool,
-    sent: usize,
 }
 
-impl Sink for Sealed {
-    fn send_rtp(
-        &mut self,
-        to: TransportKey,
-        max_len: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> bool {
-        if self.refuses {
-            return false;
-        }
-        let mut packet = vec![0; max_len];
-        let len = write(&mut packet);
-        packet.truncate(len);
+impl Sealed {
+    fn take(&mut self, to: TransportKey, packet: Vec<u8>) {
         let header = RtpPacket::parse(&packet)
             .expect("what we write is RTP")
             .header;
-        let name = (to, header.ssrc, header.sequence_number.0);
-        let earlier = self.packets.insert(name, packet.clone());
-        assert!(
-            earlier.is_none_or(|earlier| earlier == packet),
-            "one number, two packets"
-        );
         if header.payload_type.get() == 96 {
             self.latest.insert(to, header.sequence_number);
         }
-        self.sent += 1;
-        true
+        let name = (to, header.ssrc, header.sequence_number.0);
+        match self.packets.entry(name) {
+            Entry::Vacant(place) => {
+                place.insert(packet);
+            }
+            Entry::Occupied(earlier) => {
+                assert_eq!(*earlier.get(), packet, "one number, two packets");
+            }
+        }
     }
 }
 
@@ -209,6 +199,7 @@ struct Room {
     subscribers: [TransportKey; 2],
     next_key: u32,
     seq: SeqNo,
+    sink: Recording,
     sealed: Sealed,
     forwarded: usize,
 }
@@ -223,6 +214,7 @@ impl Room {
             subscribers: SUBSCRIBERS,
             next_key: 100,
             seq: SeqNo(65_530),
+            sink: Recording::default(),
             sealed: Sealed::default(),
             forwarded: 0,
         };
@@ -293,7 +285,7 @@ impl Room {
     }
 
     fn perform(&mut self, operation: Operation<'_>) {
-        let Self { router, sealed, .. } = self;
+        let Self { router, sink, .. } = self;
         match operation {
             Operation::Media {
                 ssrc,
@@ -325,15 +317,15 @@ impl Room {
                 } else {
                     packet.extend(payload);
                 }
-                router.handle_rtp(self.now, self.publisher, &[&packet], sealed);
+                router.handle_rtp(self.now, self.publisher, &[&packet], sink);
             }
             Operation::Bytes(bytes) => {
-                router.handle_rtp(self.now, self.publisher, &[bytes], sealed);
+                router.handle_rtp(self.now, self.publisher, &[bytes], sink);
             }
             Operation::Rtcp(from, bytes) => {
                 let from = from.map_or(self.publisher, |key| self.subscriber(key));
                 self.router
-                    .handle_rtcp(self.now, from, bytes, &mut self.sealed);
+                    .handle_rtcp(self.now, from, bytes, &mut self.sink);
             }
             Operation::Nack(from, back) => {
                 let from = self.subscriber(from);
@@ -370,7 +362,7 @@ impl Room {
                 let new = self.new_key();
                 self.subscribe(index, new);
             }
-            Operation::Refuse(refuses) => self.sealed.refuses = refuses,
+            Operation::Refuse(refuses) => self.sink.refuses = refuses,
         }
     }
 
@@ -378,7 +370,7 @@ impl Room {
         let mut packet = Vec::new();
         write(&mut Writer::new(&mut packet), Ssrc(3001 + from.0 * 10));
         self.router
-            .handle_rtcp(self.now, from, &packet, &mut self.sealed);
+            .handle_rtcp(self.now, from, &packet, &mut self.sink);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -403,7 +395,11 @@ impl Room {
         }
         assert!(reports <= 64, "{reports} reports at once");
         // One packet goes to each subscriber; a NACK of 63 numbers is answered as often at most.
-        assert!(self.sealed.sent <= 1_024, "{} packets", self.sealed.sent);
-        self.forwarded += std::mem::take(&mut self.sealed.sent);
+        let sent = self.sink.sent.len();
+        assert!(sent <= 1_024, "{sent} packets");
+        self.forwarded += sent;
+        for (to, packet) in self.sink.sent.drain(..) {
+            self.sealed.take(to, packet);
+        }
     }
 }

@@ -26,6 +26,13 @@ export function callOfTwo(scene, cell, { room: properties = {}, ann: forAnn = {}
   });
 }
 
+/** ann, on a page that has forgotten everything, is in the call again as somebody new. */
+export async function joinsAnew(room, ann, bob) {
+  await ann.connect(await room.token());
+  await ann.publish();
+  await Promise.all([bob.receives(ann), ann.receives(bob)]);
+}
+
 /** Whether a picture has these proportions: a sender may shrink what it sends. */
 export function hasShape({ width: shownWidth, height: shownHeight }, width, height) {
   return shownHeight > 0 && Math.abs(shownWidth / shownHeight - width / height) < 0.05;

@@ -1,7 +1,7 @@
 // What happens to the WebSocket while media goes its own way.
 
 import { assert, sleep } from "../expect.mjs";
-import { callOfTwo, second } from "./house.mjs";
+import { callOfTwo, joinsAnew, second } from "./house.mjs";
 
 const GRACE = 10;
 // Where who is away comes back in time: a busy machine may be slow about it.
@@ -46,13 +46,6 @@ async function isGone(room, ann, bob) {
   assert.deepEqual(await room.present(), [bob.connectionId]);
 }
 
-async function comesAnew(scene, room, ann, bob) {
-  await ann.connect(await room.token());
-  await ann.publish();
-  await Promise.all([bob.receives(ann), ann.receives(bob)]);
-  assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());
-}
-
 export const sockets = [
   {
     name: "reset of the socket",
@@ -90,7 +83,8 @@ export const sockets = [
       await ann.cord.mend();
       await ann.event("sessionDisconnected", { reason: "networkDisconnect" }, { within: 20_000 });
       await ann.reload();
-      await comesAnew(scene, room, ann, bob);
+      await joinsAnew(room, ann, bob);
+      assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());
     },
   },
   {
@@ -103,9 +97,7 @@ export const sockets = [
       const [ghost, stream] = [ann.connectionId, ann.streamId];
       await ann.reload();
       // The ghost stays for the grace, and the new one does not mind.
-      await ann.connect(await room.token());
-      await ann.publish();
-      await Promise.all([bob.receives(ann), ann.receives(bob)]);
+      await joinsAnew(room, ann, bob);
       await bob.event("streamDestroyed", { streamId: stream, reason: "networkDisconnect" }, { within: 20_000 });
       for (const party of [ann, bob]) await party.event("connectionDestroyed", { connectionId: ghost, reason: "networkDisconnect" });
       assert.deepEqual(await room.present(), [ann.connectionId, bob.connectionId].sort());

@@ -2,7 +2,7 @@
 
 import { signalAll } from "../browsers.mjs";
 import { assert, sleep } from "../expect.mjs";
-import { callOfTwo } from "./house.mjs";
+import { callOfTwo, joinsAnew } from "./house.mjs";
 
 const ASLEEP = 60_000;
 const GRACE = 10;
@@ -36,9 +36,7 @@ export const standing = [
       }
       await ann.event("sessionDisconnected", { reason: "networkDisconnect" }, { within: 30_000 });
       await ann.reload();
-      await ann.connect(await room.token());
-      await ann.publish();
-      await Promise.all([bob.receives(ann), ann.receives(bob)]);
+      await joinsAnew(room, ann, bob);
     },
   },
   {

@@ -108,6 +108,25 @@ async function heardAll(party, expected, limit) {
   assert.deepEqual(await heard(party), expected, `${party} heard everything once and in order`);
 }
 
+// The same, in both directions of a TCP connection that is told so.
+const resets = (world, daemon) => signalling(world, daemon).map((match) => `${match} reject with tcp reset`);
+
+/**
+ * Bob tells `messages` numbers while the others' signalling is cut by `rules`: media goes on, everybody hears every number
+ * once it is mended, and nobody has left.
+ */
+async function missesNothing(scene, call, rules, { messages, every, atLeast }) {
+  const mend = await scene.world.cut(...rules);
+  let expected;
+  const found = await silences(call.pairs, async () => {
+    expected = await tell(call.bob, messages, every);
+    await mend();
+  }, { limit: 60_000, atLeast });
+  for (const party of [call.ann, call.fay]) await heardAll(party, expected, 30_000);
+  assert.ok(told("media was silent at most for", found) < 3);
+  await nobodyLeft(call);
+}
+
 export const cuts = [
   {
     name: "network: the router forgets its translations and media is back without signalling",
@@ -156,16 +175,8 @@ export const cuts = [
     timeout: 150_000,
     async run(scene) {
       const call = await meeting(scene, VICTIMS);
-      const { room, ann, fay, bob } = call;
-      const mend = await scene.world.cut(...signalling(scene.world, room.daemon));
-      let expected;
-      const found = await silences(call.pairs, async () => {
-        expected = await tell(bob, 10, 2_000);
-        await mend();
-      }, { limit: 60_000, atLeast: 22_000 });
-      for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
-      assert.ok(told("media was silent at most for", found) < 3);
-      await nobodyLeft(call);
+      const { room, ann, fay } = call;
+      await missesNothing(scene, call, signalling(scene.world, room.daemon), { messages: 10, every: 2_000, atLeast: 22_000 });
       // Both directions of signalling work again.
       await ann.signal({ type: "after", data: "ann is back" });
       await fay.event("signal", { signalType: "signal:after", from: ann.connectionId });
@@ -180,16 +191,8 @@ export const cuts = [
     timeout: 150_000,
     async run(scene) {
       const call = await meeting(scene, VICTIMS);
-      const { room, ann, fay, bob } = call;
-      const mend = await scene.world.cut(...signalling(scene.world, room.daemon).map((match) => `${match} reject with tcp reset`));
-      let expected;
-      const found = await silences(call.pairs, async () => {
-        expected = await tell(bob, 6, 500);
-        await mend();
-      }, { limit: 60_000, atLeast: 10_000 });
-      for (const party of [ann, fay]) await heardAll(party, expected, 30_000);
-      assert.ok(told("media was silent at most for", found) < 3);
-      await nobodyLeft(call);
+      const { ann, fay } = call;
+      await missesNothing(scene, call, resets(scene.world, call.room.daemon), { messages: 6, every: 500, atLeast: 10_000 });
       await fay.signal({ type: "after", data: "fay is back" });
       await ann.event("signal", { signalType: "signal:after", from: fay.connectionId });
     },
@@ -202,9 +205,10 @@ export const cuts = [
     grace: GRACE,
     timeout: 150_000,
     async run(scene) {
-      const { room, ann, fay, bob } = await meeting(scene, VICTIMS);
+      const call = await meeting(scene, VICTIMS);
+      const { room, ann, fay, bob } = call;
       const began = Date.now();
-      const mend = await scene.world.cut(...signalling(scene.world, room.daemon).map((match) => `${match} reject with tcp reset`));
+      const mend = await scene.world.cut(...resets(scene.world, call.room.daemon));
       await tell(bob, 2, 500);
       for (const gone of [ann, fay]) {
         const { connectionId, streamId } = gone;

@@ -31,6 +31,11 @@ impl GuardedStream {
         }
     }
 
+    /// The socket itself, no longer watched by tokio; its permit ends here.
+    pub(super) fn into_std(self) -> io::Result<std::net::TcpStream> {
+        self.stream.into_std()
+    }
+
     fn guard<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -11,9 +11,11 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn as client;
+use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -24,6 +26,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::front::proxy::certificate::service::self_signed;
+use crate::front::proxy::ports::{StreamSink, TurnStream};
 use crate::units::{RemoteAddr, clock};
 
 /// Whatever a test waits for comes within this, or not at all.
@@ -36,6 +39,17 @@ struct Running {
     shared: Arc<Shared>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
+    /// What was handed over.
+    turn: mpsc::UnboundedReceiver<TurnStream>,
+}
+
+#[derive(Debug)]
+struct Taken(mpsc::UnboundedSender<TurnStream>);
+
+impl StreamSink for Taken {
+    fn take(&self, stream: TurnStream) {
+        self.0.send(stream).unwrap();
+    }
 }
 
 impl Running {
@@ -50,17 +64,20 @@ impl Running {
         let settings = Settings {
             https: anywhere.clone(),
             http: anywhere.clone(),
-            plain: anywhere,
+            plain: anywhere.clone(),
+            turn_tls: anywhere,
             domain: "call.example".to_owned(),
             https_port: 443,
             hsts: "max-age=63072000".to_owned(),
             trusted_proxies,
             limits,
         };
+        let (taken, turn) = mpsc::unbounded_channel();
         let services = Services {
             rest: BoxCloneSyncService::new(Router::new().fallback(rest)),
             signalling: BoxCloneSyncService::new(Router::new().fallback(echo)),
             page: BoxCloneSyncService::new(Router::new().fallback(async || "page")),
+            turn: Arc::new(Taken(taken)),
         };
         let proxy = Proxy::bind(settings, Arc::clone(&certificates), services).unwrap();
         let addresses = proxy.addresses().collect();
@@ -74,6 +91,7 @@ impl Running {
             shared,
             cancel,
             tasks,
+            turn,
         }
     }
 
@@ -152,6 +170,7 @@ async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String
 
 /// Says whom it sees and how long the body was, or 413 if the body failed.
 async fn rest(request: axum::extract::Request) -> Response<Body> {
+    assert_ne!(request.uri().path(), "/openvidu/api/panic", "injected");
     let RemoteAddr(remote) = *request.extensions().get::<RemoteAddr>().unwrap();
     match to_bytes(request.into_body(), usize::MAX).await {
         Ok(body) => Response::new(Body::from(format!("rest {remote} {}", body.len()))),
@@ -252,8 +271,7 @@ async fn http_2_is_chosen_by_alpn_and_carries_concurrent_requests() {
     let running = Running::start(Limits::default());
     let stream = running.tls(&[b"h2", b"http/1.1"]).await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
-    let tracker = Tracked(TaskTracker::new());
-    let (sender, connection) = client::http2::handshake(tracker, TokioIo::new(stream))
+    let (sender, connection) = client::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .unwrap();
     let mut tasks = JoinSet::new();
@@ -275,6 +293,47 @@ async fn http_2_is_chosen_by_alpn_and_carries_concurrent_requests() {
     timeout(PATIENCE, futures_util::future::join_all(requests))
         .await
         .unwrap();
+    drop(sender);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request_and_neither_its_connection_nor_its_neighbours() {
+    let running = Running::start(Limits::default());
+    let stream = running.tcp(Listener::Plain).await;
+    let (mut sender, connection) = client::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    for (path, status) in [("panic", 500), ("sessions", 200), ("panic", 500)] {
+        let path = format!("/openvidu/api/{path}");
+        let (head, _) = post(&mut sender, &path, Full::new(Bytes::new())).await;
+        assert_eq!(head.status(), status);
+        assert_eq!(head.headers()["x-frame-options"], "DENY");
+    }
+
+    let stream = running.tls(&[b"h2"]).await;
+    let (sender, connection) = client::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tasks.spawn(async move { drop(connection.await) });
+    let requests = (0..10).map(|n| {
+        let mut sender = sender.clone();
+        async move {
+            let path = if n == 5 { "panic" } else { "sessions" };
+            let request = Request::builder()
+                .uri(format!("https://localhost/openvidu/api/{path}"))
+                .body(Full::new(Bytes::new()))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), if n == 5 { 500 } else { 200 });
+        }
+    });
+    timeout(PATIENCE, futures_util::future::join_all(requests))
+        .await
+        .unwrap();
+    assert_eq!(running.shared.containment.panics(), 3);
     drop(sender);
     running.stop().await;
 }
@@ -538,6 +597,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         https: vec![taken],
         http: Vec::new(),
         plain: Vec::new(),
+        turn_tls: Vec::new(),
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),

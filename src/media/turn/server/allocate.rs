@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use subtle::ConstantTimeEq;
+
 use super::answer::Content;
 use super::authenticate::{Authenticated, Outcome};
 use super::{MAX_LIFETIME, Server};
@@ -246,7 +248,7 @@ impl Server {
             .reservations
             .iter()
             .position(|reservation| {
-                reservation.token == token
+                bool::from(reservation.token.ct_eq(&token))
                     && *reservation.username == *who.username
                     && now < reservation.expires_at
             })

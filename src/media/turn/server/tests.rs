@@ -1,5 +1,7 @@
 //! The server as its clients see it.
 
+mod peer_matrix;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -13,7 +15,6 @@ use crate::units::Secret;
 
 const ID: TransactionId = TransactionId([5; 12]);
 const FOREIGN: &str = "8.8.8.8:1000";
-const WORKER: &str = "198.51.100.1:40000";
 
 fn settings() -> Settings {
     Settings {
@@ -878,98 +879,6 @@ fn a_closed_stream_ends_its_allocation_and_draining_refuses_new_ones() {
 
 // ---- peers ------------------------------------------------------------------------------------------------------
 
-/// Row S01 of the robustness catalogue: what CreatePermission, ChannelBind and Send say to each address.
-#[test]
-fn the_matrix_of_peers_and_ways_to_reach_them() {
-    let foreign = (0, 0, Some(Via::RelaySocket));
-    let denied = (403, 403, None);
-    let own_port_closed = (0, 403, None);
-    let table = [
-        ("8.8.8.8:1000", foreign),
-        ("[2a00:1450::1]:1000", foreign),
-        ("0.0.0.0:1000", denied),
-        ("127.0.0.1:40000", denied),
-        ("127.8.8.8:1000", denied),
-        ("[::]:1000", denied),
-        ("[::1]:40000", denied),
-        ("[::ffff:127.0.0.1]:1000", denied),
-        ("[::ffff:0.0.0.0]:1000", denied),
-        ("[::ffff:198.51.100.1]:40000", denied),
-        ("[::127.0.0.1]:1000", denied),
-        ("[64:ff9b::7f00:1]:1000", denied),
-        ("[64:ff9b::a9fe:a9fe]:80", denied),
-        ("[64:ff9b::c633:6401]:40000", denied),
-        ("[2002:7f00:1::]:1000", denied),
-        ("[2002:c633:6401::]:40000", denied),
-        ("[2001:0:7f00:1::]:1000", denied),
-        ("169.254.169.254:80", denied),
-        ("169.254.1.1:1000", denied),
-        ("10.0.0.6:1000", denied),
-        ("172.16.0.1:1000", denied),
-        ("192.168.1.1:1000", denied),
-        ("100.64.0.1:1000", denied),
-        ("224.0.0.1:1000", denied),
-        ("255.255.255.255:1000", denied),
-        ("[fe80::1]:1000", denied),
-        ("[fd00:ec2::254]:80", denied),
-        ("[ff02::1]:1000", denied),
-        // Own addresses in all their forms, port by port.
-        (WORKER, (0, 0, Some(Via::Worker))),
-        ("10.0.0.5:40000", (0, 0, Some(Via::Worker))),
-        ("[2a0f::1]:40000", (0, 0, Some(Via::Worker))),
-        ("198.51.100.1:3478", own_port_closed),
-        ("198.51.100.1:22", own_port_closed),
-        ("10.0.0.5:5443", own_port_closed),
-        ("[2a0f::1]:443", own_port_closed),
-        ("198.51.100.1:57000", own_port_closed),
-    ];
-    for (at, (permission, binding, way)) in table {
-        let mut server = server();
-        let mut client = dual(&mut server);
-        // Without a permission nothing goes out.
-        assert_eq!(
-            send(&mut server, &mut client, t0(), at),
-            Action::Nothing,
-            "{at}"
-        );
-        let bound = ask(
-            &mut server,
-            &mut client,
-            t0(),
-            Method::CHANNEL_BIND,
-            channel(0x4000, at),
-        );
-        assert_eq!(code(&bound), binding, "ChannelBind {at}");
-        let channel_data = [0x40, 0, 0, 1, 9];
-        let by_channel = input(&mut server, t0(), client.five_tuple, &channel_data);
-        let permitted = ask(
-            &mut server,
-            &mut client,
-            t0(),
-            Method::CREATE_PERMISSION,
-            peer(at),
-        );
-        assert_eq!(code(&permitted), permission, "CreatePermission {at}");
-        let by_send = send(&mut server, &mut client, t0(), at);
-        for action in [by_channel, by_send] {
-            let via = match action {
-                Action::Forward(forward) => {
-                    assert_eq!(forward.to, at.parse().unwrap());
-                    Some(forward.via)
-                }
-                Action::Nothing | Action::Reply { .. } => None,
-            };
-            assert_eq!(via, way, "{at}");
-        }
-        // No socket is ever opened but for foreign peers.
-        let opened = outputs(&mut server).len();
-        assert_eq!(opened, usize::from(way == Some(Via::RelaySocket)), "{at}");
-        let connect = client.request(Method::CONNECT, peer(at));
-        let answered = answer(&mut server, t0(), client.five_tuple, &connect).unwrap();
-        assert_eq!(code(&answered), 403);
-    }
-}
-
 #[test]
 fn another_allocations_relayed_address_is_reached_inside_while_it_lives() {
     let mut server = server();
@@ -1355,4 +1264,85 @@ proptest! {
         };
         prop_assert!(bounded);
     }
+}
+
+#[test]
+fn a_workers_port_is_never_a_relayed_one() {
+    let mut server = server_with(Settings {
+        ports: PortRange::new(40_000, 40_002).unwrap(),
+        ..settings()
+    });
+    let mut relayed: Vec<u16> = (1..=2)
+        .map(|port| allocated(&mut server, port).1.port())
+        .collect();
+    relayed.sort_unstable();
+    assert_eq!(relayed, [40_001, 40_002], "40000 is a worker's");
+    let refused = ask(&mut server, &mut client(3), t0(), Method::ALLOCATE, udp);
+    assert_eq!(code(&refused), 508);
+}
+
+#[test]
+fn servers_count_together_what_one_user_has() {
+    let quotas = Arc::<Quotas>::default();
+    let limits = Limits {
+        allocations_per_user: 3,
+        ..Limits::default()
+    };
+    let mut servers = [(); 2].map(|()| {
+        server_with(Settings {
+            quotas: quotas.clone(),
+            limits,
+            ..settings()
+        })
+    });
+    let ask_for = |server: &mut Server, port| {
+        let mut client = client(port);
+        let mut out = [0; MAX_ANSWER_LEN];
+        for _ in 0..2 {
+            let request = client.request(Method::ALLOCATE, udp);
+            let action = server.handle_input(t0(), client.five_tuple, &request, &mut out);
+            let Action::Reply { len } = action else {
+                panic!("{action:?}");
+            };
+            if !client.take_challenge(&out[..len]) {
+                return code(&out[..len]);
+            }
+        }
+        panic!("challenged twice");
+    };
+    let [one, other] = &mut servers;
+    let codes = [
+        ask_for(one, 1),
+        ask_for(other, 2),
+        ask_for(one, 3),
+        ask_for(other, 4),
+        ask_for(one, 5),
+    ];
+    assert_eq!(codes, [0, 0, 0, 486, 486]);
+    one.revoke(t0(), "somebody else");
+    assert_eq!(ask_for(other, 4), 486);
+    let first = one.allocations(t0()).next().unwrap().0;
+    one.end(t0(), first);
+    assert_eq!(ask_for(other, 4), 0);
+    let name = client(0).username;
+    one.revoke(t0(), &name);
+    assert_eq!(one.allocations(t0()).count(), 0);
+    assert_eq!(other.allocations(t0()).count(), 2);
+    assert_eq!(quotas.total(), 2);
+}
+
+#[test]
+fn thousands_of_names_leave_nothing_behind() {
+    let mut server = server();
+    for number in 0..2_000 {
+        let addr = SocketAddr::from(([203, 0, 113, 7], 1_000 + number));
+        let mut client = TurnClient::new(Protocol::Udp, addr, &format!("name{number}"));
+        let created = ask(&mut server, &mut client, t0(), Method::ALLOCATE, udp);
+        assert_eq!(code(&created), 0);
+        ask(&mut server, &mut client, t0(), Method::REFRESH, lifetime(0));
+        outputs(&mut server);
+    }
+    assert!(server.by_user.is_empty() && server.by_five_tuple.is_empty());
+    assert_eq!(server.quotas.total(), 0);
+    assert!(server.by_five_tuple.capacity() < 64);
 }

@@ -47,6 +47,7 @@ impl Loop {
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
                 RoomCommand::Turn(command) => self.carry_out_turn(now, command),
+                RoomCommand::Adopt(stream) => self.adopt(now, stream),
             }
         }
     }

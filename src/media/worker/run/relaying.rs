@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::super::exits::Port;
+use super::super::exits::{Exits, Port};
 use super::{Loop, RECEIVES_PER_TURN, pause};
 use crate::media::net::udp::{RECEIVE_BATCH, ReceiveBuffers};
 use crate::media::turn::{self, Action, FiveTuple, Output};
@@ -72,7 +72,13 @@ impl Loop {
     pub(super) fn carry_out_outputs(&mut self) {
         while let Some(output) = self.exits.relay.server.poll_output() {
             match output {
-                Output::OpenRelay { .. } | Output::CloseRelay { .. } | Output::Ended { .. } => {}
+                Output::OpenRelay { .. } | Output::CloseRelay { .. } => {}
+                Output::Ended { five_tuple, .. } => {
+                    let Exits {
+                        now, turn_streams, ..
+                    } = &mut self.exits;
+                    turn_streams.release_client(*now, &five_tuple);
+                }
             }
         }
     }

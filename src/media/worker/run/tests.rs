@@ -1,6 +1,8 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
 mod replacing;
+mod strangers;
+mod turn_streams;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
@@ -10,7 +12,7 @@ use proptest::prelude::*;
 use super::commands::COMMANDS_PER_TURN;
 use super::*;
 use crate::media::net::stream::StreamListener;
-use crate::media::plane::{Command, Event, SubscriberSpec};
+use crate::media::plane::{Command, Event, PublisherSpec, SubscriberSpec};
 use crate::media::sdp::{IceCredentials, RemoteTransport};
 use crate::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
@@ -18,6 +20,7 @@ use crate::media::stun::{
 use crate::media::turn;
 use crate::media::worker::COMMAND_QUEUE;
 use crate::testing::t0;
+use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Ssrc, Track};
 
 const PWD: &str = "a password of at least 22 characters";
 
@@ -28,13 +31,19 @@ struct Bench {
     media: SocketAddr,
     tcp: SocketAddr,
     stun: SocketAddr,
+    turn_tcp: SocketAddr,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::with_turn(turn::Settings::stun_only())
+    }
+
+    fn with_turn(settings: turn::Settings) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
-        let listener = StreamListener::bind(any).unwrap();
+        let [listener, turn_listener] = [(); 2].map(|()| StreamListener::bind(any, false).unwrap());
+        let turn_tcp = turn_listener.local_addr();
         let (addrs, tcp) = (
             (media.local_addr(), stun.local_addr()),
             listener.local_addr(),
@@ -48,7 +57,8 @@ impl Bench {
             },
             max_streams: 2_000,
             turn_sockets: vec![stun],
-            turn: turn::Settings::stun_only(),
+            turn_listeners: vec![turn_listener],
+            turn: settings,
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
             counters: Arc::default(),
@@ -62,6 +72,7 @@ impl Bench {
             media: addrs.0,
             tcp,
             stun: addrs.1,
+            turn_tcp,
         }
     }
 
@@ -103,18 +114,12 @@ impl Bench {
 
     /// A subscriber of nobody, whose user name fragment is its number.
     fn open(&mut self, room: u64, transport: u64) {
-        self.command(
-            room,
-            Command::OpenSubscriber(Box::new(SubscriberSpec {
-                transport: TransportId(transport),
-                source: TransportId(u64::MAX),
-                local: credentials(&ufrag(transport)),
-                remote: None,
-                tracks: Vec::new(),
-                max_send: None,
-                replaces: None,
-            })),
-        );
+        let spec = SubscriberSpec {
+            remote: None,
+            tracks: Vec::new(),
+            ..subscriber(transport, u64::MAX, audio(2), None)
+        };
+        self.command(room, Command::OpenSubscriber(Box::new(spec)));
     }
 
     fn close(&mut self, room: u64, transport: u64) {
@@ -179,6 +184,53 @@ fn remote() -> RemoteTransport {
     RemoteTransport {
         ice: credentials("browser"),
         fingerprints: vec![Identity::generate().unwrap().fingerprint().clone()],
+    }
+}
+
+fn track(kind: MediaKind, codec: Codec, ssrc: u32) -> Track {
+    Track {
+        kind,
+        mid: "0".into(),
+        codec,
+        payload_type: PayloadType::new(111).unwrap(),
+        rtx_payload_type: None,
+        fmtp: String::new(),
+        extensions: ExtensionIds::default(),
+        feedback: Feedback::default(),
+        ssrc: Some(Ssrc(ssrc)),
+        rtx_ssrc: None,
+    }
+}
+
+fn audio(ssrc: u32) -> Track {
+    track(MediaKind::Audio, Codec::Opus, ssrc)
+}
+
+fn video(ssrc: u32) -> Track {
+    track(MediaKind::Video, Codec::Vp8, ssrc)
+}
+
+fn publisher(transport: u64, track: Track, replaces: Option<u64>) -> PublisherSpec {
+    PublisherSpec {
+        transport: TransportId(transport),
+        local: credentials(&ufrag(transport)),
+        remote: remote(),
+        tracks: vec![track],
+        max_receive: None,
+        replaces: replaces.map(TransportId),
+        loopback: Vec::new(),
+    }
+}
+
+fn subscriber(transport: u64, source: u64, track: Track, replaces: Option<u64>) -> SubscriberSpec {
+    SubscriberSpec {
+        transport: TransportId(transport),
+        source: TransportId(source),
+        local: credentials(&ufrag(transport)),
+        remote: Some(remote()),
+        tracks: vec![track],
+        max_send: None,
+        replaces: replaces.map(TransportId),
     }
 }
 
@@ -810,7 +862,21 @@ enum Happening {
     CloseRoom(u64),
     LeaveRoom(u64),
     Open(u64, u64),
+    Publish {
+        room: u64,
+        transport: u64,
+        replaces: Option<u64>,
+        loopback: bool,
+    },
+    Subscribe {
+        room: u64,
+        transport: u64,
+        source: u64,
+        replaces: Option<u64>,
+        max_send: Option<u64>,
+    },
     Close(u64, u64),
+    Fail(u64, u64),
     Check(usize, u64),
     Handshake(usize),
     Media(usize),
@@ -823,14 +889,36 @@ enum Happening {
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
-    let (room, transport, socket) = (0..3_u64, 0..6_u64, 0..4_usize);
+    let (room, transport, socket) = (0..3_u64, 0..8_u64, 0..4_usize);
+    let replaced = || prop::option::of(0..8_u64);
+    let publish = (room.clone(), transport.clone(), replaced(), any::<bool>()).prop_map(
+        |(room, transport, replaces, loopback)| Happening::Publish {
+            room,
+            transport,
+            replaces,
+            loopback,
+        },
+    );
+    let limit = prop::option::of(30..3_000_u64);
+    let subscribe = (room.clone(), transport.clone(), 0..8_u64, replaced(), limit).prop_map(
+        |(room, transport, source, replaces, max_send)| Happening::Subscribe {
+            room,
+            transport,
+            source,
+            replaces,
+            max_send,
+        },
+    );
     prop::collection::vec(
         prop_oneof![
             3 => room.clone().prop_map(Happening::OpenRoom),
             1 => room.clone().prop_map(Happening::CloseRoom),
             1 => room.clone().prop_map(Happening::LeaveRoom),
             6 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Open(room, it)),
+            5 => publish,
+            6 => subscribe,
             2 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Close(room, it)),
+            2 => (room.clone(), transport.clone()).prop_map(|(room, it)| Happening::Fail(room, it)),
             9 => (socket.clone(), transport.clone()).prop_map(|(socket, it)| Happening::Check(socket, it)),
             2 => socket.clone().prop_map(Happening::Handshake),
             2 => socket.clone().prop_map(Happening::Media),
@@ -866,16 +954,46 @@ impl Bench {
                 receivers.remove(&room);
             }
             Happening::Open(room, transport) => {
-                let worker = &mut self.worker;
-                let is_there = (0..3).any(|room| {
-                    slot(worker, room)
-                        .is_some_and(|slot| worker.peer_of(slot, TransportId(transport)).is_some())
-                });
-                if !is_there {
+                if !self.knows(transport) {
                     self.open(room, transport);
                 }
             }
+            Happening::Publish {
+                room,
+                transport,
+                replaces,
+                loopback,
+            } => {
+                if !self.knows(transport) {
+                    let loopback = loopback.then(|| video(3));
+                    let mut spec = publisher(transport, video(1), replaces);
+                    spec.loopback.extend(loopback);
+                    self.command(room, Command::OpenPublisher(Box::new(spec)));
+                }
+            }
+            Happening::Subscribe {
+                room,
+                transport,
+                source,
+                replaces,
+                max_send,
+            } => {
+                if !self.knows(transport) {
+                    let mut spec = subscriber(transport, source, video(2), replaces);
+                    spec.max_send = max_send.map(Bitrate::from_kbps);
+                    self.command(room, Command::OpenSubscriber(Box::new(spec)));
+                }
+            }
             Happening::Close(room, transport) => self.close(room, transport),
+            Happening::Fail(room, transport) => {
+                let Some(slot) = slot(&self.worker, room) else {
+                    return;
+                };
+                if let Some(peer) = self.worker.peer_of(slot, TransportId(transport)) {
+                    self.worker.fail_peer(peer, FailureReason::ClosedByPeer);
+                    self.turn();
+                }
+            }
             Happening::Check(socket, transport) => {
                 self.check(&sockets[socket], transport);
             }
@@ -912,6 +1030,16 @@ impl Bench {
         }
     }
 
+    /// Whether some room has a transport of this number, up or away.
+    fn knows(&mut self, transport: u64) -> bool {
+        let id = TransportId(transport);
+        let slots: Vec<u32> = self.worker.rooms_by_id.values().copied().collect();
+        slots.into_iter().any(|slot| {
+            let room = self.worker.rooms.get_mut(slot).unwrap();
+            room.peers.contains_key(&id) || room.away.contains_key(&id)
+        })
+    }
+
     /// What is known twice agrees.
     fn agrees(&mut self) -> Result<(), TestCaseError> {
         let worker = &mut self.worker;
@@ -924,6 +1052,22 @@ impl Bench {
                 prop_assert_eq!((peer.id, peer.room), (*id, slot));
                 prop_assert_eq!(worker.peers_by_ufrag.get(&peer.ufrag), Some(&index));
                 peers += 1;
+            }
+            // Media comes from transports that are up or away, and goes to those that are up.
+            let up: BTreeSet<u32> = room.peers.values().copied().collect();
+            let away: BTreeSet<u32> = room.away.values().map(|key| key.0).collect();
+            prop_assert_eq!(
+                away.len(),
+                room.away.len(),
+                "each waits under a key of its own"
+            );
+            prop_assert!(up.is_disjoint(&away));
+            prop_assert!(room.away.keys().all(|id| !room.peers.contains_key(id)));
+            for (key, _) in room.router.producers() {
+                prop_assert!(up.contains(&key.0) || away.contains(&key.0), "{:?}", key);
+            }
+            for (key, _) in room.router.consumers() {
+                prop_assert!(up.contains(&key.0), "{:?}", key);
             }
         }
         prop_assert_eq!(worker.rooms.len(), worker.rooms_by_id.len());

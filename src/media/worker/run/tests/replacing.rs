@@ -1,55 +1,19 @@
 //! Transports that replace others, and publishers that are away in between.
 
 use super::*;
-use crate::media::plane::PublisherSpec;
-use crate::units::{Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Ssrc, Track};
 
 const ROOM: u64 = 1;
 
-fn track(ssrc: u32) -> Track {
-    Track {
-        kind: MediaKind::Audio,
-        mid: "0".into(),
-        codec: Codec::Opus,
-        payload_type: PayloadType::new(111).unwrap(),
-        rtx_payload_type: None,
-        fmtp: String::new(),
-        extensions: ExtensionIds::default(),
-        feedback: Feedback::default(),
-        ssrc: Some(Ssrc(ssrc)),
-        rtx_ssrc: None,
-    }
-}
-
 impl Bench {
     fn publish(&mut self, transport: u64, replaces: Option<u64>, loopback: &[Track]) {
-        self.command(
-            ROOM,
-            Command::OpenPublisher(Box::new(PublisherSpec {
-                transport: TransportId(transport),
-                local: credentials(&ufrag(transport)),
-                remote: remote(),
-                tracks: vec![track(1)],
-                max_receive: None,
-                replaces: replaces.map(TransportId),
-                loopback: loopback.to_vec(),
-            })),
-        );
+        let mut spec = publisher(transport, audio(1), replaces);
+        spec.loopback = loopback.to_vec();
+        self.command(ROOM, Command::OpenPublisher(Box::new(spec)));
     }
 
     fn subscribe(&mut self, transport: u64, source: u64, replaces: Option<u64>) {
-        self.command(
-            ROOM,
-            Command::OpenSubscriber(Box::new(SubscriberSpec {
-                transport: TransportId(transport),
-                source: TransportId(source),
-                local: credentials(&ufrag(transport)),
-                remote: Some(remote()),
-                tracks: vec![track(2)],
-                max_send: None,
-                replaces: replaces.map(TransportId),
-            })),
-        );
+        let spec = subscriber(transport, source, audio(2), replaces);
+        self.command(ROOM, Command::OpenSubscriber(Box::new(spec)));
     }
 
     /// The transports that are up, and how many publishers are away.
@@ -107,7 +71,7 @@ fn a_transport_that_replaces_another_ends_it_at_once() {
 fn a_publisher_whose_transport_fails_is_away_until_it_is_replaced() {
     let mut bench = Bench::new();
     let mut events = bench.open_room(ROOM, 8);
-    bench.publish(10, None, &[track(3)]);
+    bench.publish(10, None, &[audio(3)]);
     bench.subscribe(20, 10, None);
     bench.fail(10);
     let failed = EventKind::Failed(FailureReason::ClosedByPeer);
@@ -117,7 +81,7 @@ fn a_publisher_whose_transport_fails_is_away_until_it_is_replaced() {
     let (_, receivers) = bench.routed();
     assert_eq!(receivers, bench.slots([20, 21]), "no longer itself");
 
-    bench.publish(11, Some(10), &[track(4)]);
+    bench.publish(11, Some(10), &[audio(4)]);
     assert_eq!(bench.open_transports(), (vec![11, 20, 21], 0));
     let expected = (bench.slots([11]), bench.slots([11, 20, 21]));
     assert_eq!(bench.routed(), expected);
@@ -158,7 +122,7 @@ fn transports_that_never_connect_may_replace_each_other_again_and_again() {
         if number % 3 == 0 {
             bench.fail(99 + number);
         }
-        bench.publish(100 + number, Some(99 + number), &[track(3)]);
+        bench.publish(100 + number, Some(99 + number), &[audio(3)]);
         bench.subscribe(200 + number, 100 + number, Some(199 + number));
         assert_eq!(
             bench.open_transports(),
