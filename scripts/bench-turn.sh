@@ -270,6 +270,7 @@ turn_table() {
       | (if $coturn == null or $value == null or $server == "coturn" then ""
          elif $is.better == "higher" then "\($value / $coturn | round(2)) ×"
          elif $value <= 0 then "none of \($coturn | short)"
+         elif $value > $coturn then "\($value / $coturn | round(2)) × more"
          else "\($coturn / $value | round(1)) × less" end) as $ratio
       | "| \($is.title) | \($server) | **\($value | short)** (\(map(.value) | min | short)–\(map(.value) | max | short)) | \($is.unit) | \($ratio) | \($is.goal) | \(of(.server.cpu_percent) | if . == null then "" else "\(round(0)) %" end) | \(of(.datagrams.lost_percent) | if . == null then "" else "\(round(3)) %" end) | \(three(.latency_ms)) | \(length) |")
   ' "$1"
