@@ -125,9 +125,16 @@ impl RelaySockets {
         if !self.can_open(now) {
             return Err(OpenError::Exhausted);
         }
-        let socket = BatchSocket::bind_small(bound).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => OpenError::PortInUse,
-            _ => self.pause(now, &error),
+        let socket = BatchSocket::bind_small(bound).map_err(|error| {
+            let is_taken = matches!(
+                error.kind(),
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+            );
+            if is_taken {
+                OpenError::PortInUse
+            } else {
+                self.pause(now, &error)
+            }
         })?;
         let slot = self.sockets.insert(|_, generation| RelaySocket {
             socket,
