@@ -74,7 +74,7 @@ impl Relayed {
 }
 
 /// A user name that is good for an hour, and its password under `secret`.
-fn minted(secret: &str, name: &str) -> (String, String) {
+pub(crate) fn minted(secret: &str, name: &str) -> (String, String) {
     let expiry = hanok::units::clock::wall_ms() / 1_000 + 3_600;
     let username = format!("{expiry}:{name}");
     let password = turn_credential::password(&Secret::new(secret), &username);
