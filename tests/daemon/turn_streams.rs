@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use hanok::config::settings::Certificate;
 use hanok::config::values::{Listen, Workers};
-use hanok::media::stun::{AttributeType, Class, Message, Method, TransactionId};
+use hanok::media::net::framing::{Extent, Framing, TurnFraming};
+use hanok::media::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
+use hanok::media::turn::{FiveTuple, Protocol};
 use hanok::media::worker::Counters;
 use hanok::testing::client::{LOOPBACK, PATIENCE};
-use hanok::testing::turn::written;
-use hanok::units::clock;
+use hanok::testing::turn::{TurnClient, written};
+use hanok::units::{Secret, clock};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,6 +27,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::house::{House, Witness, eventually, free_port};
+use crate::turn::minted;
+
+const SECRET: &str = "a secret of the tests";
+
+const CHANNEL: [u8; 2] = [0x40, 0];
 
 /// A daemon with two workers, a certificate of its own and a port for TURN over TLS.
 struct TurnHouse {
@@ -48,6 +55,7 @@ impl TurnHouse {
         let tls = free_port();
         let house = House::with(|config| {
             config.media.workers = Workers::Count(NonZeroUsize::new(2).unwrap());
+            config.turn.secrets = vec![Secret::new(SECRET)];
             config.web.certificate = Certificate::Own { certificate, key };
             config.turn.tls_listen = Some(Listen {
                 address: Some(Ipv4Addr::LOCALHOST.into()),
@@ -136,6 +144,117 @@ async fn stun_is_answered_over_tcp_and_over_tls_by_every_worker() {
     }
     drop((plain, over_tls));
     house.holds(0).await;
+}
+
+/// A client with an allocation.
+struct Relayed<S> {
+    stream: S,
+    client: TurnClient,
+    relayed: SocketAddr,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Relayed<S> {
+    async fn allocate(stream: S, five_tuple: FiveTuple) -> Self {
+        let (username, password) = minted(SECRET, "alice");
+        let mut client = Self {
+            stream,
+            client: TurnClient::with_credential(five_tuple, username, password),
+            relayed: five_tuple.client,
+        };
+        let answer = client.ask(Method::ALLOCATE, |writer| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        });
+        let answer = answer.await;
+        let answer = Message::parse(&answer).unwrap();
+        let relayed = answer.xor_address(AttributeType::XOR_RELAYED_ADDRESS);
+        client.relayed = relayed.unwrap();
+        client
+    }
+
+    async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> Vec<u8> {
+        for _ in 0..2 {
+            let request = self.client.request(method, &build);
+            self.stream.write_all(&request).await.unwrap();
+            let answer = self.next().await;
+            if !self.client.take_challenge(&answer) {
+                let answered = Message::parse(&answer).unwrap();
+                assert_eq!(answered.class(), Class::Success);
+                return answer;
+            }
+        }
+        panic!("challenged twice");
+    }
+
+    async fn bind(&mut self, peer: SocketAddr) {
+        self.ask(Method::CHANNEL_BIND, |writer| {
+            let [high, low] = CHANNEL;
+            writer.attribute(AttributeType::CHANNEL_NUMBER, &[high, low, 0, 0]);
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        })
+        .await;
+    }
+
+    async fn next(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let byte = tokio::time::timeout(PATIENCE, self.stream.read_u8()).await;
+            bytes.push(byte.expect("a message in time").unwrap());
+            match TurnFraming::first(&bytes) {
+                Extent::Complete { datagram, .. } => return bytes[datagram].to_vec(),
+                Extent::Incomplete => {}
+                Extent::Unusable => panic!("the server writes nonsense: {bytes:?}"),
+            }
+        }
+    }
+
+    /// Sends by the channel, in pieces of `size` bytes.
+    async fn say(&mut self, data: &[u8], size: usize) {
+        let mut message = channel_data(data);
+        message.resize(message.len().next_multiple_of(4), 0);
+        for piece in message.chunks(size) {
+            self.stream.write_all(piece).await.unwrap();
+            self.stream.flush().await.unwrap();
+        }
+    }
+}
+
+fn channel_data(data: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(data.len()).unwrap().to_be_bytes();
+    [&CHANNEL, &len[..], data].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tcp_client_and_a_tls_client_are_relayed_to_each_other_by_whichever_worker() {
+    let house = TurnHouse::open().await;
+    // The kernel and the load spread them, so some pairs meet on one worker and some do not.
+    for round in 0..6 {
+        let plain = TcpStream::connect(house.tcp).await.unwrap();
+        plain.set_nodelay(true).unwrap();
+        let local = plain.local_addr().unwrap();
+        let by_tcp = FiveTuple::new(Protocol::Tcp, local, house.tcp);
+        let mut by_tcp = Relayed::allocate(plain, by_tcp).await;
+        let sealed = house.over_tls(&[b"stun.turn"]).await.unwrap();
+        let local = sealed.get_ref().0.local_addr().unwrap();
+        let by_tls = FiveTuple::new(Protocol::Tls, local, house.tls);
+        let mut by_tls = Relayed::allocate(sealed, by_tls).await;
+        by_tcp.bind(by_tls.relayed).await;
+        by_tls.bind(by_tcp.relayed).await;
+        for len in [1, 5, 172, 1_200] {
+            let data = vec![round; len];
+            by_tcp.say(&data, if len < 10 { 1 } else { 100 }).await;
+            assert_eq!(by_tls.next().await, channel_data(&data));
+            by_tls.say(&data, if len < 10 { 1 } else { 700 }).await;
+            assert_eq!(by_tcp.next().await, channel_data(&data));
+        }
+        // Neither is disturbed by what the other one leaves behind.
+        drop(by_tls);
+        house.holds(1).await;
+        by_tcp.say(b"nobody is there", 100).await;
+        let answer = by_tcp.ask(Method::REFRESH, |_| {});
+        assert!(Message::parse(&answer.await).is_ok());
+        drop(by_tcp);
+        house.holds(0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -126,10 +126,11 @@ impl RelaySockets {
             return Err(OpenError::Exhausted);
         }
         let socket = BatchSocket::bind_small(bound).map_err(|error| {
-            if matches!(
+            let is_taken = matches!(
                 error.kind(),
                 io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-            ) {
+            );
+            if is_taken {
                 OpenError::PortInUse
             } else {
                 self.pause(now, &error)
