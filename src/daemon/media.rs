@@ -19,7 +19,7 @@ use crate::media::net::udp::BatchSocket;
 use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
-use crate::media::worker::{Counters, Parts, Worker};
+use crate::media::worker::{Counters, Crossing, Parts, Worker, WorkerPorts};
 use crate::units::Secret;
 
 /// How long a start waits for the domain's DNS answer.
@@ -86,13 +86,23 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
     };
     let turn = turn::settings(&config.turn, turn_secrets, &place);
     turn::announce(&config.turn, &turn);
+    let ports: Vec<WorkerPorts> = media_ports
+        .iter()
+        .zip(&turn)
+        .map(|(media, turn)| WorkerPorts {
+            media: media.number(),
+            relays: turn.ports,
+        })
+        .collect();
+    let crossings = Crossing::between(&ports).context("the media workers cannot be connected")?;
     let max_streams = max_streams();
     let mut workers = Vec::with_capacity(count);
     let mut doors = Vec::with_capacity(count);
     let mut counters = Vec::with_capacity(count);
     let turn_ports = turn_sockets.into_iter().zip(turn_listeners);
     let parts = media_ports.into_iter().zip(turn_ports).zip(turn);
-    for (index, ((media, (turn_sockets, turn_listeners)), turn)) in parts.enumerate() {
+    let parts = parts.zip(crossings);
+    for (index, (((media, (turn_sockets, turn_listeners)), turn), crossing)) in parts.enumerate() {
         let port = media.number();
         let shared = Arc::new(Counters::default());
         let (worker, door) = Worker::start(Parts {
@@ -101,7 +111,9 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
             turn_sockets,
             turn_listeners,
             turn,
-            max_streams: max_streams / count / 2,
+            max_streams: max_streams / count / 3,
+            max_relay_sockets: max_streams / count / 3,
+            crossing,
             candidates: candidates_on(port, &told),
             identity: identity.clone(),
             counters: shared.clone(),

@@ -15,4 +15,5 @@ mod process;
 mod reconnection;
 mod tcp;
 mod turn;
+mod turn_streams;
 mod web;

@@ -265,13 +265,20 @@ async fn memory_and_descriptors_come_back_after_many_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_turn_port_exits_78_and_names_the_key() {
-    let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let (lines, _) = on_free_ports(taken.local_addr().unwrap().port());
-    let (_folder, path) = env_file(&lines);
-    let path = path.to_str().unwrap();
-    let (status, out, err) = run(&["serve", "--dev", "--env-file", path]).await;
-    assert_eq!((status, out.as_str()), (78, ""), "{err}");
-    assert!(err.contains("COTURN_PORT"), "{err}");
+    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    for (taken, protocol) in [(udp.local_addr(), "UDP"), (tcp.local_addr(), "TCP")] {
+        let (lines, _) = on_free_ports(taken.unwrap().port());
+        let (_folder, path) = env_file(&lines);
+        let path = path.to_str().unwrap();
+        let (status, out, err) = run(&["serve", "--dev", "--env-file", path]).await;
+        assert_eq!((status, out.as_str()), (78, ""), "{err}");
+        assert!(err.contains("COTURN_PORT"), "{err}");
+        assert!(
+            err.contains(&format!("cannot listen on {protocol}")),
+            "{err}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

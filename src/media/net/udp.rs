@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::io::Errno;
+use rustix::net::sockopt::Ipv4PathMtuDiscovery;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -35,6 +36,9 @@ const LOOPBACK: [IpAddr; 2] = [
 
 /// What we ask of the kernel for each direction; it grants what `net.core.*mem_max` allows.
 const SOCKET_BUFFER: usize = 4 << 20;
+
+/// The same for a socket that one client has for itself: there may be thousands.
+const SMALL_SOCKET_BUFFER: usize = 256 << 10;
 
 /// A bound UDP socket.
 #[derive(Debug)]
@@ -149,6 +153,15 @@ pub struct Sent {
     pub refused_runs: u64,
 }
 
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Self) {
+        self.datagrams += more.datagrams;
+        self.dropped += more.dropped;
+        self.runs += more.runs;
+        self.refused_runs += more.refused_runs;
+    }
+}
+
 impl BatchSocket {
     /// Binds `addr`. With `shared`, several sockets of ours may bind it and the kernel spreads senders over them.
     /// `sole` is the only unicast address of that family that the host has, loopback aside; `None` if it has several.
@@ -156,6 +169,25 @@ impl BatchSocket {
     /// # Errors
     /// The port is taken, or the address is not ours.
     pub fn bind(addr: SocketAddr, shared: bool, sole: Option<IpAddr>) -> io::Result<Self> {
+        Self::bind_with(addr, shared, sole, SOCKET_BUFFER)
+    }
+
+    /// Binds `addr` for one client, whose datagrams may be fragmented.
+    ///
+    /// # Errors
+    /// The port is taken, the address is not ours, or the process is out of descriptors.
+    pub fn bind_small(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Self::bind_with(addr, false, None, SMALL_SOCKET_BUFFER)?;
+        socket.may_fragment(true);
+        Ok(socket)
+    }
+
+    fn bind_with(
+        addr: SocketAddr,
+        shared: bool,
+        sole: Option<IpAddr>,
+        buffer: usize,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -168,8 +200,8 @@ impl BatchSocket {
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // Smaller buffers work too; the kernel caps them silently in some versions and refuses in others.
-        let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
-        let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), buffer);
+        let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), buffer);
         let local = socket.local_addr()?;
         Ok(Self {
             socket,
@@ -186,18 +218,39 @@ impl BatchSocket {
         self.local
     }
 
+    /// Says whether IPv4 datagrams that are too long for their way may be fragmented, which they may not at first. IPv6
+    /// ones never are.
+    pub fn may_fragment(&self, may: bool) {
+        let discovery = match may {
+            true => Ipv4PathMtuDiscovery::DONT,
+            false => Ipv4PathMtuDiscovery::PROBE,
+        };
+        if self.local.is_ipv4() {
+            // A kernel that does not know the option leaves it to the network.
+            let _ = rustix::net::sockopt::set_ip_mtu_discover(&self.socket, discovery);
+        }
+    }
+
     /// Receives what waits, up to [`RECEIVE_BATCH`] messages, into `buffers`; nothing waiting is no error.
     ///
     /// # Errors
     /// The socket failed; errors about earlier sends are skipped.
     pub fn receive(&self, buffers: &mut ReceiveBuffers) -> io::Result<()> {
+        self.receive_at_most(RECEIVE_BATCH, buffers)
+    }
+
+    /// The same, up to `most` messages: room for many costs time even where few come.
+    ///
+    /// # Errors
+    /// As of [`Self::receive`].
+    pub fn receive_at_most(&self, most: usize, buffers: &mut ReceiveBuffers) -> io::Result<()> {
         buffers.filled = 0;
         let mut chunks = buffers.bytes.chunks_exact_mut(RECEIVE_BUFFER);
         let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         match self.state.recv(
             UdpSockRef::from(&self.socket),
-            &mut slices,
+            &mut slices[..most.min(RECEIVE_BATCH)],
             &mut buffers.meta,
         ) {
             Ok(filled) => {
@@ -516,6 +569,27 @@ mod tests {
             assert_eq!((sent.datagrams, sent.runs > 0), (4, is_run && may_run));
             assert_eq!(receive_all(&receiver, 4).len(), 4);
         }
+    }
+
+    #[test]
+    fn a_socket_of_one_client_lets_long_datagrams_be_fragmented_unless_it_is_told_not_to() {
+        let socket = BatchSocket::bind_small(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let discovery = || rustix::net::sockopt::ip_mtu_discover(&socket.socket).unwrap();
+        assert_eq!(discovery(), Ipv4PathMtuDiscovery::DONT);
+        socket.may_fragment(false);
+        assert_eq!(discovery(), Ipv4PathMtuDiscovery::PROBE);
+    }
+
+    #[test]
+    fn no_more_messages_are_received_than_asked_for() {
+        let (sender, receiver) = pair();
+        let (bytes, batch) = batch_of(&[10, 20, 30], receiver.local_addr());
+        assert_eq!(sender.send(&bytes, &batch).datagrams, 3);
+        let mut buffers = ReceiveBuffers::default();
+        receiver.receive_at_most(2, &mut buffers).unwrap();
+        assert_eq!(buffers.len(), 2);
+        receiver.receive_at_most(2, &mut buffers).unwrap();
+        assert_eq!(buffers.len(), 1);
     }
 
     #[test]

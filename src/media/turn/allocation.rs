@@ -71,6 +71,8 @@ pub(super) struct Relay {
     pub(super) expires_at: Instant,
     /// Whether its socket has been asked for: that is done for the first foreign peer.
     pub(super) is_open: bool,
+    /// Whether data has gone to workers of ours, which may have paths here.
+    pub(super) reaches_workers: bool,
 }
 
 /// What is kept for a client.

@@ -38,6 +38,9 @@ pub const MAX_ANSWER_LEN: usize = 256;
 /// No header in front of data for a client is longer: that of a Data indication from an IPv6 peer.
 pub const MAX_HEADER_LEN: usize = 48;
 
+/// The same from an IPv4 peer.
+const DATA_INDICATION_LEN_V4: usize = 36;
+
 /// The longest lifetime of an allocation (RFC 8656 section 7.2).
 pub const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
 
@@ -160,6 +163,11 @@ pub enum Output {
         /// Where it is bound.
         bound: SocketAddr,
     },
+    /// A relayed address is gone from which data went to workers: paths that lead there are over.
+    PathsEnded {
+        /// The address, as clients are told.
+        relayed: SocketAddr,
+    },
     /// The allocation is gone.
     Ended {
         /// Its name.
@@ -197,6 +205,7 @@ pub struct Server {
     quotas: Arc<Quotas>,
     rate: TokenBucket,
     is_draining: bool,
+    can_open: bool,
     outputs: VecDeque<Output>,
     counters: views::TurnCounters,
 }
@@ -251,6 +260,7 @@ impl Server {
             quotas,
             rate: TokenBucket::full(now),
             is_draining: false,
+            can_open: true,
             outputs: VecDeque::new(),
             counters: views::TurnCounters::default(),
             random,
@@ -337,6 +347,26 @@ impl Server {
             header_len,
             padding,
         })
+    }
+
+    /// Whose data [`Self::handle_peer`] makes of what comes from `peer` for this allocation, and how long the header in
+    /// front of it will be; `None` if nothing may pass.
+    pub fn way_to_client(
+        &self,
+        now: Instant,
+        allocation: AllocationId,
+        peer: SocketAddr,
+    ) -> Option<(FiveTuple, usize)> {
+        let peer = canonical(peer);
+        let known = self.allocations.get(allocation)?;
+        known.relay(now, Family::of(peer.ip()))?;
+        known.permissions.allows(now, peer.ip())?;
+        let header_len = match (known.channels.by_peer(now, peer), peer) {
+            (Some(_), _) => channel::CHANNEL_HEADER_LEN,
+            (None, SocketAddr::V4(_)) => DATA_INDICATION_LEN_V4,
+            (None, SocketAddr::V6(_)) => MAX_HEADER_LEN,
+        };
+        Some((known.five_tuple, header_len))
     }
 
     /// Ends what has expired. Spurious calls are harmless.
@@ -465,6 +495,26 @@ impl Server {
             ports.release_in_use(now, bound.port(), &self.live_ports);
         }
         self.counters.ports_in_use += 1;
+    }
+
+    /// Takes note that a relay socket could not be opened for want of descriptors or memory. The permission stays, and
+    /// asking for it again tries again.
+    pub fn relay_not_opened(&mut self, bound: SocketAddr) {
+        let family = Family::of(bound.ip());
+        let owner = self.ports[family.index()].owner(bound.port());
+        let id = owner.and_then(|slot| self.allocations.id_at(slot));
+        if let Some(relay) = id
+            .and_then(|id| self.allocations.get_mut(id))
+            .and_then(|known| known.relay_mut(family))
+        {
+            relay.is_open = false;
+        }
+    }
+
+    /// Says whether relay sockets can be opened. As long as they cannot, a foreign peer that needs one is refused with
+    /// 508.
+    pub fn set_can_open(&mut self, can_open: bool) {
+        self.can_open = can_open;
     }
 
     /// Says what the wall clock shows: time-limited credentials are measured by it.
@@ -618,14 +668,15 @@ impl Server {
         let (Some(from), Some(known)) = (from, known) else {
             return Action::Nothing;
         };
-        let Some(from) = known
-            .relay(now, family)
-            .filter(|_| to.port() != 0)
-            .map(|relay| from.told(relay.port))
+        let Some(relay) = known
+            .relay_mut(family)
+            .filter(|relay| now < relay.expires_at && to.port() != 0)
         else {
             self.counters.dropped_unpermitted += 1;
             return Action::Nothing;
         };
+        relay.reaches_workers |= via == Via::Worker;
+        let from = from.told(relay.port);
         let within = known
             .rate
             .spend(now, self.limits.allocation_bytes_per_sec, data.len())
@@ -747,6 +798,11 @@ impl Server {
             self.outputs.push_back(Output::CloseRelay {
                 allocation: id,
                 bound: address.bound(relay.port),
+            });
+        }
+        if let Some(address) = self.relays[family.index()].filter(|_| relay.reaches_workers) {
+            self.outputs.push_back(Output::PathsEnded {
+                relayed: address.told(relay.port),
             });
         }
         self.ports[family.index()].release(relay.port, &self.live_ports);

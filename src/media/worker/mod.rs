@@ -3,10 +3,12 @@
 //! A worker owns everything that it touches between a packet's arrival and its departure: no lock, no allocation in
 //! steady state, no task, no thread hop. Control talks to it through one bounded mailbox ([`crate::media::plane::service`]).
 
+mod crossing;
 mod exits;
 mod outbox;
 mod peer;
 mod relay;
+mod relay_sockets;
 mod room;
 mod run;
 mod slots;
@@ -32,6 +34,8 @@ use crate::media::turn;
 use crate::units::clock;
 use wake::Wake;
 
+pub use crossing::{Crossing, WorkerPorts};
+
 /// Commands that may wait for one worker; senders wait when it is full.
 pub const COMMAND_QUEUE: usize = 1024;
 
@@ -55,6 +59,10 @@ pub struct Parts {
     pub turn_listeners: Vec<StreamListener>,
     /// What its TURN server needs to know.
     pub turn: turn::Settings,
+    /// Relay sockets that it opens at most.
+    pub max_relay_sockets: usize,
+    /// Its ways to the other workers.
+    pub crossing: Crossing,
     /// How clients reach the media port, best first.
     pub candidates: Arc<[Candidate]>,
     /// The process's DTLS certificate.
@@ -90,6 +98,12 @@ pub struct Counters {
     pub streams_refused: AtomicU64,
     /// Media packets lost because a TCP connection had no room for them.
     pub stream_dropped: AtomicU64,
+    /// Relay sockets that it holds.
+    pub relay_sockets: AtomicU64,
+    /// Datagrams to foreign peers of TURN clients that the kernel did not take.
+    pub relay_dropped: AtomicU64,
+    /// Relayed packets lost because another worker did not keep up.
+    pub crossing_dropped: AtomicU64,
     /// Panics caught: bugs of ours.
     pub panics: AtomicU64,
 }
@@ -114,7 +128,7 @@ impl Worker {
             ));
         }
         let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);
-        let wake = Wake::new()?;
+        let wake = parts.crossing.wake();
         let stop = Arc::new(AtomicBool::new(false));
         let load = Arc::new(AtomicU64::new(0));
         let door = WorkerDoor {

@@ -55,11 +55,7 @@ impl Outbox {
     /// Sends everything that waits.
     pub(super) fn flush(&mut self, socket: &BatchSocket) {
         if !self.batch.is_empty() {
-            let sent = socket.send(&self.arena, &self.batch);
-            self.sent.datagrams += sent.datagrams;
-            self.sent.dropped += sent.dropped;
-            self.sent.runs += sent.runs;
-            self.sent.refused_runs += sent.refused_runs;
+            self.sent += socket.send(&self.arena, &self.batch);
             self.batch.clear();
         }
         self.used = 0;

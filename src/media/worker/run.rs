@@ -4,7 +4,8 @@
 //!
 //! 1. [`commands`], at most [`commands::COMMANDS_PER_TURN`];
 //! 2. datagrams, at most [`RECEIVES_PER_TURN`] calls for each socket and one for each TCP connection: media is opened
-//!    in place and collected, checks and RTCP are handled at once, handshake datagrams are set aside;
+//!    in place and collected, checks and RTCP are handled at once, handshake datagrams are set aside; then what clients
+//!    of the TURN server, their peers and other workers send ([`relaying`]);
 //! 3. forwarding: the opened packets of one publisher go through its room's router as one run;
 //! 4. one handshake datagram, so that joins never delay media by more than one flight;
 //! 5. timers that are due, and a part of the rooms that end;
@@ -47,6 +48,8 @@ use crate::media::sfu::{self, Sink, TransportKey};
 use crate::media::stun;
 use crate::media::transport::srtp::{MAX_OVERHEAD, Profile};
 use crate::media::transport::{self, Identity, Input, Link, MAX_DTLS_DATAGRAM, Path};
+#[cfg(test)]
+use crate::media::turn;
 use crate::units::clock;
 
 /// Receive calls for each socket in one turn.
@@ -136,6 +139,10 @@ pub(super) struct Loop {
     faulty_peer: Option<u32>,
     #[cfg(any(test, feature = "testing"))]
     faulty_room: Option<u32>,
+    #[cfg(test)]
+    faulty_client: Option<turn::FiveTuple>,
+    #[cfg(test)]
+    faulty_allocation: Option<turn::AllocationId>,
 }
 
 impl Loop {
@@ -153,12 +160,19 @@ impl Loop {
                 now,
                 ports: sockets.into_iter().map(Port::new).collect(),
                 streams: Streams::new(IceTcp, listeners, parts.max_streams)?,
-                relay: Relay::new(now, parts.turn_sockets, parts.turn),
+                relay: Relay::new(
+                    now,
+                    parts.turn_sockets,
+                    parts.turn,
+                    parts.max_relay_sockets,
+                    parts.crossing,
+                )?,
                 turn_streams: Streams::new(
                     TurnClients::default(),
                     parts.turn_listeners,
                     parts.max_streams,
                 )?,
+                written_to: None,
             },
             identity: parts.identity,
             counters: parts.counters,
@@ -182,6 +196,10 @@ impl Loop {
             faulty_peer: None,
             #[cfg(any(test, feature = "testing"))]
             faulty_room: None,
+            #[cfg(test)]
+            faulty_client: None,
+            #[cfg(test)]
+            faulty_allocation: None,
         })
     }
 
@@ -202,7 +220,7 @@ impl Loop {
     /// Steps 1 to 6.
     fn turn(&mut self, now: Instant) {
         self.exits.now = now;
-        self.exits.relay.read_wall_clock(now);
+        self.exits.relay.refresh(now);
         self.carry_out_commands(now);
         for port in 0..self.exits.ports.len() {
             if self.exits.ports[port].may_have_input {
@@ -221,6 +239,12 @@ impl Loop {
         if turn_streams.may_have_input || turn_streams.has_unseen() {
             self.receive_turn_streams(now);
         }
+        if self.exits.relay.sockets.may_have_input {
+            self.receive_from_peers(now);
+        }
+        if self.exits.relay.crossing.may_have_input {
+            self.receive_crossings(now);
+        }
         self.advance_one_handshake(now);
         self.handle_due_timers(now);
         self.exits.streams.handle_timeout(now);
@@ -230,6 +254,7 @@ impl Loop {
         self.end_rooms(now);
         self.deliver_events();
         self.flush();
+        self.end_lost_allocations(now);
     }
 
     fn close_every_room(&mut self, now: Instant) {
@@ -844,8 +869,14 @@ impl Loop {
                 );
             }
         }
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        let to_peers = relay.sockets.take_sent();
+        add(&self.counters.sent, to_peers.datagrams);
+        add(&self.counters.relay_dropped, to_peers.dropped);
+        add(&self.counters.gso_runs, to_peers.runs);
+        add(&self.counters.gso_refused, to_peers.refused_runs);
+        add(&self.counters.crossing_dropped, relay.crossing.flush());
         for Tally { written, refused } in [streams.flush(), turn_streams.flush()] {
-            let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
             add(&self.counters.sent, written.datagrams);
             add(&self.counters.stream_dropped, written.dropped);
             add(&self.counters.streams_refused, refused);
@@ -853,16 +884,18 @@ impl Loop {
         let hold = |counter: &AtomicU64, held: usize| counter.store(held as u64, Ordering::Relaxed);
         hold(&self.counters.streams, streams.len());
         hold(&self.counters.turn_streams, turn_streams.len());
+        hold(&self.counters.relay_sockets, relay.sockets.len());
     }
 
     /// How long nothing has to be done; `None` until somebody calls.
     fn idle_for(&self, now: Instant) -> Option<Duration> {
         // Sockets call for themselves as long as something waits in them.
-        if !self.handshakes.is_empty()
+        let is_busy = !self.handshakes.is_empty()
             || !self.ending.is_empty()
             || !self.mailbox.is_empty()
             || self.exits.turn_streams.has_unseen()
-        {
+            || self.exits.relay.crossing.may_have_input;
+        if is_busy {
             return Some(Duration::ZERO);
         }
         let mut until = self
@@ -897,11 +930,13 @@ impl Loop {
             ..
         } = &self.exits;
         let mut sockets = ports.iter().chain(&relay.ports);
-        let used = 3 + ports.len() + relay.ports.len();
-        let mut fds: [PollFd<'_>; 3 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
+        let relays = 3 + ports.len() + relay.ports.len();
+        let used = relays + usize::from(relay.sockets.len() > 0);
+        let mut fds: [PollFd<'_>; 4 + MAX_SOCKETS] = std::array::from_fn(|i| match i {
             0 => PollFd::new(&self.wake, PollFlags::IN),
             1 => PollFd::new(streams, PollFlags::IN),
             2 => PollFd::new(turn_streams, PollFlags::IN),
+            _ if i == relays => PollFd::new(&relay.sockets, PollFlags::IN),
             _ => sockets.next().map_or_else(
                 || PollFd::new(&self.wake, PollFlags::IN),
                 |port| PollFd::new(&port.socket, PollFlags::IN),
@@ -909,10 +944,12 @@ impl Loop {
         });
         // An interrupted sleep is a short sleep.
         let _ = rustix::event::poll(&mut fds[..used], timeout.as_ref());
-        let called: [bool; 3 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
+        let called: [bool; 4 + MAX_SOCKETS] = std::array::from_fn(|i| !fds[i].revents().is_empty());
         if called[0] {
             self.wake.clear();
+            self.exits.relay.crossing.may_have_input = true;
         }
+        self.exits.relay.sockets.may_have_input = used > relays && called[relays];
         self.exits.streams.may_have_input = called[1];
         self.exits.turn_streams.may_have_input = called[2];
         let Exits { ports, relay, .. } = &mut self.exits;
@@ -964,7 +1001,7 @@ impl Loop {
 
 /// Panics where a test has asked for it.
 #[cfg(any(test, feature = "testing"))]
-fn strike(fault: &mut Option<u32>, here: u32) {
+fn strike<T: PartialEq>(fault: &mut Option<T>, here: T) {
     if *fault == Some(here) {
         *fault = None;
         panic!("injected");

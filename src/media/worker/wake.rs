@@ -28,10 +28,10 @@ impl Wake {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Resets the counter.
-    pub(super) fn clear(&self) {
+    /// Resets the counter; whether somebody has called.
+    pub(super) fn clear(&self) -> bool {
         let mut counter = [0; 8];
-        let _ = rustix::io::read(&self.0, &mut counter);
+        rustix::io::read(&self.0, &mut counter).is_ok()
     }
 }
 

@@ -310,9 +310,11 @@ impl Scene {
     }
 
     fn receive(&mut self, id: AllocationId, peer: SocketAddr, len: usize) {
+        let way = self.server.way_to_client(self.now, id, peer);
         let Some(to_client) = self.server.handle_peer(self.now, id, peer, len) else {
             return;
         };
+        assert_eq!(way, Some((to_client.to, to_client.header().len())));
         let mut whole = to_client.header().to_vec();
         whole.resize(whole.len() + len, 0x55);
         whole.resize(whole.len() + to_client.padding, 0);
@@ -342,6 +344,9 @@ impl Scene {
                 }
                 Output::CloseRelay { allocation, bound } => {
                     assert!(self.open.remove(&(allocation, bound)));
+                }
+                Output::PathsEnded { relayed } => {
+                    assert_eq!(self.server.allocation_at(self.now, relayed), None);
                 }
                 Output::Ended { allocation, .. } => {
                     assert!(self.open.iter().all(|(id, _)| *id != allocation));

@@ -108,12 +108,23 @@ impl Running {
     }
 
     async fn tls(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
-        let stream = self.tcp(Listener::Https).await;
+        self.try_tls(Listener::Https, alpn).await.unwrap()
+    }
+
+    async fn try_tls(
+        &self,
+        listener: Listener,
+        alpn: &[&[u8]],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let stream = self.tcp(listener).await;
         let config = self.client(rustls::ALL_VERSIONS, alpn);
         TlsConnector::from(Arc::new(config))
             .connect(ServerName::try_from("localhost").unwrap(), stream)
             .await
-            .unwrap()
+    }
+
+    async fn handed_over(&mut self) -> TurnStream {
+        timeout(PATIENCE, self.turn.recv()).await.unwrap().unwrap()
     }
 
     fn client(
@@ -145,7 +156,9 @@ impl Running {
         self.cancel.cancel();
         let ended = timeout(PATIENCE, self.tasks.join_next()).await.unwrap();
         ended.unwrap().unwrap();
-        assert_eq!(self.shared.admission.open(), 0, "every permit is returned");
+        for admission in [&self.shared.admission, &self.shared.turn_admission] {
+            assert_eq!(admission.open(), 0, "every permit is returned");
+        }
     }
 }
 
@@ -567,9 +580,15 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         plain: vec![taken],
         ..settings.clone()
     };
+    let turn = Settings {
+        plain: Vec::new(),
+        turn_tls: vec![taken],
+        ..plain.clone()
+    };
     for (settings, key, way_out) in [
         (settings, "HTTPS_PORT", "HANOK_FRONT=off"),
         (plain, "HANOK_PLAIN_LISTEN", "HANOK_PLAIN_LISTEN="),
+        (turn, "HANOK_TURN_TLS_LISTEN", "HANOK_TURN_TLS_LISTEN="),
     ] {
         let services = running.shared.services.clone();
         let error = Proxy::bind(settings, Arc::clone(&running.certificates), services).unwrap_err();
@@ -647,4 +666,83 @@ async fn a_flood_of_continuations_ends_the_http_2_connection() {
         )
         .await
     );
+}
+
+/// The beginning of a Binding request.
+const STUN: [u8; 8] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+
+#[tokio::test]
+async fn what_says_that_it_is_turn_is_handed_over_before_it_says_more() {
+    let mut running = Running::start(Limits::default());
+    for protocol in [&b"stun.turn"[..], b"stun.nat-discovery"] {
+        let alpn: [&[u8]; 2] = [b"something else", protocol];
+        let client = running.try_tls(Listener::TurnTls, &alpn).await.unwrap();
+        let taken = running.handed_over().await;
+        assert_eq!(taken.peer, client.get_ref().0.local_addr().unwrap());
+        assert_eq!(taken.session.alpn_protocol(), Some(protocol));
+        assert!(!taken.session.is_handshaking());
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_begins_with_stun_is_handed_over_with_what_has_been_read() {
+    let mut running = Running::start(Limits::default());
+    let mut client = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
+    client.write_all(&STUN).await.unwrap();
+    let mut taken = running.handed_over().await;
+    let mut read = [0; 100];
+    let len = io::Read::read(&mut taken.session.reader(), &mut read).unwrap();
+    assert_eq!(read[..len], STUN);
+    // The connection lives on elsewhere.
+    let socket = std::net::TcpStream::from(taken.socket);
+    io::Write::write_all(&mut taken.session.writer(), b"answer").unwrap();
+    while taken.session.wants_write() {
+        taken.session.write_tls(&mut &socket).unwrap();
+    }
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"answer");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_but_turn_is_served_on_its_port() {
+    let mut running = Running::start(Limits::default());
+    for protocol in [&b"http/1.1"[..], b"h2", b"acme-tls/1"] {
+        let refused = running.try_tls(Listener::TurnTls, &[protocol]).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+    }
+    for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x40, 0, 0, 0], &[0xff]] {
+        let mut client = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
+        client.write_all(nonsense).await.unwrap();
+        assert_eq!(read_to_end(&mut client).await, "");
+    }
+    let plain = running.raw(Listener::TurnTls, "GET / HTTP/1.1\r\n\r\n");
+    assert!(!plain.await.contains("HTTP"));
+    assert!(running.turn.try_recv().is_err());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_on_the_turn_port_is_closed_in_time() {
+    let mut running = Running::start(Limits {
+        tls_handshake: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    let mut silent = running.tcp(Listener::TurnTls).await;
+    let mut shaken = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
+    assert_eq!(
+        timeout(PATIENCE, silent.read(&mut [0]))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
+    // Closed in either way, with a farewell or without.
+    let end = timeout(PATIENCE, shaken.read(&mut [0])).await.unwrap();
+    assert_eq!(end.unwrap_or(0), 0);
+    assert!(running.turn.try_recv().is_err());
+    running.stop().await;
 }

@@ -104,6 +104,7 @@ impl Server {
                     port: port?,
                     expires_at,
                     is_open: false,
+                    reaches_workers: false,
                 })
             }),
             permissions: Permissions::default(),

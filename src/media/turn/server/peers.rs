@@ -117,6 +117,13 @@ impl Server {
         {
             return Err(508);
         }
+        let needs_socket = |(peer, is_own): &(IpAddr, bool)| {
+            let relay = known.relays[Family::of(*peer).index()];
+            !is_own && relay.is_some_and(|relay| !relay.is_open)
+        };
+        if !self.can_open && peers.iter().any(needs_socket) {
+            return Err(508);
+        }
         for (peer, is_own) in peers {
             known.permissions.install(now, *peer, *is_own);
             let family = Family::of(*peer);

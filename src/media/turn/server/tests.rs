@@ -856,6 +856,69 @@ fn a_port_that_another_process_has_is_left_alone() {
 }
 
 #[test]
+fn without_descriptors_a_foreign_peer_is_refused_with_508_and_nothing_else_is() {
+    let mut server = server();
+    let (mut client, at) = allocated(&mut server, 1);
+    let mut permit = |server: &mut Server, at| {
+        let done = ask(
+            server,
+            &mut client,
+            t0(),
+            Method::CREATE_PERMISSION,
+            peer(at),
+        );
+        code(&done)
+    };
+    assert_eq!(permit(&mut server, FOREIGN), 0);
+    let [Output::OpenRelay { bound, .. }] = outputs(&mut server)[..] else {
+        panic!("no socket is asked for");
+    };
+    server.relay_not_opened(bound);
+    server.set_can_open(false);
+    assert_eq!(permit(&mut server, FOREIGN), 508);
+    assert_eq!(permit(&mut server, WORKER), 0, "needs no socket");
+    assert!(outputs(&mut server).is_empty());
+    server.set_can_open(true);
+    assert_eq!(permit(&mut server, FOREIGN), 0);
+    assert!(matches!(
+        outputs(&mut server)[..],
+        [Output::OpenRelay { .. }]
+    ));
+    server.set_can_open(false);
+    assert_eq!(permit(&mut server, "9.9.9.9:9"), 0, "it is open already");
+    assert!(server.allocation_at(t0(), at).is_some());
+    server.assert_sound(t0());
+}
+
+#[test]
+fn paths_of_workers_end_with_the_relayed_address_and_only_where_there_may_be_some() {
+    let mut server = server();
+    let (mut client, at) = allocated(&mut server, 1);
+    for peer_at in [WORKER, FOREIGN] {
+        let done = ask(
+            &mut server,
+            &mut client,
+            t0(),
+            Method::CREATE_PERMISSION,
+            peer(peer_at),
+        );
+        assert_eq!(code(&done), 0);
+    }
+    send(&mut server, &mut client, t0(), FOREIGN);
+    let (mut other, _) = allocated(&mut server, 2);
+    outputs(&mut server);
+    ask(&mut server, &mut other, t0(), Method::REFRESH, lifetime(0));
+    assert!(matches!(outputs(&mut server)[..], [Output::Ended { .. }]));
+    send(&mut server, &mut client, t0(), WORKER);
+    ask(&mut server, &mut client, t0(), Method::REFRESH, lifetime(0));
+    let ended = outputs(&mut server);
+    assert!(
+        ended.contains(&Output::PathsEnded { relayed: at }),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn a_closed_stream_ends_its_allocation_and_draining_refuses_new_ones() {
     let mut server = server();
     let addr = "203.0.113.7:1".parse().unwrap();

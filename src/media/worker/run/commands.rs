@@ -73,7 +73,7 @@ impl Loop {
                 let _ = counters.send(server.counters());
             }
         }
-        self.carry_out_outputs();
+        self.carry_out_outputs(now);
     }
 
     fn carry_out(&mut self, now: Instant, room: u32, command: Command) {

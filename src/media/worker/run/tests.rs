@@ -1,5 +1,6 @@
 //! A worker turned by hand: real loopback sockets, time as the test tells it.
 
+mod relaying;
 mod replacing;
 mod turn_streams;
 
@@ -17,7 +18,7 @@ use crate::media::stun::{
     AttributeType, Class, IntegrityKey, Message, Method, TransactionId, Writer,
 };
 use crate::media::turn;
-use crate::media::worker::COMMAND_QUEUE;
+use crate::media::worker::{COMMAND_QUEUE, Crossing, WorkerPorts};
 use crate::testing::t0;
 
 const PWD: &str = "a password of at least 22 characters";
@@ -34,12 +35,38 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with_turn(turn::Settings::stun_only())
+        Self::several(1, |_, _| turn::Settings::stun_only()).remove(0)
     }
 
-    fn with_turn(settings: turn::Settings) -> Self {
+    /// Workers of one process, with TURN servers as `settings` says for their media ports and the place of each.
+    fn several(count: usize, settings: impl Fn(&[u16], usize) -> turn::Settings) -> Vec<Self> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let [media, stun] = [(); 2].map(|()| BatchSocket::bind(any, false, None).unwrap());
+        let bind = || BatchSocket::bind(any, false, None).unwrap();
+        let media: Vec<BatchSocket> = (0..count).map(|_| bind()).collect();
+        let numbers: Vec<u16> = media
+            .iter()
+            .map(|socket| socket.local_addr().port())
+            .collect();
+        let settings: Vec<turn::Settings> =
+            (0..count).map(|index| settings(&numbers, index)).collect();
+        let ports: Vec<WorkerPorts> = numbers
+            .iter()
+            .zip(&settings)
+            .map(|(&media, settings)| WorkerPorts {
+                media,
+                relays: settings.ports,
+            })
+            .collect();
+        let crossings = Crossing::between(&ports).unwrap();
+        let parts = media.into_iter().zip(settings).zip(crossings);
+        parts
+            .map(|((media, turn), crossing)| Self::with(media, turn, crossing))
+            .collect()
+    }
+
+    fn with(media: BatchSocket, turn: turn::Settings, crossing: Crossing) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let stun = BatchSocket::bind(any, false, None).unwrap();
         let [listener, turn_listener] = [(); 2].map(|()| StreamListener::bind(any, false).unwrap());
         let turn_tcp = turn_listener.local_addr();
         let (addrs, tcp) = (
@@ -47,6 +74,7 @@ impl Bench {
             listener.local_addr(),
         );
         let (commands, mailbox) = mpsc::channel(COMMAND_QUEUE);
+        let wake = crossing.wake();
         let parts = Parts {
             index: 0,
             media: MediaPort {
@@ -56,12 +84,13 @@ impl Bench {
             max_streams: 2_000,
             turn_sockets: vec![stun],
             turn_listeners: vec![turn_listener],
-            turn: settings,
+            turn,
+            max_relay_sockets: 1_000,
+            crossing,
             candidates: Arc::new([]),
             identity: Arc::new(Identity::generate().unwrap()),
             counters: Arc::default(),
         };
-        let wake = Wake::new().unwrap();
         let worker = Loop::new(t0(), parts, mailbox, wake, Arc::default(), Arc::default());
         Self {
             worker: worker.unwrap(),

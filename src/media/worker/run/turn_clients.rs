@@ -48,6 +48,7 @@ impl Loop {
             Arrived::Nothing => return,
             Arrived::End => return streams.close(slot),
         };
+        self.opened.clear();
         let (mut at, mut messages) = (0, 0);
         let is_usable = loop {
             match TurnStreams::first(&self.buffers.bytes()[at..filled]) {
@@ -68,13 +69,15 @@ impl Loop {
         self.counters
             .received
             .fetch_add(messages, Ordering::Relaxed);
+        self.forward(now);
         let streams = &mut self.exits.turn_streams;
         if streams.peer(slot, generation).is_none() {
             return;
         }
         if !is_usable || !streams.keep(slot, &self.buffers.bytes()[at..filled]) {
+            // What came before it was good, and its answers leave.
             self.count_dropped();
-            self.exits.turn_streams.close(slot);
+            self.exits.turn_streams.end(slot);
         }
     }
 
@@ -82,7 +85,7 @@ impl Loop {
     pub(super) fn end_lost_allocations(&mut self, now: Instant) {
         while let Some(client) = self.exits.turn_streams.next_lost() {
             self.exits.relay.server.handle_closed_stream(now, &client);
-            self.carry_out_outputs();
+            self.carry_out_outputs(now);
         }
     }
 }

@@ -1,41 +1,26 @@
 //! Clients that reach the TURN server by TCP and by TLS.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Shutdown};
 
 use rustls::SupportedProtocolVersion;
 use rustls::version::TLS13;
 use socket2::{Domain, Socket, Type};
 
+use super::relaying::{channel_data, foreign_peer, heard};
 use super::*;
 use crate::media::net::framing::TurnFraming;
+use crate::media::net::udp::Outgoing;
 use crate::media::plane::service::TlsStream;
-use crate::media::turn::{Credentials, FiveTuple, RelayAddress};
+use crate::media::turn::FiveTuple;
 use crate::media::worker::streams::PROOF_DEADLINE;
 use crate::testing::tls::{Browser, WAYS, connected};
-use crate::testing::turn::{REALM, TurnClient, written};
-use crate::units::{PortRange, Secret};
+use crate::testing::turn::{TurnClient, secret, written};
+use crate::units::turn_credential;
 
-const USER: &str = "alice";
-const PASSWORD: &str = "a password of Alice's";
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Turns of the worker in which whatever a test waits for has happened.
 const PATIENCE: usize = 10_000;
-
-fn bench() -> Bench {
-    let users = BTreeMap::from([(USER.to_owned(), Secret::new(PASSWORD))]);
-    let address = RelayAddress {
-        bound: LOOPBACK,
-        told: LOOPBACK,
-    };
-    Bench::with_turn(turn::Settings {
-        credentials: Credentials::new(REALM).with_users(users),
-        relays: vec![address],
-        ports: PortRange::new(57_001, 57_100).unwrap(),
-        ..turn::Settings::stun_only()
-    })
-}
 
 /// A client and its connection.
 struct Client {
@@ -72,9 +57,9 @@ impl Client {
         };
         browser.socket().set_nonblocking(true).unwrap();
         let local = browser.socket().local_addr().unwrap();
-        let mut turn = TurnClient::new(turn::Protocol::Tcp, local, USER);
-        turn.username = USER.to_owned();
-        turn.password = PASSWORD.to_owned();
+        let mut turn = TurnClient::new(turn::Protocol::Tcp, local, "alice");
+        turn.username = format!("{}:alice", u32::MAX);
+        turn.password = turn_credential::password(&secret(), &turn.username);
         Self { turn, browser }
     }
 
@@ -117,23 +102,34 @@ impl Client {
     }
 
     /// Asks until there is no challenge.
-    fn ask(&mut self, bench: &mut Bench, method: Method, lifetime: u32) -> Vec<u8> {
+    fn ask(&mut self, bench: &mut Bench, method: Method, build: impl Fn(&mut Writer<'_>)) {
         for _ in 0..2 {
-            let request = allocate(&mut self.turn, method, lifetime);
+            let request = self.turn.request(method, &build);
             self.send(bench, &request);
             let answer = self.next(bench).expect("an answer");
             if !self.turn.take_challenge(&answer) {
                 let answered = Message::parse(&answer).unwrap();
                 assert!(answered.is_authentic(&self.turn.key().sha1_integrity()));
-                return answer;
+                assert_eq!(answered.class(), Class::Success);
+                return;
             }
         }
         panic!("challenged twice");
     }
 
     fn allocate(&mut self, bench: &mut Bench) {
-        let answer = self.ask(bench, Method::ALLOCATE, 600);
-        assert_eq!(Message::parse(&answer).unwrap().class(), Class::Success);
+        self.ask(bench, Method::ALLOCATE, for_udp);
+    }
+
+    fn refresh(&mut self, bench: &mut Bench, secs: u32) {
+        self.ask(bench, Method::REFRESH, lifetime(secs));
+    }
+
+    fn bind(&mut self, bench: &mut Bench, peer: SocketAddr) {
+        self.ask(bench, Method::CHANNEL_BIND, |writer| {
+            writer.attribute(AttributeType::CHANNEL_NUMBER, &[0x40, 0, 0, 0]);
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        });
     }
 
     fn is_closed(&mut self) -> bool {
@@ -144,13 +140,12 @@ impl Client {
     }
 }
 
-fn allocate(client: &mut TurnClient, method: Method, lifetime: u32) -> Vec<u8> {
-    client.request(method, |writer| {
-        if method == Method::ALLOCATE {
-            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
-        }
-        writer.attribute(AttributeType::LIFETIME, &lifetime.to_be_bytes());
-    })
+fn for_udp(writer: &mut Writer<'_>) {
+    writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}
+
+fn lifetime(secs: u32) -> impl Fn(&mut Writer<'_>) {
+    move |writer| writer.attribute(AttributeType::LIFETIME, &secs.to_be_bytes())
 }
 
 fn binding() -> Vec<u8> {
@@ -165,7 +160,7 @@ fn binding() -> Vec<u8> {
 impl Bench {
     fn turn_with_turn_streams(&mut self) {
         self.worker.exits.turn_streams.may_have_input = true;
-        self.turn();
+        self.relay();
     }
 
     fn allocations(&self) -> usize {
@@ -191,7 +186,7 @@ impl Bench {
 #[test]
 fn an_allocation_lives_on_its_connection_however_the_bytes_are_cut() {
     for way in WAYS {
-        let mut bench = bench();
+        let mut bench = Bench::relaying();
         let mut client = Client::connect(&mut bench, way, &binding());
         let bound = client.next(&mut bench).unwrap();
         let bound = Message::parse(&bound).unwrap();
@@ -199,7 +194,7 @@ fn an_allocation_lives_on_its_connection_however_the_bytes_are_cut() {
         let mapped = bound.decode_xor_address(&mapped);
         assert_eq!(mapped, Some(client.five_tuple().client));
         for _ in 0..2 {
-            let request = allocate(&mut client.turn, Method::ALLOCATE, 600);
+            let request = client.turn.request(Method::ALLOCATE, for_udp);
             for byte in request {
                 client.send(&mut bench, &[byte]);
             }
@@ -210,14 +205,14 @@ fn an_allocation_lives_on_its_connection_however_the_bytes_are_cut() {
         // It is nobody's any more whom the deadline concerns, until the allocation ends.
         bench.pass(PROOF_DEADLINE * 10);
         assert_eq!(bench.turn_streams(), 1);
-        client.ask(&mut bench, Method::REFRESH, 0);
+        client.refresh(&mut bench, 0);
         assert_eq!(bench.allocations(), 0);
         bench.pass(PROOF_DEADLINE / 2);
         client.allocate(&mut bench);
         // The time that the first one left is over, and means nothing.
         bench.pass(PROOF_DEADLINE / 2);
         assert_eq!((bench.turn_streams(), bench.allocations()), (1, 1));
-        client.ask(&mut bench, Method::REFRESH, 0);
+        client.refresh(&mut bench, 0);
         bench.pass(PROOF_DEADLINE - Duration::from_millis(1));
         assert!(!client.is_closed());
         bench.pass(Duration::from_millis(1));
@@ -229,7 +224,7 @@ fn an_allocation_lives_on_its_connection_however_the_bytes_are_cut() {
 #[test]
 fn an_allocation_ends_with_its_connection() {
     for way in WAYS {
-        let mut bench = bench();
+        let mut bench = Bench::relaying();
         let mut client = Client::connect(&mut bench, way, &[]);
         client.allocate(&mut bench);
         assert_eq!(bench.allocations(), 1);
@@ -242,7 +237,7 @@ fn an_allocation_ends_with_its_connection() {
 #[test]
 fn a_client_that_sends_no_more_still_gets_its_answers() {
     for way in WAYS {
-        let mut bench = bench();
+        let mut bench = Bench::relaying();
         let mut client = Client::connect(&mut bench, way, &[]);
         client.browser.write_all(&binding().repeat(3)).unwrap();
         client.browser.socket().shutdown(Shutdown::Write).unwrap();
@@ -270,7 +265,7 @@ fn whoever_speaks_no_turn_is_closed_at_once() {
             &lie,
             &no_cookie,
         ] {
-            let mut bench = bench();
+            let mut bench = Bench::relaying();
             let mut client = Client::connect(&mut bench, way, nonsense);
             assert!(client.next(&mut bench).is_none(), "{nonsense:?}");
             bench.until_left(0);
@@ -280,7 +275,7 @@ fn whoever_speaks_no_turn_is_closed_at_once() {
 
 #[test]
 fn a_request_behind_which_nonsense_stands_is_answered_before_the_end() {
-    let mut bench = bench();
+    let mut bench = Bench::relaying();
     let bytes = [&binding()[..], b"nonsense"].concat();
     let mut client = Client::connect(&mut bench, None, &bytes);
     assert!(client.next(&mut bench).is_some());
@@ -289,7 +284,7 @@ fn a_request_behind_which_nonsense_stands_is_answered_before_the_end() {
 
 #[test]
 fn idle_connections_and_endless_talkers_are_closed() {
-    let mut bench = bench();
+    let mut bench = Bench::relaying();
     // Beyond so many of one address, they are refused at once.
     let mut idle = Vec::new();
     for _ in 0..600 {
@@ -316,7 +311,7 @@ fn idle_connections_and_endless_talkers_are_closed() {
 #[test]
 fn a_client_that_does_not_read_loses_whole_messages_and_stalls_nobody() {
     for way in WAYS {
-        let mut bench = bench();
+        let mut bench = Bench::relaying();
         let [mut slow, mut other] = [(); 2].map(|()| {
             let mut client = Client::connect(&mut bench, way, &[]);
             client.allocate(&mut bench);
@@ -326,11 +321,11 @@ fn a_client_that_does_not_read_loses_whole_messages_and_stalls_nobody() {
         let mut sent = 0_u32;
         for _ in 0..100 {
             for _ in 0..50 {
-                let mut payload = [0; 1_201];
-                payload[..4].copy_from_slice(&sent.to_be_bytes());
-                let header = [0x40, 0, 0x04, 0xb1];
                 let exits = &mut bench.worker.exits;
-                exits.send_to_client(&to, &header, &payload, 3);
+                let space = exits.client_space(&to, 1_208).unwrap();
+                space[..4].copy_from_slice(&[0x40, 0, 0x04, 0xb1]);
+                space[4..8].copy_from_slice(&sent.to_be_bytes());
+                exits.client_commit(&to, 1_208);
                 sent += 1;
             }
             bench.turn_with_turn_streams();
@@ -338,9 +333,9 @@ fn a_client_that_does_not_read_loses_whole_messages_and_stalls_nobody() {
         let dropped = bench.worker.counters.stream_dropped.load(Ordering::Relaxed);
         assert!(dropped > 0);
         // An answer is not lost though there is no room, and others go on.
-        let request = allocate(&mut slow.turn, Method::REFRESH, 600);
+        let request = slow.turn.request(Method::REFRESH, lifetime(600));
         slow.send(&mut bench, &request);
-        other.ask(&mut bench, Method::REFRESH, 600);
+        other.refresh(&mut bench, 600);
         let (mut last, mut arrived) = (None, 0);
         loop {
             let message = slow.next(&mut bench).unwrap();
@@ -361,7 +356,7 @@ fn a_client_that_does_not_read_loses_whole_messages_and_stalls_nobody() {
 
 #[test]
 fn who_connects_again_from_the_same_port_gets_a_connection_of_its_own() {
-    let mut bench = bench();
+    let mut bench = Bench::relaying();
     let turn_tcp = bench.turn_tcp;
     let connect = |from: SocketAddr| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -390,5 +385,76 @@ fn who_connects_again_from_the_same_port_gets_a_connection_of_its_own() {
         bench.turn_with_turn_streams();
     }
     assert_eq!(bench.allocations(), 1, "the old one's end does not end it");
-    client.ask(&mut bench, Method::REFRESH, 600);
+    client.refresh(&mut bench, 600);
+}
+
+#[test]
+fn data_crosses_between_a_stream_and_a_foreign_peer_however_it_is_cut() {
+    for way in WAYS {
+        let mut bench = Bench::relaying();
+        let mut client = Client::connect(&mut bench, way, &[]);
+        client.allocate(&mut bench);
+        let peer = foreign_peer();
+        client.bind(&mut bench, peer.local_addr());
+        for len in [0, 1, 5, 8, 1_201] {
+            let data = vec![len as u8; len];
+            let mut bytes = channel_data(&data);
+            bytes.resize(bytes.len().next_multiple_of(4), 0xee);
+            if len < 10 {
+                for byte in bytes {
+                    client.send(&mut bench, &[byte]);
+                }
+            } else {
+                client.send(&mut bench, &bytes);
+            }
+            let (from, heard) = heard(&peer).pop().unwrap();
+            assert_eq!(heard, data);
+            let answer = [Outgoing {
+                to: from,
+                from: None,
+                start: 0,
+                len,
+            }];
+            assert_eq!(peer.send(&data, &answer).datagrams, 1);
+            assert_eq!(client.next(&mut bench).unwrap(), channel_data(&data));
+        }
+        // Many at once: nothing is lost as long as somebody reads, and all of it is whole.
+        for number in 0..100_u8 {
+            client.send(&mut bench, &channel_data(&[number; 1_000]));
+        }
+        let heard = heard(&peer);
+        assert_eq!(heard.len(), 100);
+        for (number, (_, data)) in heard.iter().enumerate() {
+            assert_eq!(*data, [number as u8; 1_000]);
+        }
+    }
+}
+
+#[test]
+fn a_check_through_an_allocation_of_a_stream_reaches_our_own_transport() {
+    for way in WAYS {
+        let mut bench = Bench::relaying();
+        let _events = bench.open_room(1, 8);
+        bench.open(1, 10);
+        let mut client = Client::connect(&mut bench, way, &[]);
+        client.allocate(&mut bench);
+        let media = bench.media;
+        client.bind(&mut bench, media);
+        let mut bytes = channel_data(&check(10));
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        client.send(&mut bench, &bytes);
+        let answer = client.next(&mut bench).unwrap();
+        let answer = Message::parse(&answer[4..]).unwrap();
+        assert_eq!(answer.class(), Class::Success);
+        // The path ends with the connection.
+        let index = bench.peer(1, 10);
+        let has_path = |bench: &mut Bench| {
+            let peer = bench.worker.peers.get_mut(index).unwrap();
+            !peer.addrs.is_empty()
+        };
+        assert!(has_path(&mut bench));
+        drop(client);
+        bench.until_left(0);
+        assert!(!has_path(&mut bench));
+    }
 }

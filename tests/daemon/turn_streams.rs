@@ -1,0 +1,238 @@
+//! The TURN port by TCP and TURN over TLS: who is served, and who is cut off.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hanok::config::settings::Certificate;
+use hanok::config::values::{Listen, Workers};
+use hanok::media::stun::{AttributeType, Class, Message, Method, TransactionId};
+use hanok::media::worker::Counters;
+use hanok::testing::client::{LOOPBACK, PATIENCE};
+use hanok::testing::turn::written;
+use hanok::units::clock;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::house::{House, Witness, eventually, free_port};
+
+/// A daemon with two workers, a certificate of its own and a port for TURN over TLS.
+struct TurnHouse {
+    house: House,
+    tcp: SocketAddr,
+    tls: SocketAddr,
+    roots: RootCertStore,
+    _folder: TempDir,
+}
+
+impl TurnHouse {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&certificate, cert.pem()).unwrap();
+        std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let tls = free_port();
+        let house = House::with(|config| {
+            config.media.workers = Workers::Count(NonZeroUsize::new(2).unwrap());
+            config.web.certificate = Certificate::Own { certificate, key };
+            config.turn.tls_listen = Some(Listen {
+                address: Some(Ipv4Addr::LOCALHOST.into()),
+                port: tls,
+            });
+        })
+        .await;
+        Self {
+            tcp: (LOOPBACK, house.config.turn.port).into(),
+            tls: (LOOPBACK, tls).into(),
+            house,
+            roots,
+            _folder: folder,
+        }
+    }
+
+    async fn over_tls(&self, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let socket = TcpStream::connect(self.tls).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, socket)
+            .await
+    }
+
+    async fn holds(&self, connections: u64) {
+        eventually("so many connections are held", async || {
+            self.house.counted(turn_streams) == connections
+        })
+        .await;
+    }
+}
+
+fn turn_streams(counters: &Counters) -> &AtomicU64 {
+    &counters.turn_streams
+}
+
+/// The address that a Binding request's answer tells.
+async fn mapped(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<SocketAddr> {
+    let request = written(
+        Class::Request,
+        Method::BINDING,
+        TransactionId([3; 12]),
+        |_| {},
+    );
+    stream.write_all(&request).await.unwrap();
+    let mut answer = [0; 32];
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    read.expect("an answer in time").unwrap();
+    let answer = Message::parse(&answer).unwrap();
+    assert_eq!(answer.class(), Class::Success);
+    let mapped = answer.get(AttributeType::XOR_MAPPED_ADDRESS)?;
+    answer.decode_xor_address(&mapped)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stun_is_answered_over_tcp_and_over_tls_by_every_worker() {
+    let house = TurnHouse::open().await;
+    let (mut plain, mut over_tls) = (Vec::new(), Vec::new());
+    let alpn: [&[&[u8]]; 3] = [&[], &[b"stun.turn"], &[b"h2", b"stun.nat-discovery"]];
+    for number in 0..12 {
+        let mut stream = TcpStream::connect(house.tcp).await.unwrap();
+        assert_eq!(mapped(&mut stream).await, stream.local_addr().ok());
+        plain.push(stream);
+        let mut stream = house.over_tls(alpn[number % 3]).await.unwrap();
+        let local = stream.get_ref().0.local_addr().ok();
+        assert_eq!(mapped(&mut stream).await, local);
+        over_tls.push(stream);
+    }
+    house.holds(24).await;
+    for counters in house.house.daemon.counters() {
+        let held = counters
+            .turn_streams
+            .load(std::sync::atomic::Ordering::Relaxed);
+        assert!(held > 0, "a worker has none");
+    }
+    // Again on the same connections, in pieces.
+    for stream in &mut over_tls {
+        assert!(mapped(stream).await.is_some());
+    }
+    drop((plain, over_tls));
+    house.holds(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_on_the_turn_ports_are_cut_off_and_disturb_no_call() {
+    let house = TurnHouse::open().await;
+    let witness = Witness::begin(&house.house).await;
+    let mut idle = Vec::new();
+    for _ in 0..600 {
+        idle.push(TcpStream::connect(house.tcp).await.unwrap());
+    }
+    let mut idle_over_tls = Vec::new();
+    for alpn in [&[][..], &[&b"stun.turn"[..]]].repeat(5) {
+        idle_over_tls.push(house.over_tls(alpn).await.unwrap());
+    }
+    let refused = house.over_tls(&[b"http/1.1"]).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("NoApplicationProtocol"),
+        "{refused}"
+    );
+    let since = clock::now();
+    for nonsense in [
+        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+        &[0, 1, 0xff, 0xfc, 0x21, 0x12, 0xa4, 0x42],
+        &[0x40, 0, 0xff, 0xff],
+        &[255; 100_000],
+    ] {
+        let mut stream = TcpStream::connect(house.tcp).await.unwrap();
+        // It may be cut off while it still speaks.
+        let _ = stream.write_all(nonsense).await;
+        ends_without_a_word(&mut stream).await;
+        let mut stream = house.over_tls(&[]).await.unwrap();
+        let _ = stream.write_all(nonsense).await;
+        ends_without_a_word(&mut stream).await;
+    }
+    assert!(
+        since.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        since.elapsed()
+    );
+    for stream in &mut idle {
+        ends_without_a_word(stream).await;
+    }
+    for stream in &mut idle_over_tls {
+        ends_without_a_word(stream).await;
+    }
+    house.holds(0).await;
+    witness.has_lost_nothing().await;
+}
+
+async fn ends_without_a_word(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = end.expect("it is closed in time");
+    assert_eq!(answer, b"");
+}
+
+/// Half-open floods (robustness R16): `HANOK_TURN_IDLE_SECS` says how long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: scripts/test --long turn-idle"]
+async fn a_flood_of_idle_connections_costs_little_and_disturbs_no_call() {
+    let secs = std::env::var("HANOK_TURN_IDLE_SECS").map_or(30, |secs| secs.parse().unwrap());
+    let house = TurnHouse::open().await;
+    let witness = Witness::begin(&house.house).await;
+    let before = resident_kib();
+    let end = clock::now() + Duration::from_secs(secs);
+    // Both ends are in this process, whose descriptors are few.
+    let mut open = VecDeque::new();
+    let (mut opened, mut most) = (0_u32, 0);
+    while clock::now() < end {
+        let tick = clock::now() + Duration::from_millis(100);
+        for _ in 0..500 {
+            let socket = TcpSocket::new_v4().unwrap();
+            let [_, _, high, low] = opened.to_be_bytes();
+            socket
+                .bind((Ipv4Addr::new(127, 1, high, low), 0).into())
+                .unwrap();
+            if let Ok(stream) = socket.connect(house.tcp).await {
+                open.push_back(stream);
+            }
+            opened += 1;
+            if open.len() > 4_000 {
+                open.pop_front();
+            }
+        }
+        most = most.max(resident_kib().saturating_sub(before));
+        tokio::time::sleep_until(tick.into()).await;
+    }
+    println!("{opened} connections in {secs} s; {most} KiB more at most, both ends together");
+    assert!(most < 200 * 1_024, "{most} KiB");
+    drop(open);
+    house.holds(0).await;
+    witness.has_lost_nothing().await;
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mut lines = status.lines();
+    let resident = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}
