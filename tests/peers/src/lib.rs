@@ -3,3 +3,4 @@
 
 pub mod dtls;
 pub mod srtp;
+pub mod turn;

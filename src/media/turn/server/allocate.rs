@@ -133,8 +133,10 @@ impl Server {
         who: &Authenticated,
     ) -> Outcome {
         let id = self.own_allocation(from, who)?;
-        let only = match request.family {
-            Some(value) => Some(family(value)?),
+        let only = match request.family.map(family) {
+            // A family that nobody has is not this allocation's (RFC 8656 section 8.2).
+            Some(Err(440)) => return Err(443),
+            Some(wanted) => Some(wanted?),
             None => None,
         };
         let known = self.allocations.get(id).ok_or(437u16)?;
