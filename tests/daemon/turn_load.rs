@@ -124,12 +124,13 @@ async fn a_wrong_secret_is_refused_by_its_code() {
         method: "Allocate",
         code: 401,
     };
-    match error {
-        Error::Refused {
-            failed,
-            wanted,
-            first,
-        } => assert_eq!((failed, wanted, first), (4, 4, refusal)),
-        other => panic!("{other}"),
-    }
+    let Error::Refused {
+        failed,
+        wanted,
+        first,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((failed, wanted, first), (4, 4, refusal));
 }
