@@ -18,11 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("media/sdp", &["units"]),
     ("media/rtp", &["units"]),
     ("media/net", &["units"]),
+    ("media/turn", &["media/stun", "units", "views"]),
     (
         "media/plane",
         &["media/sdp", "media/turn", "units", "views"],
     ),
-    ("media/turn", &["media/stun", "units", "views"]),
     (
         "media/transport",
         &["media/rtp", "media/sdp", "media/stun", "units"],

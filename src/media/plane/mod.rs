@@ -5,7 +5,6 @@
 pub mod command;
 pub mod event;
 pub mod service;
-pub mod turn;
 
 pub use crate::media::sdp::{
     Candidate, CodecPolicy, Fingerprint, IceCredentials, LocalTransport, Offering, Publishing,
@@ -16,5 +15,5 @@ pub use crate::media::sdp::{
 pub use command::Fault;
 pub use command::{Command, PublisherSpec, RoomId, SubscriberSpec, TransportId};
 pub use event::{Event, EventKind, FailureReason};
+pub use service::turn::{TurnCommand, TurnHandle};
 pub use service::{Plane, Room};
-pub use turn::{TurnCommand, TurnHandle};

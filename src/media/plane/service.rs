@@ -1,5 +1,7 @@
 //! The handle that the control plane holds: opens rooms on workers and carries commands to them.
 
+pub mod turn;
+
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,7 @@ use super::Loop;
 #[cfg(any(test, feature = "testing"))]
 use crate::media::plane::Fault;
 use crate::media::plane::service::RoomCommand;
-use crate::media::plane::turn::PAGE;
+use crate::media::plane::service::turn::PAGE;
 use crate::media::plane::{
     Command, EventKind, FailureReason, PublisherSpec, SubscriberSpec, TransportId, TurnCommand,
 };

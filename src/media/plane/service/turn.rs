@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::service::{RoomCommand, Stopped, WorkerDoor};
+use super::{RoomCommand, Stopped, WorkerDoor};
 use crate::media::turn::{AllocationId, Credentials, Limits, PeerPolicy};
 use crate::views::turn::{Allocation, TurnCounters};
 
@@ -47,7 +47,7 @@ pub struct TurnHandle {
 }
 
 impl TurnHandle {
-    pub(super) const fn new(workers: Arc<[WorkerDoor]>) -> Self {
+    pub(in crate::media::plane) const fn new(workers: Arc<[WorkerDoor]>) -> Self {
         Self { workers }
     }
 
