@@ -15,5 +15,7 @@ mod process;
 mod reconnection;
 mod tcp;
 mod turn;
+mod turn_foreign;
+mod turn_hostile;
 mod turn_streams;
 mod web;

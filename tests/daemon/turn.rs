@@ -1,5 +1,6 @@
 //! TURN as an operator and a participant see it: credentials, quotas, lists.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use hanok::config::Config;
@@ -15,14 +16,19 @@ use tokio::net::UdpSocket;
 use crate::house::{House, eventually};
 
 /// A TURN client on a socket of its own.
-struct Relayed {
-    socket: UdpSocket,
-    client: TurnClient,
+pub(crate) struct Relayed {
+    pub(crate) socket: UdpSocket,
+    pub(crate) client: TurnClient,
 }
 
 impl Relayed {
-    async fn new(house: &House, username: &str, password: &str) -> Self {
-        let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    pub(crate) async fn new(house: &House, username: &str, password: &str) -> Self {
+        Self::at(LOOPBACK, house, username, password).await
+    }
+
+    /// At this address.
+    pub(crate) async fn at(ip: IpAddr, house: &House, username: &str, password: &str) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).await.unwrap();
         let server = (LOOPBACK, house.config.turn.port).into();
         socket.connect(server).await.unwrap();
         let local = socket.local_addr().unwrap();
@@ -35,7 +41,7 @@ impl Relayed {
     }
 
     /// Asks, answers one challenge, and returns the error code of the last answer, 0 for success.
-    async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
+    pub(crate) async fn ask(&mut self, method: Method, build: impl Fn(&mut Writer<'_>)) -> u16 {
         let mut code = 0;
         for _ in 0..2 {
             let request = self.client.request(method, &build);
@@ -58,14 +64,14 @@ impl Relayed {
         code
     }
 
-    async fn allocate(&mut self) -> u16 {
+    pub(crate) async fn allocate(&mut self) -> u16 {
         let udp = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
         };
         self.ask(Method::ALLOCATE, udp).await
     }
 
-    async fn refresh(&mut self, seconds: u32) -> u16 {
+    pub(crate) async fn refresh(&mut self, seconds: u32) -> u16 {
         let lifetime = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::LIFETIME, &seconds.to_be_bytes());
         };
@@ -74,7 +80,7 @@ impl Relayed {
 }
 
 /// A user name that is good for an hour, and its password under `secret`.
-fn minted(secret: &str, name: &str) -> (String, String) {
+pub(crate) fn minted(secret: &str, name: &str) -> (String, String) {
     let expiry = hanok::units::clock::wall_ms() / 1_000 + 3_600;
     let username = format!("{expiry}:{name}");
     let password = turn_credential::password(&Secret::new(secret), &username);
