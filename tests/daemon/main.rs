@@ -16,6 +16,8 @@ mod process;
 mod reconnection;
 mod tcp;
 mod turn;
+mod turn_foreign;
+mod turn_hostile;
 mod turn_load;
 mod turn_media;
 mod turn_streams;

@@ -367,7 +367,7 @@ async fn without_descriptors_foreign_peers_are_refused_and_nothing_else_is() {
     let password = joined["turnCredential"].as_str().unwrap();
     let mut clients = Vec::new();
     for _ in 0..40 {
-        let mut client = Relayed::at(process.turn, username, password).await;
+        let mut client = Relayed::between(LOOPBACK, process.turn, username, password).await;
         assert_eq!(client.allocate().await, 0, "allocating opens nothing");
         clients.push(client);
     }

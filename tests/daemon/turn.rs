@@ -1,6 +1,6 @@
 //! TURN as an operator and a participant see it: credentials, quotas, lists.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::house::{House, Witness, eventually};
 /// A TURN client on a socket of its own.
 pub(crate) struct Relayed {
     pub(crate) socket: UdpSocket,
-    client: TurnClient,
+    pub(crate) client: TurnClient,
 }
 
 /// When a request is sent again that has not been answered (RFC 8489 section 6.2.1).
@@ -28,11 +28,17 @@ const RETRANSMISSION: Duration = Duration::from_millis(500);
 impl Relayed {
     pub(crate) async fn new(house: &House, username: &str, password: &str) -> Self {
         let server = (LOOPBACK, house.config.turn.port).into();
-        Self::at(server, username, password).await
+        Self::between(LOOPBACK, server, username, password).await
     }
 
-    pub(crate) async fn at(server: SocketAddr, username: &str, password: &str) -> Self {
-        let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    /// A client at this address of a server at that one.
+    pub(crate) async fn between(
+        own: IpAddr,
+        server: SocketAddr,
+        username: &str,
+        password: &str,
+    ) -> Self {
+        let socket = UdpSocket::bind((own, 0)).await.unwrap();
         socket.connect(server).await.unwrap();
         let local = socket.local_addr().unwrap();
         let client = TurnClient::with_credential(

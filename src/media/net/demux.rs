@@ -5,7 +5,7 @@
 /// ```text
 ///   0..=3     STUN
 ///  20..=63    DTLS (32..=63: the DTLS 1.3 short header)
-///  64..=79    TURN channel
+///  64..=127   TURN channel; above 79, those of RFC 5766's clients
 /// 128..=191   RTP or RTCP
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn protocol(datagram: &[u8]) -> Protocol {
     match datagram.first() {
         Some(0..=3) => Protocol::Stun,
         Some(20..=63) => Protocol::Dtls,
-        Some(64..=79) => Protocol::ChannelData,
+        Some(64..=127) => Protocol::ChannelData,
         Some(128..=191) => Protocol::Rtp,
         _ => Protocol::Unknown,
     }
@@ -43,7 +43,7 @@ mod tests {
             let expected = match byte {
                 0..=3 => Protocol::Stun,
                 20..=63 => Protocol::Dtls,
-                64..=79 => Protocol::ChannelData,
+                64..=127 => Protocol::ChannelData,
                 128..=191 => Protocol::Rtp,
                 _ => Protocol::Unknown,
             };

@@ -235,7 +235,7 @@ mod tests {
     fn whatever_is_no_message_of_turn_is_unusable_by_its_first_byte() {
         for byte in 0..=255_u8 {
             let expected = match byte {
-                0..=3 | 0x40..=0x4f => Extent::Incomplete,
+                0..=3 | 0x40..=0x7f => Extent::Incomplete,
                 _ => Extent::Unusable,
             };
             assert_eq!(TurnFraming::first(&[byte]), expected, "{byte}");

@@ -18,14 +18,15 @@ pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 /// Bytes in front of the data of a ChannelData message (RFC 8656 section 12.4).
 pub const CHANNEL_HEADER_LEN: usize = 4;
 
-/// A number that a channel can have: 0x4000 to 0x4FFF (RFC 8656 section 12).
+/// A number that a channel can have: 0x4000 to 0x4FFF (RFC 8656 section 12), and on to 0x7FFF, where clients of RFC 5766
+/// such as coturn's own choose theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelNumber(u16);
 
 impl ChannelNumber {
     /// `None` outside the range.
     pub fn new(number: u16) -> Option<Self> {
-        (0x4000..=0x4fff).contains(&number).then_some(Self(number))
+        (0x4000..=0x7fff).contains(&number).then_some(Self(number))
     }
 
     /// The number.
@@ -152,13 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_rfc_8656() {
+    fn numbers_are_those_of_rfc_5766() {
         for (number, valid) in [
             (0x3fff, false),
             (0x4000, true),
             (0x4fff, true),
-            (0x5000, false),
-            (0x7fff, false),
+            (0x5000, true),
+            (0x7fff, true),
+            (0x8000, false),
         ] {
             assert_eq!(ChannelNumber::new(number).is_some(), valid, "{number:#x}");
         }
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(decode(&[0x40, 1, 0, 0]), Some((N, 0)));
         assert_eq!(decode(&[0x40, 1, 0, 3, 9, 9]), None);
         assert_eq!(decode(&[0x40, 1, 0]), None);
-        assert_eq!(decode(&[0x50, 1, 0, 0]), None);
+        assert_eq!(decode(&[0x80, 1, 0, 0]), None);
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl Server {
         out: &mut [u8],
     ) -> Action {
         match input.first() {
-            Some(0x40..=0x4f) => self.handle_channel_data(now, &from, input),
+            Some(0x40..=0x7f) => self.handle_channel_data(now, &from, input),
             Some(0..=3) => match Message::parse(input) {
                 Ok(message) => self.handle_stun(now, &from, message, input.len(), out),
                 Err(_) => self.ignore(),

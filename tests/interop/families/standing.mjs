@@ -69,7 +69,9 @@ export const standing = [
     timeout: 240_000,
     fits: ({ browser }) => browser === "chromium",
     async run(scene, cell) {
-      const { room, ann, bob } = await callOfTwo(scene, cell);
+      // Other pages of the same browser would freeze too, those that share a process with this one.
+      const own = await scene.ownBrowser(cell.browser);
+      const { room, ann, bob } = await callOfTwo(scene, cell, { ann: { own } });
       const tools = await ann.page.createCDPSession();
       await tools.send("Page.setWebLifecycleState", { state: "frozen" });
       for (const data of ["one", "two"]) {

@@ -1,6 +1,7 @@
 //! The server as its clients see it.
 
 mod peer_matrix;
+mod unpredictable;
 
 use std::collections::BTreeMap;
 
@@ -1020,7 +1021,7 @@ fn channel_binds_that_are_refused() {
     let (mut client, _) = allocated(&mut server, 1);
     for (number, at, expected) in [
         (0x3fff, FOREIGN, 400),
-        (0x5000, FOREIGN, 400),
+        (0x8000, FOREIGN, 400),
         (0x4000, "8.8.8.8:0", 400),
         (0x4000, FOREIGN, 0),
         (0x4000, FOREIGN, 0),

@@ -535,10 +535,10 @@ fn channels() -> Scene {
             bind("a short number", &[channel(&[0x40]), FOREIGN]),
             bind("below the range", &[channel(&[0x3f, 0xff, 0, 0]), FOREIGN]),
             bind(
-                "above the range",
+                "where RFC 5766 has numbers",
                 &[channel(&[0x50, 0, 0, 0]), Peer("8.8.8.9:1")],
             ),
-            bind("far above the range", &[channel(&[0x80, 0, 0, 0]), FOREIGN]),
+            bind("above the range", &[channel(&[0x80, 0, 0, 0]), FOREIGN]),
             bind("a first", &[FIRST, FOREIGN]),
             bind("the first again", &[FIRST, FOREIGN]),
             bind("its number for another port", &[FIRST, OTHER]),

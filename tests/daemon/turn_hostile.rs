@@ -1,0 +1,225 @@
+//! What the TURN port must bear (robustness S01, S02, S06, R02), from clients with a credential and without.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hanok::media::net::interfaces::own_addresses;
+use hanok::media::stun::{AttributeType, Class, Method, TransactionId, Writer};
+use hanok::testing::client::LOOPBACK;
+use hanok::testing::special_addresses;
+use hanok::testing::turn::written;
+use hanok::units::{Random, Secret, clock};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+use crate::house::{House, Witness};
+use crate::turn::{Relayed, minted};
+
+const SECRET: &str = "north";
+
+async fn house() -> House {
+    House::with(|config| config.turn.secrets = vec![Secret::new(SECRET)]).await
+}
+
+fn peer(at: SocketAddr) -> impl Fn(&mut Writer<'_>) {
+    move |writer| writer.xor_address(AttributeType::XOR_PEER_ADDRESS, at)
+}
+
+fn channel(at: SocketAddr) -> impl Fn(&mut Writer<'_>) {
+    move |writer| {
+        writer.attribute(AttributeType::CHANNEL_NUMBER, &[0x40, 0, 0, 0]);
+        writer.xor_address(AttributeType::XOR_PEER_ADDRESS, at);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_opens_no_door_into_this_machine_or_its_networks() {
+    let house = house().await;
+    let (name, password) = minted(SECRET, "mallory");
+    let mut client = Relayed::new(&house, &name, &password).await;
+    let both = |writer: &mut Writer<'_>| {
+        writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        writer.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    };
+    assert_eq!(client.ask(Method::ALLOCATE, both).await, 0);
+
+    let own = own_addresses().unwrap();
+    let mut refused = 0;
+    for (name, ip) in special_addresses::refused().filter(|(_, ip)| !own.contains(ip)) {
+        let at = SocketAddr::new(ip, 80);
+        let code = client.ask(Method::CREATE_PERMISSION, peer(at)).await;
+        assert_eq!(code, 403, "CreatePermission, {name}");
+        let code = client.ask(Method::CHANNEL_BIND, channel(at)).await;
+        assert_eq!(code, 403, "ChannelBind, {name}");
+        refused += 2;
+    }
+    assert!(refused > 1_000, "{refused}");
+
+    // A service of this machine, and one that has an address of the loopback network to itself.
+    let service = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let at = service.local_addr().unwrap();
+    let aside = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 53), 0))
+        .await
+        .unwrap();
+    // An own address may be permitted, for its workers; its other ports are closed.
+    assert_eq!(client.ask(Method::CREATE_PERMISSION, peer(at)).await, 0);
+    assert_eq!(client.ask(Method::CHANNEL_BIND, channel(at)).await, 403);
+    let before = house.daemon.turn().counters().await.unwrap();
+    let targets = [
+        at,
+        aside.local_addr().unwrap(),
+        (LOOPBACK, house.config.turn.port).into(),
+        house.plain(),
+    ];
+    for target in targets {
+        for _ in 0..10 {
+            let datagram = client.client.indication(|writer| {
+                writer.xor_address(AttributeType::XOR_PEER_ADDRESS, target);
+                writer.attribute(AttributeType::DATA, b"are you there");
+            });
+            client.socket.send(&datagram).await.unwrap();
+        }
+    }
+    // What follows them is answered, so they have been looked at.
+    assert_eq!(client.refresh(600).await, 0);
+    let after = house.daemon.turn().counters().await.unwrap();
+    assert_eq!(after.dropped_own_port - before.dropped_own_port, 30);
+    assert_eq!(after.dropped_unpermitted - before.dropped_unpermitted, 10);
+    assert_eq!(after.packets_to_peers, 0);
+    assert!(service.try_recv(&mut [0; 64]).is_err());
+    assert!(aside.try_recv(&mut [0; 64]).is_err());
+}
+
+/// A request that anybody can send.
+fn bare_allocate() -> Vec<u8> {
+    written(
+        Class::Request,
+        Method::ALLOCATE,
+        TransactionId([9; 12]),
+        |writer| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        },
+    )
+}
+
+/// Row S06: nobody is made to receive more than was sent in their name, and neighbours are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_from_one_address_earns_less_than_it_costs_and_others_are_served() {
+    // The time that the row allows is measured on an idle machine alone.
+    let is_long = std::env::var_os("HANOK_TURN_FLOOD").is_some();
+    let requests = if is_long { 1_000_000 } else { 50_000 };
+    let house = house().await;
+    let server: SocketAddr = (LOOPBACK, house.config.turn.port).into();
+    let witness = Witness::begin(&house).await;
+    let flooding = async {
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0))
+            .await
+            .unwrap();
+        let request = bare_allocate();
+        let (mut sent, mut received) = (0, 0);
+        let mut answer = [0; 512];
+        for _ in 0..requests {
+            sent += socket.send_to(&request, server).await.unwrap();
+            while let Ok((len, _)) = socket.try_recv_from(&mut answer) {
+                assert!(len <= 96, "{len}");
+                received += len;
+            }
+            tokio::task::yield_now().await;
+        }
+        (sent, received)
+    };
+    // An office behind one address, with two hundred people in it.
+    let crowd = async {
+        let began = clock::now();
+        let mut joining = JoinSet::new();
+        for number in 0..200 {
+            let (name, password) = minted(SECRET, &number.to_string());
+            let ip = Ipv4Addr::new(127, 0, 0, 77);
+            let mut client = Relayed::between(ip.into(), server, &name, &password).await;
+            joining.spawn(async move { client.allocate().await });
+        }
+        let mut codes = Vec::new();
+        while let Some(code) = joining.join_next().await {
+            codes.push(code.unwrap());
+        }
+        (codes, began.elapsed())
+    };
+    let ((sent, received), (codes, took)) = tokio::join!(flooding, crowd);
+    assert_eq!(codes, [0; 200]);
+    println!("{received} bytes for {sent}; 200 clients allocated within {took:?}");
+    if is_long {
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    assert!(received > 10_000, "{received}: it was answered at first");
+    assert!(received <= sent, "{received} bytes for {sent}");
+    let counters = house.daemon.turn().counters().await.unwrap();
+    assert_eq!(counters.allocations, 200, "a flood leaves nothing behind");
+    witness.has_lost_nothing().await;
+}
+
+/// Row R02: `HANOK_MALFORMED_SECS` says for how long; the row's own length is ten minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_packets_on_every_udp_port_disturb_no_call() {
+    const EACH_TICK: usize = 100;
+    let secs = std::env::var("HANOK_MALFORMED_SECS").map_or(5, |secs| secs.parse().unwrap());
+    let house = house().await;
+    let witness = Witness::begin(&house).await;
+    let corpus = corpora();
+    let ports = [house.config.turn.port, witness.port()];
+    let sockets = [0; 8].map(|_| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
+    for socket in &sockets {
+        socket.set_nonblocking(true).unwrap();
+    }
+    let mut random = Random::seeded(2);
+    let mut sent = 0_u64;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let end = clock::now() + Duration::from_secs(secs);
+    while clock::now() < end {
+        tick.tick().await;
+        for _ in 0..EACH_TICK {
+            let mut packet = corpus[random.u32() as usize % corpus.len()].clone();
+            for _ in 0..random.u32() % 4 {
+                let at = random.u32() as usize % packet.len();
+                packet[at] ^= 1 << (random.u32() % 8);
+            }
+            packet.truncate(1 + random.u32() as usize % packet.len().max(40));
+            let socket = &sockets[random.u32() as usize % sockets.len()];
+            let port = ports[random.u32() as usize % ports.len()];
+            // A full queue is a packet less.
+            sent += u64::from(socket.send_to(&packet, (LOOPBACK, port)).is_ok());
+        }
+    }
+    println!("{sent} malformed packets in {secs} s");
+    assert!(sent > 100 * secs, "{sent}");
+    witness.has_lost_nothing().await;
+    let mut client = {
+        let (name, password) = minted(SECRET, "alice");
+        Relayed::new(&house, &name, &password).await
+    };
+    assert_eq!(client.allocate().await, 0);
+    assert_eq!(house.daemon.turn().allocations().await.unwrap().len(), 1);
+}
+
+/// What the fuzz targets begin with.
+fn corpora() -> Vec<Vec<u8>> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut found = Vec::new();
+    for target in [
+        "stun",
+        "stun_server",
+        "turn_server",
+        "rtp",
+        "rtcp",
+        "srtp",
+        "client_hello",
+    ] {
+        for entry in std::fs::read_dir(root.join(target)).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            if !bytes.is_empty() {
+                found.push(bytes[..bytes.len().min(1_400)].to_vec());
+            }
+        }
+    }
+    assert!(found.len() > 10);
+    found
+}
