@@ -5,14 +5,24 @@
 //! a number, browsers answer them by themselves and in order, so an answer vouches for everything before its probe.
 //! What no answer vouches for is written again on the client's next socket. Only the answer itself can be lost then,
 //! and what arrived in the last moment before the break comes twice.
+//!
+//! A browser answers for a page that stands still, too, and when that page moves again, it gives up its socket before it
+//! has read what came. So what such a page was told since its last request is written again as well.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::control::session::{Notification, Unheard};
 
 /// Bytes that may wait, and as many that may be unheard; a client that lets more pile up is disconnected.
 const LIMIT: usize = 1024 * 1024;
+
+/// What the page may not have read is kept up to so many bytes; of more, the oldest is taken as read.
+const MAX_UNREAD: usize = LIMIT / 2;
+
+/// A browser that was heard so lately is there.
+const IS_THERE: Duration = Duration::from_secs(10);
 
 /// Frames in order, bounded by their size.
 #[derive(Debug, Default)]
@@ -23,6 +33,14 @@ pub(super) struct Outbox {
     /// Written, each with the number of the probe whose answer vouches for it.
     unheard: VecDeque<Written>,
     unheard_bytes: usize,
+    /// Received by the browser since the page's last request.
+    unread: VecDeque<Written>,
+    unread_bytes: usize,
+    /// When the browser was last heard, its page's requests included, and when the page was.
+    browser_spoke: Option<Instant>,
+    page_spoke: Option<Instant>,
+    /// The connection broke: the client may have read everything that arrived.
+    is_broken: bool,
     /// What came when the end was decided already.
     late: VecDeque<Arc<Notification>>,
     /// Something was written since the last probe that its answer would tell us about.
@@ -131,9 +149,43 @@ impl Outbox {
             && written.probe <= self.answered
         {
             self.unheard_bytes -= written.bytes;
-            self.unheard.pop_front();
+            self.unread_bytes += written.bytes;
+            self.unread.extend(self.unheard.pop_front());
+        }
+        while self.unread_bytes > MAX_UNREAD
+            && let Some(written) = self.unread.pop_front()
+        {
+            self.unread_bytes -= written.bytes;
         }
         self.is_unprobed && self.answered == self.probes
+    }
+
+    /// Something has come from the browser.
+    pub(super) fn browser_spoke(&mut self, now: Instant) {
+        self.browser_spoke = Some(now);
+    }
+
+    /// A request has come from the page, which has read what its browser had received before.
+    pub(super) fn page_spoke(&mut self, now: Instant) {
+        self.browser_spoke = Some(now);
+        self.page_spoke = Some(now);
+        self.unread.clear();
+        self.unread_bytes = 0;
+    }
+
+    /// The connection has broken.
+    pub(super) fn broke(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// Whether the browser is there while its page has been silent for longer than `patience`.
+    fn stands_still(&self, now: Instant, patience: Duration) -> bool {
+        let (Some(browser), Some(page)) = (self.browser_spoke, self.page_spoke) else {
+            return false;
+        };
+        !self.is_broken
+            && browser.saturating_duration_since(page) > patience
+            && now.saturating_duration_since(browser) < IS_THERE
     }
 
     /// Ends the socket after what waits; the first end counts.
@@ -147,12 +199,19 @@ impl Outbox {
     }
 
     /// Yields the notifications that the client is not known to have received, and ends the socket. Answers are not
-    /// among them: clients that reconnect have given up their requests.
-    pub(super) fn take_back(&mut self) -> Unheard {
+    /// among them: clients that reconnect have given up their requests. A page that has asked nothing for `patience`,
+    /// though its browser answers, stands still.
+    pub(super) fn take_back(&mut self, now: Instant, patience: Duration) -> Unheard {
         if self.end == Some(End::Overflow) {
             return None;
         }
         self.end = Some(End::TakenBack);
+        let stands_still = self.stands_still(now, patience);
+        self.unread_bytes = 0;
+        let unread = std::mem::take(&mut self.unread)
+            .into_iter()
+            .filter(|_| stands_still)
+            .map(|written| written.notification);
         // Who never answers would hear twice whatever it has heard.
         let unheard = std::mem::take(&mut self.unheard)
             .into_iter()
@@ -166,7 +225,7 @@ impl Outbox {
                     Outgoing::Text(_) | Outgoing::Probe => None,
                 });
         let late = std::mem::take(&mut self.late);
-        Some(unheard.chain(waiting).chain(late).collect())
+        Some(unread.chain(unheard).chain(waiting).chain(late).collect())
     }
 
     fn bound_unheard(&mut self) {
@@ -187,8 +246,9 @@ impl Outbox {
     fn overflow(&mut self) {
         self.waiting.clear();
         self.unheard.clear();
+        self.unread.clear();
         self.late.clear();
-        (self.waiting_bytes, self.unheard_bytes) = (0, 0);
+        (self.waiting_bytes, self.unheard_bytes, self.unread_bytes) = (0, 0, 0);
         self.end = Some(End::Overflow);
     }
 }
@@ -207,6 +267,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::t0;
 
     fn text(len: usize) -> Outgoing {
         Outgoing::Text("x".repeat(len))
@@ -220,6 +281,16 @@ mod tests {
         Arc::new(Notification::MediaError {
             text: name.to_owned(),
         })
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(7);
+
+    fn take_back(outbox: &mut Outbox) -> Unheard {
+        outbox.take_back(t0(), PATIENCE)
+    }
+
+    fn seconds(seconds: u64) -> Instant {
+        t0() + Duration::from_secs(seconds)
     }
 
     fn written(outbox: &mut Outbox) -> Vec<Frame> {
@@ -251,7 +322,7 @@ mod tests {
         assert_eq!(outbox.pop(), None);
         outbox.push(text(1));
         assert_eq!(outbox.pop(), None);
-        assert_eq!(outbox.take_back(), None);
+        assert_eq!(take_back(&mut outbox), None);
     }
 
     #[test]
@@ -300,12 +371,12 @@ mod tests {
         outbox.close(1000, "");
         outbox.push(told("d"));
         outbox.push(text(1));
-        let taken = outbox.take_back().unwrap();
+        let taken = take_back(&mut outbox).unwrap();
         assert_eq!(taken, ["b", "c", "d"].map(notification));
         outbox.push(told("e"));
         assert_eq!(outbox.pop(), None);
         assert_eq!(outbox.end(), Some(End::TakenBack));
-        assert_eq!(outbox.take_back(), Some(Vec::new()));
+        assert_eq!(take_back(&mut outbox), Some(Vec::new()));
     }
 
     #[test]
@@ -318,7 +389,7 @@ mod tests {
         assert_eq!(outbox.end(), None);
         assert!(outbox.unheard_bytes <= LIMIT && outbox.unheard.len() == 2);
         outbox.push(told("b"));
-        assert_eq!(outbox.take_back(), Some(vec![notification("b")]));
+        assert_eq!(take_back(&mut outbox), Some(vec![notification("b")]));
     }
 
     #[test]
@@ -330,7 +401,7 @@ mod tests {
             while outbox.pop().is_some() {}
         }
         assert_eq!(outbox.end(), Some(End::Overflow));
-        assert_eq!(outbox.take_back(), None);
+        assert_eq!(take_back(&mut outbox), None);
     }
 
     #[test]
@@ -340,6 +411,63 @@ mod tests {
         outbox.push(told("a"));
         assert_eq!(written(&mut outbox), [frame("a"), Frame::Probe(2)]);
         assert!(!outbox.heard(0));
-        assert_eq!(outbox.take_back(), Some(vec![notification("a")]));
+        assert_eq!(take_back(&mut outbox), Some(vec![notification("a")]));
+    }
+
+    /// What is taken back at 61 s of a client that is told `a` at 1 s, `b` at 4 s and `c` at 40 s, each answered at once.
+    fn taken_of(lives: impl FnOnce(&mut Outbox)) -> Vec<Notification> {
+        let mut outbox = answering();
+        outbox.page_spoke(seconds(0));
+        for (name, at) in [("a", 1), ("b", 4), ("c", 40)] {
+            outbox.push(told(name));
+            while let Some(frame) = outbox.pop() {
+                if let Frame::Probe(number) = frame {
+                    outbox.browser_spoke(seconds(at));
+                    outbox.heard(number);
+                }
+            }
+            if name == "a" {
+                outbox.page_spoke(seconds(2));
+            }
+        }
+        lives(&mut outbox);
+        let taken = outbox.take_back(seconds(61), PATIENCE).unwrap();
+        taken.iter().map(|told| (**told).clone()).collect()
+    }
+
+    #[test]
+    fn a_page_that_stood_still_while_its_browser_answered_is_told_again_since_its_last_request() {
+        let names = |taken: Vec<Notification>| taken.len();
+        let still = taken_of(|outbox| outbox.browser_spoke(seconds(58)));
+        assert_eq!(still, ["b", "c"].map(|name| (*notification(name)).clone()));
+        let moving = taken_of(|outbox| outbox.page_spoke(seconds(58)));
+        assert_eq!(names(moving), 0, "it has read everything");
+        let cut = taken_of(|_| {});
+        assert_eq!(names(cut), 0, "the browser is gone, too, and had it all");
+        let reset = taken_of(|outbox| {
+            outbox.browser_spoke(seconds(58));
+            outbox.broke();
+        });
+        assert_eq!(names(reset), 0, "a slow page, not one that stands still");
+    }
+
+    #[test]
+    fn what_a_page_may_not_have_read_is_bounded() {
+        let mut outbox = answering();
+        outbox.page_spoke(t0());
+        for _ in 0..10 {
+            outbox.push(Outgoing::Notification(
+                notification("a"),
+                "x".repeat(LIMIT / 8),
+            ));
+            while let Some(frame) = outbox.pop() {
+                if let Frame::Probe(number) = frame {
+                    outbox.heard(number);
+                }
+            }
+            assert!(outbox.unread_bytes <= MAX_UNREAD);
+        }
+        assert_eq!(outbox.unread.len(), 4);
+        assert_eq!(outbox.end(), None);
     }
 }

@@ -133,6 +133,7 @@ struct Slot {
 }
 
 impl Slab {
+    #[cfg(any(test, feature = "testing"))]
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -18,6 +18,9 @@ use crate::control::signalling::notification;
 use crate::control::signalling::outbox::{End, Frame, Outbox, Outgoing};
 use crate::units::clock;
 
+/// What is taken for the interval of the page's pings before the first one.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A client; whoever has something for it writes into its outbox.
 pub(super) struct Peer {
     rpc_session: Mutex<Arc<RpcSession>>,
@@ -44,7 +47,8 @@ impl Client for Peer {
     }
 
     fn take_back(&self) -> Unheard {
-        let unheard = lock(&self.outbox).take_back();
+        let interval = self.rpc_session().ping_interval().unwrap_or(PING_INTERVAL);
+        let unheard = lock(&self.outbox).take_back(clock::now(), interval * 3 / 2);
         self.to_write.notify_one();
         unheard
     }
@@ -100,6 +104,21 @@ impl Peer {
         {
             self.to_write.notify_one();
         }
+    }
+
+    /// Something has come from the client; `is_page`: a request, and thus from its page.
+    pub(super) fn spoke(&self, now: Instant, is_page: bool) {
+        let mut outbox = lock(&self.outbox);
+        if is_page {
+            outbox.page_spoke(now);
+        } else {
+            outbox.browser_spoke(now);
+        }
+    }
+
+    /// The connection has broken.
+    pub(super) fn broke(&self) {
+        lock(&self.outbox).broke();
     }
 
     pub(super) fn close(&self, code: u16, reason: &'static str) {

@@ -101,6 +101,7 @@ impl Reader {
     fn read(&mut self, message: Message) -> Option<Waiting> {
         let now = clock::now();
         self.keep_alive.heard(now);
+        self.peer.spoke(now, matches!(message, Message::Text(_)));
         match message {
             // After our close frame nothing counts but the client's.
             Message::Text(_) if self.peer.end().is_some() => None,
@@ -192,6 +193,7 @@ impl Reader {
     /// Tells the client what was wrong with its frames (RFC 6455 section 7.4.1).
     fn fail(&mut self, error: &Error) {
         tracing::debug!(%error, "reading ended");
+        self.peer.broke();
         let code = match error {
             Error::Capacity(_) => 1009,
             Error::Utf8(_) => 1007,
