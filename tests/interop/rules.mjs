@@ -8,10 +8,12 @@ const run = promisify(execFile);
 const TABLE = `
 table ip interop_rules {
   set no_udp { type inet_service; flags interval; }
+  set no_turn { type inet_service; }
   set silent { type inet_service; }
   chain input {
     type filter hook input priority 0;
     udp dport @no_udp counter drop
+    tcp dport @no_turn counter reject with tcp reset
     tcp sport @silent counter drop
     udp sport @silent counter drop
   }
@@ -43,9 +45,10 @@ export class Rules {
     await call(...args);
   }
 
-  /** No UDP reaches the daemon with these `keys` for as long as the world stands. */
-  blockUdp({ HANOK_MEDIA_MIN_PORT: first, HANOK_MEDIA_MAX_PORT: last, COTURN_PORT: turn }) {
-    return this.#nft("add", "element", "ip", "interop_rules", "no_udp", `{ ${first}-${last}, ${turn} }`);
+  /** Media reaches the daemon with these `keys` by ICE-TCP alone, for as long as the world stands: no UDP, no TURN. */
+  async onlyIceTcp({ HANOK_MEDIA_MIN_PORT: first, HANOK_MEDIA_MAX_PORT: last, COTURN_PORT: turn }) {
+    await this.#nft("add", "element", "ip", "interop_rules", "no_udp", `{ ${first}-${last}, ${turn} }`);
+    await this.#nft("add", "element", "ip", "interop_rules", "no_turn", `{ ${turn} }`);
   }
 
   /** Nothing goes to or comes from these ports of clients until the returned function is called. */

@@ -42,7 +42,7 @@ export class Stage {
 
   /**
    * The daemon that all scenarios with the same settings share. offer: who offers when somebody subscribes;
-   * transport: "tcp" where the network lets no UDP through; grace: seconds for those whose socket broke;
+   * transport: "tcp" where the network lets neither UDP nor TURN through; grace: seconds for those whose socket broke;
    * environment: further keys, made from the world.
    */
   daemon({ offer = "client", transport = "udp", grace = 3, environment = () => ({}) } = {}) {
@@ -55,7 +55,7 @@ export class Stage {
   async #start({ offer, transport, grace, environment }) {
     const keys = { HANOK_RECONNECT_GRACE: grace, ...environment(this.world) };
     const daemon = await Daemon.start(this.world, { offer, environment: keys });
-    if (transport === "tcp") await this.rules.blockUdp(daemon.keys);
+    if (transport === "tcp") await this.rules.onlyIceTcp(daemon.keys);
     return daemon;
   }
 
