@@ -1,5 +1,5 @@
-//! The shell around one session core: the task that owns it ([`actor`]), the handle and mailbox by which others reach it
-//! ([`handle`]), and the table of all sessions ([`registry`]).
+//! The shell around one session core: the task that owns it (`actor`), the handle and mailbox by which others reach it
+//! (`handle`), and the table of all sessions (`registry`).
 
 mod actor;
 mod handle;

@@ -155,7 +155,8 @@ async function readStats(stream) {
     dtlsState: transport?.dtlsState,
     available: pair?.availableOutgoingBitrate,
     remote: remote?.address,
-    protocol: remote?.protocol,
+    // Through a relay, how the browser reaches it.
+    protocol: local?.relayProtocol ?? remote?.protocol,
     ports: report.filter((entry) => entry.type === "local-candidate").map((entry) => entry.port).filter((port) => port > 9),
     local: local?.port,
     localType: local?.candidateType,

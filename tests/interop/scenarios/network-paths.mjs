@@ -116,6 +116,24 @@ export const paths = [
       for (const { localType } of await call(room, ...parties)) assert.equal(localType ?? "relay", "relay");
     },
   },
+  ...["udp", "tcp"].map((protocol) => ({
+    name: `network: browsers that may only use our relay, over ${protocol}`,
+    town: "roads",
+    browsers: ["chromium", "firefox"],
+    async run(scene) {
+      if (protocol === "tcp") await scene.world.cut('iifname "wire0" meta l4proto udp', 'oifname "wire0" meta l4proto udp');
+      const room = await scene.room();
+      const parties = [];
+      for (const [name, kind] of [["ann", CHROMIUM], ["bob", FIREFOX]]) {
+        const party = await scene.party(name, kind);
+        party.protocol = protocol;
+        // The servers are those of joinRoom.
+        await party.configure({ rtcConfiguration: { iceTransportPolicy: "relay" } });
+        parties.push(await party.connect(await room.token()));
+      }
+      for (const { localType } of await call(room, ...parties)) assert.equal(localType ?? "relay", "relay");
+    },
+  })),
   {
     name: "network: UDP is blocked and media takes TCP",
     town: "roads",
