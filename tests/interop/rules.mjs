@@ -28,6 +28,7 @@ table ip interop_rules {
 export class Rules {
   #prefix;
   #ready = null;
+  #scenesByPort = new Map();
 
   constructor({ kind, prefix }) {
     this.#prefix = kind === "veth" ? prefix : null;
@@ -53,8 +54,19 @@ export class Rules {
 
   /** Nothing goes to or comes from these ports of clients until the returned function is called. */
   async silence(ports) {
-    const elements = ["element", "ip", "interop_rules", "silent", `{ ${[...new Set(ports)].join(", ")} }`];
-    await this.#nft("add", ...elements);
-    return () => this.#nft("delete", ...elements);
+    const own = [...new Set(ports)];
+    await this.#silent("add", own.filter((port) => this.#silenced(port, 1) === 1));
+    return () => this.#silent("delete", own.filter((port) => this.#silenced(port, -1) === 0));
+  }
+
+  // Two browsers may have a port of the same number.
+  #silenced(port, change) {
+    const scenes = (this.#scenesByPort.get(port) ?? 0) + change;
+    this.#scenesByPort.set(port, scenes);
+    return scenes;
+  }
+
+  async #silent(what, ports) {
+    if (ports.length > 0) await this.#nft(what, "element", "ip", "interop_rules", "silent", `{ ${ports.join(", ")} }`);
   }
 }
