@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use hanok::config::values::Listen;
 use hanok::testing::client::LOOPBACK;
 use hanok::units::Secret;
 use tokio::task::JoinSet;
@@ -79,9 +80,13 @@ async fn echo(at: IpAddr, port: u16) -> Tool {
     tool
 }
 
-/// A daemon whose policy lets clients reach the peers.
-async fn house() -> House {
+/// A daemon whose policy lets clients reach the peers; TURN over TLS is on this port.
+async fn house(tls: u16) -> House {
     House::with(|config| {
+        config.turn.tls_listen = Some(Listen {
+            address: Some(LOOPBACK),
+            port: tls,
+        });
         config.turn.secrets = vec![Secret::new(SECRET)];
         config.media.external = OWN.map(|own| own.parse().unwrap()).to_vec();
         config.turn.allowed_peers = vec![IpAddr::from(PEER).into(), IpAddr::from(PEER_V6).into()];
@@ -113,10 +118,11 @@ fn number(said: &str, name: &str) -> u64 {
     digits.parse().unwrap()
 }
 
-/// `turnutils_uclient`: a transport, how data travels, and where to.
+/// `turnutils_uclient`: a transport, how data travels, and where to. Over TLS it has one client: of several, every third
+/// speaks TLS 1.1, which is refused.
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// Over UDP, or over TCP.
+    /// Over UDP, over TCP, or over TLS.
     transport: &'static [&'static str],
     server: IpAddr,
     flags: &'static [&'static str],
@@ -126,6 +132,7 @@ struct Row {
 
 const UDP: &[&str] = &[];
 const TCP: &[&str] = &["-t"];
+const TLS: &[&str] = &["-t", "-S"];
 
 fn rows() -> Vec<Row> {
     let (v4, v6) = (Some(PEER.into()), Some(PEER_V6.into()));
@@ -154,6 +161,9 @@ fn rows() -> Vec<Row> {
         row(UDP, &["-c", "-g"], v4),
         row(TCP, &["-c", "-D"], v4),
         row(UDP, &["-c", "-G"], v4),
+        row(TLS, &["-c"], v4),
+        row(TLS, &["-c", "-s"], v4),
+        row(TLS, &["-c", "-x"], v6),
     ]);
     let over_v6 = [row(UDP, &["-c"], v4), row(TCP, &["-c", "-x"], v6)];
     rows.extend(over_v6.map(|row| Row {
@@ -166,12 +176,19 @@ fn rows() -> Vec<Row> {
 const CLIENTS: u64 = 2;
 const MESSAGES: u64 = 40;
 
+impl Row {
+    fn clients(&self) -> u64 {
+        if self.transport == TLS { 1 } else { CLIENTS }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer() {
-    if !is_inside("turn_foreign::coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer") {
+async fn coturns_clients_lose_nothing_over_udp_tcp_and_tls_to_any_peer() {
+    if !is_inside("turn_foreign::coturns_clients_lose_nothing_over_udp_tcp_and_tls_to_any_peer") {
         return;
     }
-    let house = house().await;
+    let tls = free_port();
+    let house = house(tls).await;
     let port = free_port();
     let _peers = [
         echo(PEER.into(), port).await,
@@ -180,7 +197,11 @@ async fn coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer() {
     let mut running = JoinSet::new();
     let mut expected = 0;
     for row in rows() {
-        let at = house.config.turn.port;
+        let at = if row.transport == TLS {
+            tls
+        } else {
+            house.config.turn.port
+        };
         let mut arguments: Vec<String> = [row.transport, row.flags]
             .concat()
             .into_iter()
@@ -189,7 +210,7 @@ async fn coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer() {
         let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         option("-W", SECRET.to_owned());
         option("-u", "foreign".to_owned());
-        option("-m", CLIENTS.to_string());
+        option("-m", row.clients().to_string());
         option("-n", MESSAGES.to_string());
         option("-l", "172".to_owned());
         option("-p", at.to_string());
@@ -205,7 +226,7 @@ async fn coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer() {
     while let Some(ended) = running.join_next().await {
         let (row, said) = ended.unwrap();
         let sent = number(&said, "tot_send_msgs=");
-        assert!(sent >= CLIENTS * MESSAGES, "{row:?}: {said}");
+        assert!(sent >= row.clients() * MESSAGES, "{row:?}: {said}");
         assert_eq!(number(&said, "tot_recv_msgs="), sent, "{row:?}: {said}");
         assert!(
             said.contains("Total lost packets 0 (0.0"),
@@ -219,7 +240,8 @@ async fn coturns_clients_lose_nothing_over_udp_and_tcp_to_any_peer() {
     }
     assert_eq!(seen, expected);
     let counters = house.daemon.turn().counters().await.unwrap();
-    assert!(counters.allocations >= CLIENTS * seen, "{counters:?}");
+    let clients: u64 = rows().iter().map(Row::clients).sum();
+    assert!(counters.allocations >= clients, "{counters:?}");
     assert!(
         counters.packets_inside >= 6 * CLIENTS * MESSAGES,
         "{counters:?}"
