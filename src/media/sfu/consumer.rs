@@ -1,6 +1,5 @@
 //! One outgoing copy of a media track.
 
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::history::{PassedOn, Stored};
@@ -29,11 +28,6 @@ const MAX_REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Recently retransmitted packets that are remembered, a power of two.
 const REPEATS: usize = 128;
-
-/// Loss lately, in 256ths, at which a retransmission goes out twice: 2 to 20 %. It is lost as often as any packet, and a
-/// browser that only receives does not know the round-trip time and asks again no sooner than after 100 ms, which its
-/// viewer sees. More loss than that is rather a line without room for copies.
-const LOSSY: RangeInclusive<u8> = 5..=51;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,8 +301,8 @@ impl Consumer {
         now: Instant,
         producer: &Producer,
         seq: SeqNo,
-        stamp: &mut Stamp,
-        mut send: impl FnMut(usize, &dyn Fn(&mut [u8]) -> usize) -> bool,
+        stamp: Stamp,
+        send: impl FnOnce(usize, &dyn Fn(&mut [u8]) -> usize) -> bool,
     ) -> bool {
         self.stats.nacks += 1;
         let Some(source) = self.sequencer.source_of(seq) else {
@@ -320,56 +314,18 @@ impl Consumer {
         let Some(stored) = producer.history.get(now, source) else {
             return true;
         };
-        let is_sent = self.send_again(now, source, seq, &stored, stamp, &mut send);
-        if is_sent && self.wants_copies() {
-            self.send_again(now, source, seq, &stored, stamp, &mut send);
-        }
-        is_sent
-    }
-
-    /// A copy of a packet that came late, for the viewer has waited for it already and would wait much longer for a
-    /// second answer.
-    pub(crate) fn copy_of_late(
-        &mut self,
-        now: Instant,
-        source: u64,
-        seq: SeqNo,
-        stored: &Stored<'_>,
-        stamp: &mut Stamp,
-        mut send: impl FnMut(usize, &dyn Fn(&mut [u8]) -> usize) -> bool,
-    ) {
-        let is_late = source + 1 < self.sequencer.next_source();
-        if is_late && self.wants_copies() && !stored.payload.is_empty() {
-            self.send_again(now, source, seq, stored, stamp, &mut send);
-        }
-    }
-
-    fn wants_copies(&self) -> bool {
-        self.rtx.is_some() && self.track.feedback.nack && LOSSY.contains(&self.stats.fraction_lost)
-    }
-
-    fn send_again(
-        &mut self,
-        now: Instant,
-        source: u64,
-        seq: SeqNo,
-        stored: &Stored<'_>,
-        stamp: &mut Stamp,
-        send: &mut impl FnMut(usize, &dyn Fn(&mut [u8]) -> usize) -> bool,
-    ) -> bool {
         if !self.budget.take(now) {
             return false;
         }
-        let (this, at) = (&*self, *stamp);
-        let is_sent = send(MAX_HEADER_LEN + stored.payload.len(), &|out| {
-            this.write_again(out, seq, stored, at)
+        let this = &*self;
+        let sent = send(MAX_HEADER_LEN + stored.payload.len(), &|out| {
+            this.write_again(out, seq, &stored, stamp)
         });
         // Nothing was sealed, so that the number is still free; a source whose numbers run on unsent comes round to its
         // own nonces unnoticed.
-        if !is_sent {
+        if !sent {
             return false;
         }
-        stamp.transport_wide = stamp.transport_wide.plus(1);
         match &mut self.rtx {
             Some(rtx) => rtx.next = rtx.next.plus(1),
             None => self.sequencer.has_left(source),

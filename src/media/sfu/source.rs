@@ -340,7 +340,7 @@ impl Source {
                     Verdict::Drop => {}
                     Verdict::NeedKeyFrame => producer.request_key_frame_again(now),
                     Verdict::Forward(seq) => {
-                        let mut stamp = Stamp {
+                        let stamp = Stamp {
                             abs_send_time,
                             transport_wide: destination.transport_wide,
                         };
@@ -350,12 +350,7 @@ impl Source {
                         });
                         if sent {
                             consumer.sent(now, arrival.seq, &stored);
-                            stamp.transport_wide = stamp.transport_wide.plus(1);
-                            let send = |max_len, write: &dyn Fn(&mut [u8]) -> usize| {
-                                sink.send_rtp(destination.key, max_len, write)
-                            };
-                            consumer.copy_of_late(now, arrival.seq, seq, &stored, &mut stamp, send);
-                            destination.transport_wide = stamp.transport_wide;
+                            destination.transport_wide = destination.transport_wide.plus(1);
                         } else {
                             consumer.stats.refused += 1;
                         }
@@ -610,10 +605,7 @@ impl Destination {
     ) {
         let abs_send_time = ntp::abs_send_time(moment.since);
         let key = self.key;
-        let mut stamp = Stamp {
-            abs_send_time,
-            transport_wide: self.transport_wide,
-        };
+        let mut transport_wide = self.transport_wide;
         let Some(consumer) = self.consumer(media) else {
             return;
         };
@@ -628,15 +620,23 @@ impl Destination {
                 break;
             };
             *nacks_left = left;
+            let stamp = Stamp {
+                abs_send_time,
+                transport_wide,
+            };
             let may_go_on =
-                consumer.retransmit(moment.now, producer, seq, &mut stamp, |max_len, write| {
-                    sink.send_rtp(key, max_len, write)
+                consumer.retransmit(moment.now, producer, seq, stamp, |max_len, write| {
+                    let sent = sink.send_rtp(key, max_len, write);
+                    if sent {
+                        transport_wide = transport_wide.plus(1);
+                    }
+                    sent
                 });
             if !may_go_on {
                 break;
             }
         }
-        self.transport_wide = stamp.transport_wide;
+        self.transport_wide = transport_wide;
     }
 
     fn write_sender_reports(

@@ -1072,68 +1072,6 @@ fn one_packet_is_not_repeated_faster_than_it_can_arrive() {
     assert_eq!(repeats, 4, "every 30 ms");
 }
 
-/// The subscriber says how much it has lost lately, in 256ths.
-fn report_loss(room: &mut Room, fraction_lost: u8) {
-    room.rtcp_from(SUBSCRIBER, |writer| {
-        writer.receiver_report(
-            Ssrc(1),
-            std::iter::once(ReportBlock {
-                ssrc: OUT_VIDEO,
-                fraction_lost,
-                total_lost: 0,
-                extended_highest: 0,
-                jitter: 0,
-                last_sender_report: 0,
-                delay_since_last_sender_report: 0,
-            }),
-        );
-    });
-}
-
-#[test]
-fn a_lossy_line_gets_every_retransmission_twice() {
-    for (fraction_lost, copies) in [(0, 1), (4, 1), (5, 2), (13, 2), (51, 2), (52, 1), (255, 1)] {
-        let mut room = Room::flowing_call(1);
-        room.publish(&Rtp::frame(2));
-        let sent = room.received(SUBSCRIBER)[0].clone();
-        report_loss(&mut room, fraction_lost);
-        room.rtcp_from(SUBSCRIBER, |writer| {
-            writer.nack(Ssrc(1), OUT_VIDEO, &[sent.header.sequence_number]);
-        });
-        let again = room.received(SUBSCRIBER);
-        assert_eq!(again.len(), copies, "{fraction_lost}");
-        for (earlier, later) in again.iter().zip(&again[1..]) {
-            assert_eq!(later.payload, earlier.payload);
-            assert_eq!(later.seq(), earlier.seq().wrapping_add(1));
-            assert_ne!(later.extension(10), earlier.extension(10));
-        }
-        room.rtcp_from(SUBSCRIBER, |writer| {
-            writer.nack(Ssrc(1), OUT_VIDEO, &[sent.header.sequence_number]);
-        });
-        assert_eq!(room.received(SUBSCRIBER), [], "as soon as that, never");
-    }
-}
-
-#[test]
-fn what_the_publisher_sends_again_goes_twice_to_a_lossy_line_only() {
-    for (fraction_lost, copies) in [(0, 0), (13, 1)] {
-        let mut room = Room::flowing_call(1);
-        report_loss(&mut room, fraction_lost);
-        room.publish(&Rtp::frame(3));
-        assert_eq!(room.received(SUBSCRIBER).len(), 1, "what is new goes once");
-        room.publish(&Rtp::frame(2).retransmitted(1));
-        let received = room.received(SUBSCRIBER);
-        let (late, again) = received.split_first().unwrap();
-        assert_eq!(late.header.ssrc, OUT_VIDEO);
-        assert_eq!(again.len(), copies);
-        for copy in again {
-            assert_eq!(copy.header.ssrc, OUT_VIDEO_RTX);
-            assert_eq!(copy.payload[..2], late.seq().to_be_bytes());
-            assert_eq!(copy.payload[2..], late.payload);
-        }
-    }
-}
-
 #[test]
 fn a_storm_of_nacks_is_answered_within_bounds() {
     let mut room = Room::flowing_call(0);
