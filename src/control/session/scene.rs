@@ -19,7 +19,7 @@ use super::reconnection::{SocketEnd, Unheard};
 use super::reply::{Joined, Reply};
 use super::rpc_session::RpcSession;
 use super::settings::Settings;
-use crate::media::plane::service::{RoomCommand, WorkerDoor};
+use crate::media::plane::service::{WorkerCommand, WorkerDoor};
 use crate::media::plane::{Candidate, Command, Event, EventKind, Fingerprint, Plane, TransportId};
 use crate::testing::t0;
 use crate::units::{ForcedVideoCodec, Random, Secret};
@@ -71,12 +71,12 @@ pub(crate) fn fingerprint() -> Fingerprint {
 }
 
 /// A plane of one worker that does nothing; its commands arrive at the receiver.
-pub(crate) fn plane() -> (Plane, mpsc::Receiver<RoomCommand>) {
+pub(crate) fn plane() -> (Plane, mpsc::Receiver<WorkerCommand>) {
     plane_with_room_for(4096)
 }
 
 /// The same, whose worker is stuck after so many commands.
-pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<RoomCommand>) {
+pub(crate) fn plane_with_room_for(commands: usize) -> (Plane, mpsc::Receiver<WorkerCommand>) {
     let (commands, receiver) = mpsc::channel(commands);
     let door = WorkerDoor {
         candidates: candidates(),

@@ -22,7 +22,7 @@ use crate::control::access::Gate;
 use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
 use crate::control::session::{Directory, Fault, Role, Settings, TurnCredential, TurnCredentials};
 use crate::media::plane::Plane;
-use crate::media::plane::service::RoomCommand;
+use crate::media::plane::service::WorkerCommand;
 use crate::units::{RemoteAddr, Secret};
 
 /// `OPENVIDU_SECRET`.
@@ -50,7 +50,7 @@ pub(super) struct House {
     pub(super) gate: Gate,
     connections: Connections,
     addr: SocketAddr,
-    media: mpsc::Receiver<RoomCommand>,
+    media: mpsc::Receiver<WorkerCommand>,
     _server: JoinSet<()>,
 }
 
@@ -70,7 +70,7 @@ impl House {
     }
 
     pub(super) async fn on(
-        (plane, media): (Plane, mpsc::Receiver<RoomCommand>),
+        (plane, media): (Plane, mpsc::Receiver<WorkerCommand>),
         settings: Settings,
     ) -> Self {
         let directory = Directory::new(settings, plane, Arc::new(Turn));

@@ -22,16 +22,16 @@ pub struct WorkerDoor {
     /// Where its UDP port is, best first, as written into every description of its rooms.
     pub candidates: Arc<[Candidate]>,
     /// Commands for it; when full, senders wait.
-    pub commands: mpsc::Sender<RoomCommand>,
+    pub commands: mpsc::Sender<WorkerCommand>,
     /// Wakes its loop after a command was queued.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// Its load as it last reported it: rooms and transports that it owns.
     pub load: Arc<AtomicU64>,
 }
 
-/// One command, addressed.
+/// One command for a worker: to a room of its, or to its TURN server.
 #[derive(Debug)]
-pub enum RoomCommand {
+pub enum WorkerCommand {
     /// A room begins; its events go here.
     Open {
         /// The room.
@@ -54,7 +54,7 @@ pub enum RoomCommand {
 
 impl WorkerDoor {
     /// Hands over a command; waits while the mailbox is full. Commands keep their order.
-    pub(super) async fn deliver(&self, command: RoomCommand) -> Result<(), Stopped> {
+    pub(super) async fn deliver(&self, command: WorkerCommand) -> Result<(), Stopped> {
         self.commands.send(command).await.map_err(|_| Stopped)?;
         (self.wake)();
         Ok(())
@@ -129,7 +129,7 @@ impl Plane {
             fingerprint: self.fingerprint.clone(),
             next_id: self.next_id.clone(),
         };
-        let open = RoomCommand::Open { room: id, events };
+        let open = WorkerCommand::Open { room: id, events };
         room.worker.deliver(open).await?;
         Ok((room, receiver))
     }
@@ -143,7 +143,7 @@ impl Plane {
         let worker = self.least_loaded();
         worker
             .commands
-            .try_send(RoomCommand::Adopt(stream))
+            .try_send(WorkerCommand::Adopt(stream))
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => NotAdopted::Busy,
                 mpsc::error::TrySendError::Closed(_) => Stopped.into(),
@@ -196,7 +196,7 @@ impl Room {
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
         let room = self.id;
         self.worker
-            .deliver(RoomCommand::Room { room, command })
+            .deliver(WorkerCommand::Room { room, command })
             .await
     }
 }
@@ -205,7 +205,7 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn door() -> (WorkerDoor, mpsc::Receiver<RoomCommand>) {
+    fn door() -> (WorkerDoor, mpsc::Receiver<WorkerCommand>) {
         let (commands, mailbox) = mpsc::channel(8);
         let door = WorkerDoor {
             candidates: Arc::new([]),

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use crate::media::net::port::MediaPort;
 use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
-use crate::media::plane::service::{RoomCommand, WorkerDoor};
+use crate::media::plane::service::{WorkerCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
 use crate::media::turn;
@@ -128,7 +128,7 @@ impl Worker {
                 format!("media and TURN together are bound on more than {MAX_SOCKETS} addresses"),
             ));
         }
-        let (commands, mailbox) = mpsc::channel::<RoomCommand>(COMMAND_QUEUE);
+        let (commands, mailbox) = mpsc::channel::<WorkerCommand>(COMMAND_QUEUE);
         let wake = parts.crossing.wake();
         let stop = Arc::new(AtomicBool::new(false));
         let load = Arc::new(AtomicU64::new(0));

@@ -43,7 +43,7 @@ use crate::media::net::framing::{Extent, Framing, Rfc4571};
 use crate::media::net::port::MediaPort;
 use crate::media::net::stream::{Arrived, RECEIVE_BUFFER};
 use crate::media::net::udp::{BatchSocket, RECEIVE_BATCH, ReceiveBuffers};
-use crate::media::plane::service::RoomCommand;
+use crate::media::plane::service::WorkerCommand;
 use crate::media::plane::{EventKind, FailureReason, RoomId, TransportId};
 use crate::media::sfu::{self, Sink, TransportKey};
 use crate::media::stun;
@@ -116,7 +116,7 @@ pub(super) struct Loop {
     exits: Exits,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
-    mailbox: mpsc::Receiver<RoomCommand>,
+    mailbox: mpsc::Receiver<WorkerCommand>,
     wake: Wake,
     stop: Arc<AtomicBool>,
     load: Arc<AtomicU64>,
@@ -151,7 +151,7 @@ impl Loop {
     pub(super) fn new(
         now: Instant,
         parts: Parts,
-        mailbox: mpsc::Receiver<RoomCommand>,
+        mailbox: mpsc::Receiver<WorkerCommand>,
         wake: Wake,
         stop: Arc<AtomicBool>,
         load: Arc<AtomicU64>,

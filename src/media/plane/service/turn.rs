@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{RoomCommand, Stopped, WorkerDoor};
+use super::{Stopped, WorkerCommand, WorkerDoor};
 use crate::media::turn::{AllocationId, Credentials, Limits, PeerPolicy};
 use crate::views::turn::{Allocation, TurnCounters};
 
@@ -146,7 +146,7 @@ impl TurnHandle {
 
     async fn tell(&self, command: impl Fn() -> TurnCommand) -> Result<(), Stopped> {
         for worker in self.workers.iter() {
-            worker.deliver(RoomCommand::Turn(command())).await?;
+            worker.deliver(WorkerCommand::Turn(command())).await?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ async fn ask<T>(
     command: impl FnOnce(oneshot::Sender<T>) -> TurnCommand,
 ) -> Result<T, Stopped> {
     let (answer, answered) = oneshot::channel();
-    worker.deliver(RoomCommand::Turn(command(answer))).await?;
+    worker.deliver(WorkerCommand::Turn(command(answer))).await?;
     answered.await.map_err(|_| Stopped)
 }
 
@@ -218,7 +218,7 @@ mod tests {
             let (commands, mut mailbox) = mpsc::channel(2);
             let answer = answer.clone();
             std::thread::spawn(move || {
-                while let Some(RoomCommand::Turn(command)) = mailbox.blocking_recv() {
+                while let Some(WorkerCommand::Turn(command)) = mailbox.blocking_recv() {
                     answer(index, command);
                 }
             });

@@ -9,7 +9,7 @@ use super::super::room::Room;
 use super::Loop;
 #[cfg(any(test, feature = "testing"))]
 use crate::media::plane::Fault;
-use crate::media::plane::service::RoomCommand;
+use crate::media::plane::service::WorkerCommand;
 use crate::media::plane::service::turn::PAGE;
 use crate::media::plane::{
     Command, EventKind, FailureReason, PublisherSpec, SubscriberSpec, TransportId, TurnCommand,
@@ -29,7 +29,7 @@ impl Loop {
                 return;
             };
             match command {
-                RoomCommand::Open { room, events } => {
+                WorkerCommand::Open { room, events } => {
                     let router = Router::new(now, Random::system());
                     let slot = self
                         .rooms
@@ -37,7 +37,7 @@ impl Loop {
                     self.rooms_by_id.insert(room, slot);
                     self.report_load();
                 }
-                RoomCommand::Room { room, command } => {
+                WorkerCommand::Room { room, command } => {
                     let Some(&slot) = self.rooms_by_id.get(&room) else {
                         continue;
                     };
@@ -46,8 +46,8 @@ impl Loop {
                     }
                     self.contained(now, slot, None, |this| this.carry_out(now, slot, command));
                 }
-                RoomCommand::Turn(command) => self.carry_out_turn(now, command),
-                RoomCommand::Adopt(stream) => self.adopt(now, stream),
+                WorkerCommand::Turn(command) => self.carry_out_turn(now, command),
+                WorkerCommand::Adopt(stream) => self.adopt(now, stream),
             }
         }
     }

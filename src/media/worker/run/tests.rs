@@ -28,7 +28,7 @@ const PWD: &str = "a password of at least 22 characters";
 struct Bench {
     worker: Loop,
     now: Instant,
-    commands: mpsc::Sender<RoomCommand>,
+    commands: mpsc::Sender<WorkerCommand>,
     media: SocketAddr,
     tcp: SocketAddr,
     stun: SocketAddr,
@@ -122,7 +122,7 @@ impl Bench {
     fn open_room(&mut self, room: u64, mailbox: usize) -> mpsc::Receiver<Event> {
         let (events, receiver) = mpsc::channel(mailbox);
         self.commands
-            .try_send(RoomCommand::Open {
+            .try_send(WorkerCommand::Open {
                 room: RoomId(room),
                 events,
             })
@@ -133,7 +133,7 @@ impl Bench {
 
     fn command(&mut self, room: u64, command: Command) {
         self.commands
-            .try_send(RoomCommand::Room {
+            .try_send(WorkerCommand::Room {
                 room: RoomId(room),
                 command,
             })
@@ -615,7 +615,7 @@ fn more_commands_than_one_turn_takes_are_carried_out_in_the_next() {
         let room = RoomId(room);
         bench
             .commands
-            .try_send(RoomCommand::Open { room, events })
+            .try_send(WorkerCommand::Open { room, events })
             .unwrap();
     }
     bench.turn();

@@ -42,7 +42,7 @@ impl Client {
             let (socket, peer) = accepted.flatten().next().unwrap();
             let (server, client) = connected(version, first);
             let session = Box::new(server);
-            let adopt = RoomCommand::Adopt(TlsStream {
+            let adopt = WorkerCommand::Adopt(TlsStream {
                 socket,
                 peer,
                 session,
