@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # Sourced by scripts/bench: TURN servers under the load of `hanok loadtest turn`, in a network of their own.
 
-# What a case asks of the generator; SOURCES stands for a network of many client addresses,
-# FEW for one of as many as get all their answers (hanok bounds them by source; coturn keeps 18 kB for each source). Saturated unless it says
-# --rate; half as much on its way through half as many flows, since coturn's relay sockets hold no more. Cases without a line here have a function of their own: turn_case_NAME.
+# What a case asks of the generator. SOURCES stands for a network of many client addresses, FEW for one of as many as get
+# all their answers: hanok bounds those of a source, and coturn keeps 18 kB for each. Saturated unless it says --rate; in
+# the pairs half as much is on its way through half as many flows, since coturn's relay sockets hold no more. Cases
+# without a line here have a function of their own: turn_case_NAME.
 declare -A TURN_CASES=(
   [up-172]="up --size 172"
   [down-172]="down --size 172"

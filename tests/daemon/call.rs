@@ -145,3 +145,18 @@ impl Call {
         }
     }
 }
+
+/// More than a handful of packets of both kinds arrive, each once and in order; what has been seen by then.
+pub(crate) async fn media_goes_on(receiving: &PeerConnection) -> Report {
+    let report = receiving
+        .until("media arrives and goes on", |report| {
+            report.video.received > 100 && report.audio.received > 20
+        })
+        .await
+        .unwrap();
+    assert!(
+        report.video.is_flawless() && report.audio.is_flawless(),
+        "{report:?}"
+    );
+    report
+}

@@ -9,7 +9,7 @@ use hanok::testing::client::{LOOPBACK, Negotiation, PATIENCE, publish_params, re
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::call::Call;
+use crate::call::{Call, media_goes_on};
 use crate::house::{House, Witness, eventually};
 
 fn streams(counters: &Counters) -> &AtomicU64 {
@@ -21,16 +21,7 @@ async fn a_whole_call_runs_over_tcp_in_both_offer_directions() {
     let house = House::open().await;
     let call = Call::over_tcp(house.plain(), 2).await;
     for (_, receiving) in &call.subscribers {
-        let report = receiving
-            .until("media arrives and goes on", |report| {
-                report.video.received > 100 && report.audio.received > 20
-            })
-            .await
-            .unwrap();
-        assert!(
-            report.video.is_flawless() && report.audio.is_flawless(),
-            "{report:?}"
-        );
+        let report = media_goes_on(receiving).await;
         assert_eq!((report.unexpected, report.unauthentic), (0, 0));
         assert_eq!(report.mapped, Some(receiving.local_addr));
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
+use crate::call::media_goes_on;
 use crate::house::House;
 use crate::turn::{Relayed, minted, two_workers};
 
@@ -113,16 +114,7 @@ async fn a_call_runs_through_allocations_of_the_calls_worker_and_of_the_other() 
     }
     assert_eq!(workers(&house).await.len(), 2);
     for (_, receiving, _) in &viewers {
-        let report = receiving
-            .until("media arrives and goes on", |report| {
-                report.video.received > 100 && report.audio.received > 20
-            })
-            .await
-            .unwrap();
-        assert!(
-            report.video.is_flawless() && report.audio.is_flawless(),
-            "{report:?}"
-        );
+        let report = media_goes_on(receiving).await;
         let mapped = report.mapped.unwrap().port();
         assert!(house.config.turn.relay_ports.contains(mapped), "{mapped}");
     }
