@@ -47,23 +47,22 @@ impl Credentials {
     /// Accepts these users and passwords.
     #[must_use]
     pub fn with_users(mut self, users: BTreeMap<String, Secret>) -> Self {
+        self.set_users(users);
+        self
+    }
+
+    fn set_users(&mut self, users: BTreeMap<String, Secret>) {
         self.users_by_hash = users
             .keys()
             .map(|name| (user_hash(name, &self.realm), name.clone()))
             .collect();
         self.users = users;
-        self
     }
 
     /// Takes over secrets and users of `new`, and keeps the realm, the clock and what has been revoked.
     pub(super) fn replace(&mut self, new: Self) {
         self.secrets = new.secrets;
-        self.users = new.users;
-        self.users_by_hash = self
-            .users
-            .keys()
-            .map(|name| (user_hash(name, &self.realm), name.clone()))
-            .collect();
+        self.set_users(new.users);
     }
 
     /// The realm (RFC 8489 section 9.2).
