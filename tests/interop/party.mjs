@@ -121,7 +121,17 @@ export class Party {
    * Waits until media of `stream` (a Party that publishes) really arrives: frames are decoded and audio
    * packets come in, and both go on rising. A kind that is not published must not arrive at all.
    */
-  async receives(publisher, { audio = true, video = true, limit = 15_000 } = {}) {
+  async receives(publisher, options) {
+    try {
+      return await this.#receives(publisher, options);
+    } catch (error) {
+      // Whose fault it is shows at the other end.
+      const sent = await publisher.published().catch((late) => late.message);
+      throw new Error(`${error.message}; sent: ${JSON.stringify(sent)}`, { cause: error });
+    }
+  }
+
+  async #receives(publisher, { audio = true, video = true, limit = 15_000 } = {}) {
     const id = publisher.streamId;
     let first = await until(`${this}: media of ${publisher}`, async () => {
       const stats = await this.subscribed(id);

@@ -135,6 +135,7 @@ async function readStats(stream) {
       energy: entry.totalAudioEnergy,
       nackCount: entry.nackCount,
       pliCount: entry.pliCount,
+      keyFrames: entry.keyFramesDecoded ?? entry.keyFramesEncoded,
       freezes: entry.freezeCount,
       framesSent: entry.framesSent,
       retransmitted: entry.retransmittedPacketsSent ?? entry.retransmittedPacketsReceived,
