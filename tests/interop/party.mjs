@@ -1,9 +1,12 @@
 // One participant: a published client (page/party.js) in a tab of a browser.
 
-import { assert, until, within } from "./expect.mjs";
+import { assert, sleep, until, within } from "./expect.mjs";
 
 const CONNECT_WITHIN = 15_000;
 const AEAD = /AEAD_AES_(256|128)_GCM$/;
+
+/** A browser's own fake camera has stopped yielding pictures, as Chromium's does on a busy machine now and then. */
+export class CameraStoodStill extends Error {}
 
 export class Party {
   connectionId = null;
@@ -126,8 +129,12 @@ export class Party {
       return await this.#receives(publisher, options);
     } catch (error) {
       // Whose fault it is shows at the other end.
-      const sent = await publisher.published().catch((late) => late.message);
-      throw new Error(`${error.message}; sent: ${JSON.stringify(sent)}`, { cause: error });
+      const sent = await publisher.published().catch((late) => ({ late: late.message }));
+      const message = `${error.message}; sent: ${JSON.stringify(sent)}`;
+      await sleep(1000);
+      const later = await publisher.published().catch(() => ({}));
+      const isStill = options?.video !== false && later?.captured !== undefined && later.captured === sent?.captured;
+      throw isStill ? new CameraStoodStill(message) : new Error(message, { cause: error });
     }
   }
 
