@@ -174,7 +174,7 @@ fn media_from_another_port_of_a_silent_peers_host_is_followed_if_it_is_authentic
     let mut call = connected();
     call.browser.silent = true;
     let (another_port, another_host) = (addr(MOVED), addr("10.0.0.9:5999"));
-    let mut follow = |call: &mut Call, from: SocketAddr, number, damage: u8| {
+    let follow = |call: &mut Call, from: SocketAddr, number, damage: u8| {
         let mut packet = protect(&mut call.browser, &rtp(number), Sender::protect_rtp);
         *packet.last_mut().unwrap() ^= damage;
         let now = call.now;
