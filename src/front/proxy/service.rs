@@ -408,22 +408,17 @@ impl Door {
             Listener::Http | Listener::Plain => {
                 self.http1(TokioIo::new(stream), peer, cancel).await;
             }
-            Listener::TurnTls => {
+            Listener::Https | Listener::TurnTls => {
                 let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
                     return;
                 };
-                if !is_turn {
-                    return turn::refuse(stream).await;
-                }
-                if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
-                    tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
-                }
-            }
-            Listener::Https => {
-                let Some((stream, _)) = self.handshake(stream, peer, &cancel).await else {
-                    return;
-                };
-                if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+                if is_turn {
+                    if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
+                        tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
+                    }
+                } else if self.listener == Listener::TurnTls {
+                    turn::refuse(stream).await;
+                } else if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
                 } else {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
@@ -432,7 +427,7 @@ impl Door {
         }
     }
 
-    /// The handshake, and whether the client speaks TURN where that is expected.
+    /// The handshake, and whether the client speaks TURN.
     async fn handshake(
         &self,
         stream: GuardedStream,
@@ -441,7 +436,7 @@ impl Door {
     ) -> Option<(TlsStream<GuardedStream>, bool)> {
         let handshake = async {
             let mut stream = self.tls.0.accept(stream).await?;
-            let is_turn = self.listener == Listener::TurnTls && turn::is_turn(&mut stream).await?;
+            let is_turn = turn::is_turn(&mut stream).await?;
             Ok::<_, io::Error>((stream, is_turn))
         };
         tokio::select! {

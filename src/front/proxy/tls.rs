@@ -16,9 +16,13 @@ pub(super) const TURN: &[u8] = b"stun.turn";
 /// ALPN of STUN for NAT discovery (RFC 7443 section 3).
 pub(super) const NAT_DISCOVERY: &[u8] = b"stun.nat-discovery";
 
-/// For HTTP.
+/// For the port that HTTP shares with TURN. A client that names none of these is refused in the handshake; one that
+/// names nothing is known by its first byte.
 pub(super) fn http(certificates: Arc<CertificateStore>) -> Result<ServerConfig, rustls::Error> {
-    server_config(certificates, &[HTTP_2, b"http/1.1"])
+    server_config(
+        certificates,
+        &[HTTP_2, b"http/1.1", TURN, NAT_DISCOVERY],
+    )
 }
 
 /// For TURN: who says that it speaks something else is refused in the handshake (RFC 7301 section 3.2).
