@@ -62,7 +62,7 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         simulcast: false,
         coturn_ip: in_url(turn_host),
         coturn_port: config.turn.port,
-        turn_urls: turn_urls(turn_host, config.turn.port, config.turn_over_tls()),
+        turn_urls: turn_urls(turn_host, config.turn.port),
         ice_servers: config.turn.ice_servers.clone(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
