@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, InvalidHeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, InvalidHeaderValue};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -423,7 +423,11 @@ impl Door {
                 let Some((stream, _)) = self.handshake(stream, peer, &cancel).await else {
                     return;
                 };
-                if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+                let protocol = stream.get_ref().1.alpn_protocol();
+                if protocol == Some(tls::ACME_TLS) {
+                    // The handshake was all that the authority came for (RFC 8737 section 3).
+                    turn::refuse(stream).await;
+                } else if protocol == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
                 } else {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
@@ -540,6 +544,10 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let challenges = self.shared.certificates.challenges();
+        if let Some(answer) = challenges.http(request.uri().path()) {
+            return challenge_answer(answer);
+        }
         let entrance = match self.listener {
             Listener::Http => return self.shared.redirect.answer(request.uri()),
             Listener::Https => Entrance::Https,
@@ -594,6 +602,14 @@ impl Door {
             Err(never) => match never {},
         }
     }
+}
+
+/// RFC 8555 section 8.3.
+fn challenge_answer(key_authorization: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(key_authorization));
+    let binary = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, binary);
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
