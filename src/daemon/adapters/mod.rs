@@ -74,7 +74,7 @@ impl TurnCredentials for MintedTurnCredentials {
     }
 
     fn urls_over_tls(&self) -> Vec<String> {
-        if self.over_tls.certificates.current().is_trusted() {
+        if self.over_tls.certificates.is_publicly_valid() {
             self.over_tls.urls.clone()
         } else {
             Vec::new()

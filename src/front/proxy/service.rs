@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, InvalidHeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, InvalidHeaderValue};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -412,13 +412,15 @@ impl Door {
                 let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
                     return;
                 };
+                let protocol = stream.get_ref().1.alpn_protocol();
                 if is_turn {
                     if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
                         tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
                     }
-                } else if self.listener == Listener::TurnTls {
+                } else if self.listener == Listener::TurnTls || protocol == Some(tls::ACME_TLS) {
+                    // Of an authority the handshake was all that it came for (RFC 8737 section 3).
                     turn::refuse(stream).await;
-                } else if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+                } else if protocol == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
                 } else {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
@@ -535,6 +537,10 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let challenges = self.shared.certificates.challenges();
+        if let Some(answer) = challenges.http(request.uri().path()) {
+            return challenge_answer(answer);
+        }
         let entrance = match self.listener {
             Listener::Http => return self.shared.redirect.answer(request.uri()),
             Listener::Https => Entrance::Https,
@@ -589,6 +595,14 @@ impl Door {
             Err(never) => match never {},
         }
     }
+}
+
+/// RFC 8555 section 8.3.
+fn challenge_answer(key_authorization: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(key_authorization));
+    let binary = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, binary);
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
