@@ -115,6 +115,7 @@ impl Daemon {
         let connections = Connections::new(directory.clone(), gate.clone());
         let proxy = web::bind(
             config,
+            state.path(),
             certificates,
             directory.clone(),
             &connections,
