@@ -25,7 +25,7 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use adapters::MintedTurnCredentials;
+use adapters::{MintedTurnCredentials, OverTls};
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -93,7 +93,11 @@ impl Daemon {
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let certificates = web::certificate(config, state.path())?;
         let media = media::start(config, &turn_secrets).await?;
-        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets);
+        let over_tls = OverTls {
+            urls: config.turns_urls(),
+            certificates: Arc::clone(&certificates),
+        };
+        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets, over_tls);
         let turn = turn::Control {
             handle: media.plane.turn(),
             minted: Arc::new(minted),
@@ -111,6 +115,7 @@ impl Daemon {
         let connections = Connections::new(directory.clone(), gate.clone());
         let proxy = web::bind(
             config,
+            state.path(),
             certificates,
             directory.clone(),
             &connections,
