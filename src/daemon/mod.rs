@@ -6,6 +6,7 @@
 
 pub mod adapters;
 mod media;
+mod neighbours;
 mod port_owner;
 mod state;
 mod turn;
@@ -25,6 +26,7 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
+use crate::units::Live;
 use adapters::{MintedTurnCredentials, OverTls};
 use state::StateFolder;
 
@@ -113,14 +115,16 @@ impl Daemon {
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
-        let proxy = web::bind(
-            config,
-            certificates,
+        let rest = Live::new(web::rest_settings(config));
+        let services = web::services(
+            rest.clone(),
+            gate.clone(),
             directory.clone(),
             &connections,
-            gate,
             media.plane,
-        )?;
+        );
+        let rules = Live::new(web::rules(config, None));
+        let proxy = web::bind(config, Arc::clone(&certificates), services, rules.clone())?;
         let addresses = proxy.addresses().collect();
         let web = proxy.containment();
         let proxy_stop = CancellationToken::new();

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::access::AccessLists;
 use super::certificate::CertificateStore;
 use super::containment::Containment;
 #[cfg(any(test, feature = "testing"))]
@@ -45,6 +46,7 @@ use super::ports::Services;
 use super::redirect::Redirect;
 use super::routes::{Destination, Entrance, destination};
 use super::tls;
+use crate::units::Live;
 use body::{InProgress, RequestBody, ResponseBody};
 use stream::GuardedStream;
 
@@ -72,10 +74,19 @@ pub struct Settings {
     pub https_port: u16,
     /// `HTTPS_HSTS`, sent with a trusted certificate only; empty: never.
     pub hsts: String,
-    /// `HANOK_TRUSTED_PROXIES`.
-    pub trusted_proxies: Vec<IpNet>,
+    /// What a reload may change: whoever keeps a clone swaps it, and the next request goes by the new rules.
+    pub rules: Live<Rules>,
     /// Limits and time-outs.
     pub limits: Limits,
+}
+
+/// The rules by which requests are judged.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// `HANOK_TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `ALLOWED_ACCESS_TO_*`.
+    pub access: AccessLists,
 }
 
 /// What a socket is for.
@@ -166,7 +177,7 @@ struct Shared {
     certificates: Arc<CertificateStore>,
     redirect: Redirect,
     hsts: Option<HeaderValue>,
-    trusted_proxies: Vec<IpNet>,
+    rules: Live<Rules>,
     limits: Limits,
     admission: Admission,
     /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
@@ -236,7 +247,7 @@ impl Proxy {
                 certificates,
                 redirect,
                 hsts,
-                trusted_proxies: settings.trusted_proxies,
+                rules: settings.rules,
                 admission: Admission::new(&settings.limits),
                 turn_admission: Admission::new(&settings.limits),
                 limits: settings.limits,
@@ -379,7 +390,7 @@ impl Door {
         let shared = &self.shared;
         #[cfg(any(test, feature = "testing"))]
         shared.containment.strike(Fault::Admission);
-        let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
+        let exempt = headers::is_trusted(peer.ip(), &shared.rules.get().trusted_proxies);
         let admission = match self.listener {
             Listener::TurnTls => &shared.turn_admission,
             Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
@@ -568,11 +579,17 @@ impl Door {
         #[cfg(any(test, feature = "testing"))]
         self.shared.containment.strike(Fault::Request);
         let Shared {
-            services,
-            trusted_proxies,
-            limits,
-            ..
+            services, limits, ..
         } = &*self.shared;
+        let sender = {
+            let rules = self.shared.rules.get();
+            let sender = headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies);
+            if !rules.access.admits(request.uri().path(), sender) {
+                tracing::debug!(?sender, path = request.uri().path(), "not on the access list");
+                return empty(StatusCode::FORBIDDEN);
+            }
+            sender
+        };
         let service = match destination(entrance, request.uri().path()) {
             Destination::Signalling => &services.signalling,
             Destination::Rest => &services.rest,
@@ -586,8 +603,7 @@ impl Door {
         if announced.is_some_and(|length| length > limits.body_bytes) {
             return empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        let remote = headers::remote_addr(peer.ip(), request.headers(), trusted_proxies);
-        request.extensions_mut().insert(remote);
+        request.extensions_mut().insert(sender.address());
         let request = request
             .map(|body| Body::new(RequestBody::new(body, limits.body_bytes, limits.body_idle)));
         match service.clone().oneshot(request).await {
