@@ -43,18 +43,28 @@ pub(super) fn certificate(
     } else {
         Vec::new()
     };
-    let certificate = match &config.web.certificate {
-        Certificate::Own { certificate, key } => {
-            certificate::service::load_own(certificate, key, domain, now)
-        }
-        // Until the ACME client exists; start-up has said so.
-        Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => {
-            certificate::service::self_signed(state, domain, &others, now)
-        }
+    let certificate = match own_certificate(config)? {
+        Some(own) => own,
+        // `letsencrypt` too, until the ACME client exists; start-up has said so.
+        None => certificate::service::self_signed(state, domain, &others, now)
+            // Whatever is wrong with it, starting again changes nothing.
+            .map_err(|error| Misconfigured(error.to_string()))?,
     };
-    // Whatever is wrong with it, starting again changes nothing.
-    let certificate = certificate.map_err(|error| Misconfigured(error.to_string()))?;
     Ok(Arc::new(CertificateStore::new(certificate)))
+}
+
+/// The pair of `CERTIFICATE_TYPE=owncert`, if that is what is configured.
+pub(super) fn own_certificate(
+    config: &Config,
+) -> Result<Option<proxy::Certificate>, Misconfigured> {
+    let Certificate::Own { certificate, key } = &config.web.certificate else {
+        return Ok(None);
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+    let domain = config.public.host.to_string();
+    certificate::service::load_own(certificate, key, &domain, now)
+        .map(Some)
+        .map_err(|error| Misconfigured(error.to_string()))
 }
 
 /// What sessions need to know.
