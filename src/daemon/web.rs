@@ -14,7 +14,7 @@ use super::adapters::WorkerStreams;
 use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::Front;
+use crate::config::values::{Front, PublicIp};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
@@ -89,11 +89,15 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
     }
 }
 
-/// The rules by which the proxy judges requests, on a machine with this public address, if it is known.
-pub(super) fn rules(config: &Config, public: Option<IpAddr>) -> proxy::Rules {
+/// The rules by which the proxy judges requests, on a machine with these public addresses beside those of its
+/// interfaces.
+pub(super) fn rules(config: &Config, public: &[IpAddr]) -> proxy::Rules {
     let web = &config.web;
     let has_list = web.dashboard_access.is_some() || web.rest_access.is_some();
-    let public: Vec<IpAddr> = web.public_ip.into_iter().chain(public).collect();
+    let mut public = public.to_vec();
+    if let PublicIp::Address(address) = web.public_ip {
+        public.push(address);
+    }
     let rest = web.rest_access.clone().map(|mut rest| {
         // Who may use the dashboard may use what it is made of.
         rest.extend(web.dashboard_access.iter().flatten());

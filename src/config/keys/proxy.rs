@@ -1,12 +1,10 @@
 //! The keys of OpenVidu's proxy (`openvidu-deployment` section 3.2).
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
-use crate::config::values::TlsVersions;
+use crate::config::values::{PublicIp, TlsVersions};
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
@@ -145,12 +143,12 @@ pub(crate) static HTTPS_HSTS: Key<String> = Key {
     },
 };
 
-pub(crate) static PROXY_PUBLIC_IP: Key<Option<IpAddr>> = Key {
+pub(crate) static PROXY_PUBLIC_IP: Key<PublicIp> = Key {
     parse: validate::proxy_public_ip,
     about: About {
         name: "PROXY_PUBLIC_IP",
         default: Some("auto-ipv4"),
-        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address.",
+        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address. Automatic: that of an interface, else what HANOK_PUBLIC_ADDRESS_SERVERS say.",
         empty: Empty::Default,
         accepts: &["auto-ipv4", "auto-ipv6", "203.0.113.7"],
         refuses: &["me"],

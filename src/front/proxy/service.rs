@@ -585,7 +585,11 @@ impl Door {
             let rules = self.shared.rules.get();
             let sender = headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies);
             if !rules.access.admits(request.uri().path(), sender) {
-                tracing::debug!(?sender, path = request.uri().path(), "not on the access list");
+                tracing::debug!(
+                    ?sender,
+                    path = request.uri().path(),
+                    "not on the access list"
+                );
                 return empty(StatusCode::FORBIDDEN);
             }
             sender
