@@ -66,7 +66,10 @@ impl Running {
     fn start_trusting(limits: Limits, trusted_proxies: Vec<IpNet>) -> Self {
         Self::start_with(|settings| {
             settings.limits = limits;
-            settings.trusted_proxies = trusted_proxies;
+            settings.rules.set(Rules {
+                trusted_proxies,
+                ..Rules::default()
+            });
         })
     }
 
@@ -83,7 +86,7 @@ impl Running {
             domain: "call.example".to_owned(),
             https_port: 443,
             hsts: "max-age=63072000".to_owned(),
-            trusted_proxies: Vec::new(),
+            rules: Live::new(Rules::default()),
             tls: TlsPolicy::default(),
             routing: no_application(),
             limits: Limits::default(),
@@ -655,7 +658,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),
-        trusted_proxies: Vec::new(),
+        rules: Live::new(Rules::default()),
         tls: TlsPolicy::default(),
         routing: no_application(),
         limits: Limits::default(),
