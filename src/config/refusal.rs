@@ -135,6 +135,11 @@ pub enum Refusal {
     /// Not a listening address.
     #[error("is not a listening address: write :PORT or ADDRESS:PORT, IPv6 in brackets")]
     NotListen,
+    /// Not a list of servers.
+    #[error(
+        "is not a list of servers: write HOST:PORT, comma separated, IPv6 addresses in brackets"
+    )]
+    NotServers,
     /// Not `path=upstream` pairs.
     #[error(
         "is not a list of routes: write path=http://HOST:PORT or path=/folder pairs, comma separated; a path begins with /"

@@ -13,7 +13,8 @@ use crate::config::refusal::Refusal;
 use crate::config::report::{KeyFault, Note};
 use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
-    MediaNode, RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
+    MediaNode, PublicIp, RecordingNotification, Route, Server, SubscribeOffer, TlsVersions,
+    TurnUser, Workers,
 };
 use crate::units::turn_url::turns_url;
 use crate::units::{IceServer, PortRange, Secret, TlsSuite};
@@ -149,8 +150,8 @@ pub struct Web {
     pub dashboard_access: Option<Vec<IpNet>>,
     /// `ALLOWED_ACCESS_TO_RESTAPI`, as written; `None` is everybody.
     pub rest_access: Option<Vec<IpNet>>,
-    /// `PROXY_PUBLIC_IP`; `None` is automatic.
-    pub public_ip: Option<IpAddr>,
+    /// `PROXY_PUBLIC_IP`.
+    pub public_ip: PublicIp,
     /// `REDIRECT_WWW`.
     pub redirect_www: bool,
     /// `SUPPORT_DEPRECATED_API`.
@@ -199,6 +200,8 @@ pub struct Media {
     pub external: Vec<IpAddr>,
     /// `MEDIA_NODES_PUBLIC_IPS`: private and public address.
     pub nodes: Vec<(IpAddr, IpAddr)>,
+    /// `HANOK_PUBLIC_ADDRESS_SERVERS`: whom to ask for the public address; empty is nobody.
+    pub public_address_servers: Vec<Server>,
 }
 
 /// STUN and TURN.
@@ -565,6 +568,7 @@ fn media(reading: &mut Reading<'_>) -> Media {
             .iter()
             .filter_map(|node| media_node(reading, node))
             .collect(),
+        public_address_servers: reading.get(&hanok::HANOK_PUBLIC_ADDRESS_SERVERS),
     }
 }
 

@@ -105,6 +105,27 @@ pub enum CoturnIp {
     Host(Host),
 }
 
+/// `PROXY_PUBLIC_IP`: this machine's public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublicIp {
+    /// `auto-ipv4`.
+    #[default]
+    AutoIpv4,
+    /// `auto-ipv6`.
+    AutoIpv6,
+    /// As written.
+    Address(IpAddr),
+}
+
+/// A server of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its name or address.
+    pub host: Host,
+    /// Its port, never 0.
+    pub port: u16,
+}
+
 /// One pair of `MEDIA_NODES_PUBLIC_IPS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaNode {

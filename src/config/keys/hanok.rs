@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    AppUpstream, CallOpen, Front, Listen, Route, SubscribeOffer, TurnUser, Workers,
+    AppUpstream, CallOpen, Front, Listen, Route, Server, SubscribeOffer, TurnUser, Workers,
 };
 
 /// The keys of this file, in the order of the sample file.
@@ -31,6 +31,7 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_WORKERS,
     &HANOK_BIND,
     &HANOK_EXTERNAL_IP,
+    &HANOK_PUBLIC_ADDRESS_SERVERS,
     &HANOK_TURN_TLS_LISTEN,
     &HANOK_TURN_ALLOWED_PEERS,
     &HANOK_TURN_DENIED_PEERS,
@@ -291,12 +292,30 @@ pub(crate) static HANOK_EXTERNAL_IP: Key<Vec<IpAddr>> = Key {
     },
 };
 
+pub(crate) static HANOK_PUBLIC_ADDRESS_SERVERS: Key<Vec<Server>> = Key {
+    parse: validate::servers,
+    about: About {
+        name: "HANOK_PUBLIC_ADDRESS_SERVERS",
+        default: Some("stun.cloudflare.com:3478,stun.l.google.com:19302,stun.nextcloud.com:443"),
+        doc: "STUN servers that are asked for this machine's public address, in the background, where COTURN_IP or PROXY_PUBLIC_IP is auto-ipv4 or auto-ipv6 and neither the interfaces nor the domain tell it. Two must agree, unless there is but one; empty asks nobody.",
+        empty: Empty::Value,
+        accepts: &["", "stun.example.com:3478, [2001:db8::1]:3478"],
+        refuses: &[
+            "stun.example.com",
+            "stun:stun.example.com:3478",
+            "a:0",
+            "2001:db8::1:3478",
+        ],
+        ..About::LIVE
+    },
+};
+
 pub(crate) static HANOK_TURN_TLS_LISTEN: Key<Option<Listen>> = Key {
     parse: validate::listen,
     about: About {
         name: "HANOK_TURN_TLS_LISTEN",
         default: Some(""),
-        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered it by the name in DOMAIN_OR_PUBLIC_IP if the certificate is one of your own (CERTIFICATE_TYPE=owncert).",
+        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered both by the name in DOMAIN_OR_PUBLIC_IP while the certificate is publicly valid.",
         empty: Empty::Value,
         accepts: &["", ":5349", "203.0.113.7:5349"],
         refuses: &["5349", ":0"],
@@ -516,9 +535,9 @@ pub(crate) static HANOK_LOG: Key<String> = Key {
     about: About {
         name: "HANOK_LOG",
         default: Some("info"),
-        doc: "Log levels: one for all, and module=level pairs, comma separated.",
+        doc: "Log levels: one for all, and module=level pairs, comma separated. access=off leaves out the access log.",
         empty: Empty::Default,
-        accepts: &["info", "warn,hanok::media=debug"],
+        accepts: &["info", "warn,hanok::media=debug", "info,access=off"],
         refuses: &["loud", "info,x=loud"],
         ..About::LIVE
     },

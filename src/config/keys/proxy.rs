@@ -1,12 +1,10 @@
 //! The keys of OpenVidu's proxy (`openvidu-deployment` section 3.2).
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
-use crate::config::values::{CipherList, TlsVersions};
+use crate::config::values::{CipherList, PublicIp, TlsVersions};
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
@@ -83,9 +81,8 @@ pub(crate) static ALLOWED_ACCESS_TO_DASHBOARD: Key<Option<Vec<IpNet>>> = Key {
     about: About {
         name: "ALLOWED_ACCESS_TO_DASHBOARD",
         default: Some(""),
-        doc: "Who may use the dashboard: addresses and networks, comma separated; empty or all is everybody.",
+        doc: "Who may use the dashboard: addresses and networks, comma separated; empty or all is everybody. This machine and its private networks are always admitted. Your own proxy in front has to send X-Forwarded-For or X-Real-IP.",
         empty: Empty::Value,
-        effect: Effect::Later("access lists"),
         accepts: &["", "all", "203.0.113.7, 10.0.0.0/8,2001:db8::/32"],
         refuses: &["999.1.1.1/99", "10.0.0.0/33", "example.com", ","],
         ..About::LIVE
@@ -97,9 +94,8 @@ pub(crate) static ALLOWED_ACCESS_TO_RESTAPI: Key<Option<Vec<IpNet>>> = Key {
     about: About {
         name: "ALLOWED_ACCESS_TO_RESTAPI",
         default: Some(""),
-        doc: "Who may use the REST API, likewise.",
+        doc: "Who may use the REST API, likewise; who may use the dashboard may use it, too.",
         empty: Empty::Value,
-        effect: Effect::Later("access lists"),
         accepts: &["", "all", "203.0.113.7"],
         refuses: &["203.0.113"],
         ..About::LIVE
@@ -149,14 +145,13 @@ pub(crate) static HTTPS_HSTS: Key<String> = Key {
     },
 };
 
-pub(crate) static PROXY_PUBLIC_IP: Key<Option<IpAddr>> = Key {
+pub(crate) static PROXY_PUBLIC_IP: Key<PublicIp> = Key {
     parse: validate::proxy_public_ip,
     about: About {
         name: "PROXY_PUBLIC_IP",
         default: Some("auto-ipv4"),
-        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address.",
+        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address. Automatic: that of an interface, else what HANOK_PUBLIC_ADDRESS_SERVERS say.",
         empty: Empty::Default,
-        effect: Effect::Later("access lists"),
         accepts: &["auto-ipv4", "auto-ipv6", "203.0.113.7"],
         refuses: &["me"],
         ..About::RESTART

@@ -41,6 +41,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::AccessLists;
 use super::certificate::CertificateStore;
 use super::certificate::service::system_authorities;
 use super::containment::Containment;
@@ -52,11 +53,12 @@ use super::ports::Services;
 use super::redirect::Redirect;
 use super::routes::{Entrance, Routing};
 use super::tls::{self, TlsPolicy};
-use crate::units::{Live, RemoteAddr};
+use crate::units::Live;
 use body::{InProgress, ResponseBody};
+pub use dispatch::RoutingHandle;
 use dispatch::{Asking, Reply, Table};
 use stream::GuardedStream;
-use upstream::Sender;
+use upstream::Upstreams;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -82,14 +84,23 @@ pub struct Settings {
     pub https_port: u16,
     /// `HTTPS_HSTS`, sent with a trusted certificate only; empty: never.
     pub hsts: String,
-    /// `HANOK_TRUSTED_PROXIES`.
-    pub trusted_proxies: Vec<IpNet>,
+    /// What a reload may change: whoever keeps a clone swaps it, and the next request goes by the new rules.
+    pub rules: Live<Rules>,
     /// Versions and cipher suites of TLS.
     pub tls: TlsPolicy,
-    /// What goes where.
+    /// What goes where at first; [`Proxy::routing`] changes it.
     pub routing: Routing,
     /// Limits and time-outs.
     pub limits: Limits,
+}
+
+/// The rules by which requests are judged.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// `HANOK_TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `ALLOWED_ACCESS_TO_*`.
+    pub access: AccessLists,
 }
 
 /// What a socket is for.
@@ -180,13 +191,13 @@ struct Shared {
     certificates: Arc<CertificateStore>,
     redirect: Redirect,
     hsts: Option<HeaderValue>,
-    trusted_proxies: Vec<IpNet>,
+    rules: Live<Rules>,
     limits: Limits,
     admission: Admission,
     /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
     turn_admission: Admission,
     table: Live<Table>,
-    upstreams: Sender,
+    upstreams: Upstreams,
     requests: TaskTracker,
     tunnels: TaskTracker,
     /// Ends connections to upstreams, kept ones and tunnels.
@@ -225,7 +236,7 @@ impl Proxy {
         };
         let (tunnels, stop_upstreams) = (TaskTracker::new(), CancellationToken::new());
         let containment = Containment::default();
-        let upstreams = Sender::new(
+        let upstreams = Upstreams::new(
             &settings.limits,
             system_authorities(),
             tunnels.clone(),
@@ -264,7 +275,7 @@ impl Proxy {
                 certificates,
                 redirect,
                 hsts,
-                trusted_proxies: settings.trusted_proxies,
+                rules: settings.rules,
                 admission: Admission::new(&settings.limits),
                 turn_admission: Admission::new(&settings.limits),
                 table: Live::new(Table::new(settings.routing, &settings.limits)),
@@ -283,6 +294,11 @@ impl Proxy {
         self.sockets
             .iter()
             .filter_map(|(listener, socket)| Some((*listener, socket.local_addr().ok()?)))
+    }
+
+    /// Changes what goes where.
+    pub fn routing(&self) -> RoutingHandle {
+        RoutingHandle::new(self.shared.table.clone(), &self.shared.limits)
     }
 
     /// What bugs have cost so far.
@@ -426,7 +442,7 @@ impl Door {
         let shared = &self.shared;
         #[cfg(any(test, feature = "testing"))]
         shared.containment.strike(Fault::Admission);
-        let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
+        let exempt = headers::is_trusted(peer.ip(), &shared.rules.get().trusted_proxies);
         let admission = match self.listener {
             Listener::TurnTls => &shared.turn_admission,
             Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
@@ -590,12 +606,15 @@ impl Door {
         if let Some(answer) = challenges.http(request.uri().path()) {
             return challenge_answer(answer);
         }
-        let remote = headers::remote_addr(peer.ip(), request.headers(), &shared.trusted_proxies);
-        let entry = access_log::entry(remote, &request);
+        let sender = {
+            let rules = shared.rules.get();
+            headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies)
+        };
+        let entry = access_log::entry(sender.address(), &request);
         let response = match self.listener {
             Listener::Http => shared.redirect.answer(request.uri()),
-            Listener::Https => self.reply(request, peer, remote, Entrance::Https).await,
-            Listener::Plain => self.reply(request, peer, remote, Entrance::Plain).await,
+            Listener::Https => self.reply(request, peer, sender, Entrance::Https).await,
+            Listener::Plain => self.reply(request, peer, sender, Entrance::Plain).await,
             Listener::TurnTls => empty(StatusCode::NOT_FOUND),
         };
         access_log::logged(response, entry)
@@ -605,14 +624,14 @@ impl Door {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        remote: RemoteAddr,
+        sender: headers::Sender,
         entrance: Entrance,
     ) -> Response<Body> {
         let shared = &self.shared;
         let asking = Asking {
             entrance,
             peer: peer.ip(),
-            remote,
+            sender,
         };
         let dispatch = async {
             #[cfg(any(test, feature = "testing"))]

@@ -21,14 +21,14 @@ use super::upstream::{Answer, Failure, Upstream};
 use super::{Shared, Tracked};
 use crate::front::proxy::error_page::{ErrorPages, NOT_FOUND_FILE, SERVER_ERROR_FILE};
 use crate::front::proxy::forwarding::{self, Via};
-use crate::front::proxy::headers;
+use crate::front::proxy::headers::{Sender, is_trusted};
 use crate::front::proxy::limits::Limits;
 use crate::front::proxy::ports::Service;
 use crate::front::proxy::routes::{
     Application, Destination, Entrance, LAYOUTS, Routes, Routing, Target, below, destination,
     replaced,
 };
-use crate::units::RemoteAddr;
+use crate::units::Live;
 
 /// The longest error page of an operator.
 const MAX_PAGE: u64 = 1024 * 1024;
@@ -125,6 +125,27 @@ fn page(path: &Path) -> io::Result<Bytes> {
     Ok(page.into())
 }
 
+/// Changes what goes where while requests are answered; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RoutingHandle {
+    table: Live<Table>,
+    limits: Limits,
+}
+
+impl RoutingHandle {
+    pub(super) fn new(table: Live<Table>, limits: &Limits) -> Self {
+        Self {
+            table,
+            limits: limits.clone(),
+        }
+    }
+
+    /// The next request goes by `routing`; those that are being answered are not disturbed.
+    pub fn set(&self, routing: Routing) {
+        self.table.set(Table::new(routing, &self.limits));
+    }
+}
+
 /// Whose words an answer is: ours are hardened, others' left as they are.
 pub(super) enum Reply {
     Ours(Response<Body>),
@@ -136,7 +157,7 @@ pub(super) enum Reply {
 pub(super) struct Asking {
     pub(super) entrance: Entrance,
     pub(super) peer: std::net::IpAddr,
-    pub(super) remote: RemoteAddr,
+    pub(super) sender: Sender,
 }
 
 impl Shared {
@@ -169,7 +190,12 @@ impl Shared {
         {
             *request.uri_mut() = with_path(request.uri(), &path);
         }
-        match destination(asking.entrance, request.uri().path()) {
+        let path = request.uri().path();
+        if !self.rules.get().access.admits(path, asking.sender) {
+            tracing::debug!(sender = ?asking.sender, path, "not on the access list");
+            return refuse(StatusCode::FORBIDDEN);
+        }
+        match destination(asking.entrance, path) {
             Destination::Signalling => {
                 Reply::Ours(self.serve(&self.services.signalling, request, asking).await)
             }
@@ -196,7 +222,7 @@ impl Shared {
         mut request: Request<Incoming>,
         asking: Asking,
     ) -> Response<Body> {
-        request.extensions_mut().insert(asking.remote);
+        request.extensions_mut().insert(asking.sender.address());
         let limits = &self.limits;
         let request = request
             .map(|body| Body::new(RequestBody::new(body, limits.body_bytes, limits.body_idle)));
@@ -281,11 +307,11 @@ impl Shared {
     ) -> Result<Response<Body>, Failure> {
         let upgrade = forwarding::wanted_upgrade(request.version(), request.headers());
         let client = request.extensions_mut().remove::<OnUpgrade>();
-        let trusted = headers::is_trusted(asking.peer, &self.trusted_proxies);
+        let trusted = is_trusted(asking.peer, &self.rules.get().trusted_proxies);
         let via = Via {
             peer: asking.peer.to_canonical(),
             trusted,
-            remote: asking.remote.0,
+            remote: asking.sender.address().0,
             https: asking.entrance == Entrance::Https,
             host,
         };

@@ -117,13 +117,13 @@ impl Answer {
 
 /// Sends requests to upstreams; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Sender {
+pub(super) struct Upstreams {
     client: Client<Connector, RequestBody>,
     connector: Connector,
     read: Duration,
 }
 
-impl Sender {
+impl Upstreams {
     /// Its connections are tasks of `tasks` that end with `stop`.
     pub(super) fn new(
         limits: &Limits,

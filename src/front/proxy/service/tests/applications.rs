@@ -227,7 +227,7 @@ async fn a_body_is_streamed_both_ways_while_it_comes() {
     // Answers the first piece before the second one is sent.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
-    let running = Running::start_with(|settings| {
+    let running = Running::start_by(|settings| {
         settings.routing.application = Application::Upstream(origin.parse().unwrap());
     });
     let mut tasks = JoinSet::new();
@@ -394,7 +394,7 @@ async fn until_an_application_has_answered_there_is_the_call_page_and_never_agai
     drop(app);
     // The application's tasks end with it, and its port is free for the next one.
     let auto = || {
-        Running::start_with(|settings| {
+        Running::start_by(|settings| {
             settings.routing.application = Application::Auto {
                 origin: origin.clone(),
                 seen: seen.clone(),
@@ -512,7 +512,7 @@ async fn own_error_pages_stand_in_for_ours_only() {
         "{down}"
     );
     running.stop().await;
-    let running = Running::start_with(|settings| {
+    let running = Running::start_by(|settings| {
         settings.routing.error_pages = Some(folder.path().to_owned());
     });
     assert!(
@@ -549,7 +549,7 @@ async fn www_is_redirected_and_deprecated_paths_are_ours_where_that_is_asked_for
 #[tokio::test]
 async fn only_the_tls_versions_and_suites_that_were_chosen_are_spoken() {
     use crate::units::TlsSuite;
-    let running = Running::start_with(|settings| {
+    let running = Running::start_by(|settings| {
         settings.tls = TlsPolicy {
             tls12: true,
             tls13: false,

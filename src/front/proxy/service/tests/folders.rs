@@ -27,7 +27,7 @@ impl Site {
         symlink("/etc", root.join("etc")).unwrap();
         symlink("index.html", root.join("in")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
-        let running = Running::start_with(|settings| {
+        let running = Running::start_by(|settings| {
             settings.routing.routes = vec![("/site".to_owned(), Target::Folder(root.clone()))];
             settings.routing.layouts = root;
         });
