@@ -522,7 +522,10 @@ fn cipher_lists_are_cut_to_what_is_spoken_and_an_empty_rest_is_refused() {
     let [fault] = &faults(none)[..] else {
         panic!("one fault")
     };
-    assert!(fault.contains("names no cipher suite of TLS 1.2"), "{fault}");
+    assert!(
+        fault.contains("names no cipher suite of TLS 1.2"),
+        "{fault}"
+    );
     // There they choose nothing.
     with(&format!("{none}\nHTTPS_PROTOCOLS=TLSv1.3"));
 }

@@ -32,35 +32,125 @@ use Side::{Nginx, Ours};
 /// What one of the two says and the other one does not: in which request (empty: any), by whom, the beginning of the
 /// line, and why that is right.
 const DIFFERENCES: &[(&str, Side, &str, &str)] = &[
-    ("", Nginx, "> server: nginx", "nobody needs to know what answers"),
-    ("", Nginx, "> strict-transport-security: ", "only with a certificate that browsers accept; this one is none"),
-    ("", Nginx, "< connection: upgrade", "said where an upgrade is asked for; else connections could not be kept"),
-    ("", Nginx, "< x-forwarded-proto: https (2)", "once is enough: some frameworks take two for a list"),
-    ("", Ours, "< x-forwarded-host: call.example.com", "the name with its port, which Host does not have"),
-    ("port", Ours, "< x-forwarded-host: CALL.example.com:4443", "likewise"),
-    ("foreign host", Ours, "< x-forwarded-host: other.example", "likewise"),
-    ("absolute target", Ours, "< x-forwarded-host: other.example", "likewise"),
-    ("forged", Nginx, "< x-forwarded-for: 1.1.1.1, 127.0.0.1", "who is not trusted does not say who he is"),
+    (
+        "",
+        Nginx,
+        "> server: nginx",
+        "nobody needs to know what answers",
+    ),
+    (
+        "",
+        Nginx,
+        "> strict-transport-security: ",
+        "only with a certificate that browsers accept; this one is none",
+    ),
+    (
+        "",
+        Nginx,
+        "< connection: upgrade",
+        "said where an upgrade is asked for; else connections could not be kept",
+    ),
+    (
+        "",
+        Nginx,
+        "< x-forwarded-proto: https (2)",
+        "once is enough: some frameworks take two for a list",
+    ),
+    (
+        "",
+        Ours,
+        "< x-forwarded-host: call.example.com",
+        "the name with its port, which Host does not have",
+    ),
+    (
+        "port",
+        Ours,
+        "< x-forwarded-host: CALL.example.com:4443",
+        "likewise",
+    ),
+    (
+        "foreign host",
+        Ours,
+        "< x-forwarded-host: other.example",
+        "likewise",
+    ),
+    (
+        "absolute target",
+        Ours,
+        "< x-forwarded-host: other.example",
+        "likewise",
+    ),
+    (
+        "forged",
+        Nginx,
+        "< x-forwarded-for: 1.1.1.1, 127.0.0.1",
+        "who is not trusted does not say who he is",
+    ),
     ("forged", Ours, "< x-forwarded-for: 127.0.0.1", "likewise"),
-    ("forged", Nginx, "< x-forwarded-host: evil.example", "likewise"),
+    (
+        "forged",
+        Nginx,
+        "< x-forwarded-host: evil.example",
+        "likewise",
+    ),
     ("forged", Nginx, "< forwarded: for=1.1.1.1", "likewise"),
-    ("chunked", Nginx, "< content-length: 3", "nginx has the whole body before it sends any of it"),
-    ("chunked", Ours, "< transfer-encoding: chunked", "we pass it on as it comes"),
+    (
+        "chunked",
+        Nginx,
+        "< content-length: 3",
+        "nginx has the whole body before it sends any of it",
+    ),
+    (
+        "chunked",
+        Ours,
+        "< transfer-encoding: chunked",
+        "we pass it on as it comes",
+    ),
     ("hop by hop", Nginx, "< x-hop: 1", "RFC 9110 section 7.6.1"),
-    ("hop by hop", Nginx, "< proxy-connection: x", "the same, for a header of the same kind"),
-    ("cookies", Nginx, "< cookie: ", "joined, as HTTP/2 demands of who passes them on"),
+    (
+        "hop by hop",
+        Nginx,
+        "< proxy-connection: x",
+        "the same, for a header of the same kind",
+    ),
+    (
+        "cookies",
+        Nginx,
+        "< cookie: ",
+        "joined, as HTTP/2 demands of who passes them on",
+    ),
     ("cookies", Ours, "< cookie: a=1; b=2", "likewise"),
-    ("long line", Nginx, "status 400", "nginx has 8 KiB for a line, we have 32 KiB for the head"),
+    (
+        "long line",
+        Nginx,
+        "status 400",
+        "nginx has 8 KiB for a line, we have 32 KiB for the head",
+    ),
     ("long line", Ours, "", "likewise"),
     ("long target", Nginx, "status 414", "likewise"),
     ("long target", Ours, "", "likewise"),
     ("long head", Nginx, "status 400", "RFC 6585 section 5"),
     ("long head", Ours, "status 431", "likewise"),
-    ("length and coding", Nginx, "status 400", "RFC 9112 section 6.3 allows the coding to count; the application gets it framed anew, and the connection ends"),
+    (
+        "length and coding",
+        Nginx,
+        "status 400",
+        "RFC 9112 section 6.3 allows the coding to count; the application gets it framed anew, and the connection ends",
+    ),
     ("length and coding", Ours, "", "likewise"),
-    ("one length twice", Nginx, "status 400", "RFC 9112 section 6.3 allows to take them for one"),
+    (
+        "one length twice",
+        Nginx,
+        "status 400",
+        "RFC 9112 section 6.3 allows to take them for one",
+    ),
     ("one length twice", Ours, "", "likewise"),
-    ("way out", Nginx, "status 400", "for the application to judge, which gets the target as it was sent"),
+    (
+        "way out",
+        Nginx,
+        "status 400",
+        "for the application to judge, which gets the target as it was sent",
+    ),
     ("way out", Ours, "", "likewise"),
     ("no encoding", Nginx, "status 400", "likewise"),
     ("no encoding", Ours, "", "likewise"),
@@ -72,19 +162,45 @@ const CLOSE: &str = "Connection: close\r\n\r\n";
 /// Names and requests.
 fn requests() -> Vec<(&'static str, String)> {
     let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\n{HOST}{lines}{CLOSE}");
-    let post = |lines: &str, body: &str| format!("POST /upload HTTP/1.1\r\n{HOST}{lines}{CLOSE}{body}");
+    let post =
+        |lines: &str, body: &str| format!("POST /upload HTTP/1.1\r\n{HOST}{lines}{CLOSE}{body}");
     let bare = |host: &str| format!("GET / HTTP/1.1\r\n{host}{CLOSE}");
     vec![
-        ("plain", get("/a?b=%20c", "User-Agent: x\r\nAccept-Encoding: gzip\r\n")),
+        (
+            "plain",
+            get("/a?b=%20c", "User-Agent: x\r\nAccept-Encoding: gzip\r\n"),
+        ),
         ("head", format!("HEAD /a HTTP/1.1\r\n{HOST}{CLOSE}")),
-        ("forged", get("/", "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: evil.example\r\nForwarded: for=1.1.1.1\r\n")),
+        (
+            "forged",
+            get(
+                "/",
+                "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: evil.example\r\nForwarded: for=1.1.1.1\r\n",
+            ),
+        ),
         ("body", post("Content-Length: 3\r\n", "abc")),
-        ("chunked", post("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n")),
-        ("body of GET", format!("GET / HTTP/1.1\r\n{HOST}Content-Length: 3\r\n{CLOSE}abc")),
-        ("hop by hop", format!("GET / HTTP/1.1\r\n{HOST}X-Hop: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nProxy-Connection: x\r\nConnection: close, X-Hop\r\n\r\n")),
+        (
+            "chunked",
+            post("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+        ),
+        (
+            "body of GET",
+            format!("GET / HTTP/1.1\r\n{HOST}Content-Length: 3\r\n{CLOSE}abc"),
+        ),
+        (
+            "hop by hop",
+            format!(
+                "GET / HTTP/1.1\r\n{HOST}X-Hop: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nProxy-Connection: x\r\nConnection: close, X-Hop\r\n\r\n"
+            ),
+        ),
         ("underscore", get("/", "X_Real_IP: 1.1.1.1\r\n")),
         ("cookies", get("/", "Cookie: a=1\r\nCookie: b=2\r\n")),
-        ("upgrade", format!("GET /ws HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")),
+        (
+            "upgrade",
+            format!(
+                "GET /ws HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+            ),
+        ),
         ("port", bare("Host: CALL.example.com:4443\r\n")),
         ("foreign host", bare("Host: other.example\r\n")),
         ("absolute target", get("http://other.example/x", "")),
@@ -96,14 +212,35 @@ fn requests() -> Vec<(&'static str, String)> {
         ("error", get("/missing", "")),
         ("down", get("/down", "")),
         ("too large", post("Content-Length: 209715201\r\n", "")),
-        ("long line", get("/", &format!("A: {}\r\n", "a".repeat(9000)))),
+        (
+            "long line",
+            get("/", &format!("A: {}\r\n", "a".repeat(9000))),
+        ),
         ("long target", get(&format!("/{}", "a".repeat(9000)), "")),
-        ("long head", get("/", &format!("A: {}\r\n", "a".repeat(7000)).repeat(6))),
-        ("length and coding", post("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n")),
-        ("two lengths", post("Content-Length: 3\r\nContent-Length: 4\r\n", "abcd")),
-        ("one length twice", post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc")),
+        (
+            "long head",
+            get("/", &format!("A: {}\r\n", "a".repeat(7000)).repeat(6)),
+        ),
+        (
+            "length and coding",
+            post(
+                "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+                "3\r\nabc\r\n0\r\n\r\n",
+            ),
+        ),
+        (
+            "two lengths",
+            post("Content-Length: 3\r\nContent-Length: 4\r\n", "abcd"),
+        ),
+        (
+            "one length twice",
+            post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"),
+        ),
         ("folded", get("/", "A: b\r\n c\r\n")),
-        ("bare line feeds", "GET / HTTP/1.1\nHost: call.example.com\nConnection: close\n\n".to_owned()),
+        (
+            "bare line feeds",
+            "GET / HTTP/1.1\nHost: call.example.com\nConnection: close\n\n".to_owned(),
+        ),
         ("space before colon", get("/", "A : b\r\n")),
         ("TRACE", format!("TRACE / HTTP/1.1\r\n{HOST}{CLOSE}")),
         ("asterisk", format!("OPTIONS * HTTP/1.1\r\n{HOST}{CLOSE}")),
@@ -157,9 +294,15 @@ fn nginx(folder: &Path, port: u16, redirecting: u16, application: SocketAddr) ->
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, text).unwrap();
-    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| Path::new(path).exists());
+    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
     let mut command = Command::new(found.expect("nginx is installed by scripts/test"));
-    command.arg("-c").arg(file).arg("-e").arg(folder.join("errors"));
+    command
+        .arg("-c")
+        .arg(file)
+        .arg("-e")
+        .arg(folder.join("errors"));
     Server(command.stderr(Stdio::null()).spawn().unwrap())
 }
 
@@ -207,7 +350,11 @@ async fn reflect(mut stream: TcpStream) -> Option<()> {
         "/missing" => ("404 Not Found", "Content-Length: 0\r\n".to_owned()),
         _ => ("200 OK", format!("Content-Length: {}\r\nConnection: close\r\n", seen.len())),
     };
-    let body = if head.starts_with("HEAD ") || lines.contains("Length: 0") { "" } else { &seen };
+    let body = if head.starts_with("HEAD ") || lines.contains("Length: 0") {
+        ""
+    } else {
+        &seen
+    };
     let answer = format!("HTTP/1.1 {status}\r\n{lines}\r\n{body}");
     stream.write_all(answer.as_bytes()).await.ok()?;
     stream.shutdown().await.ok()
@@ -243,13 +390,28 @@ async fn ask(address: SocketAddr, tls: Option<&TlsConnector>, request: &str) -> 
 fn outcome(answer: &str) -> BTreeSet<String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or("none");
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .unwrap_or("none");
     let mut outcome = BTreeSet::from([format!("status {status}")]);
     let by_proxy = !["200", "101", "302", "404", "301"].contains(&status);
-    let passed_over = ["date: ", "content-length: ", "content-type: ", "connection: close"];
-    let ours_alone = ["x-frame-options: ", "x-xss-protection: ", "x-content-type-options: ", "cache-control: "];
+    let passed_over = [
+        "date: ",
+        "content-length: ",
+        "content-type: ",
+        "connection: close",
+    ];
+    let ours_alone = [
+        "x-frame-options: ",
+        "x-xss-protection: ",
+        "x-content-type-options: ",
+        "cache-control: ",
+    ];
     for line in lines.map(lower_name) {
-        let skipped = passed_over.iter().chain(ours_alone.iter().filter(|_| by_proxy));
+        let skipped = passed_over
+            .iter()
+            .chain(ours_alone.iter().filter(|_| by_proxy));
         if !skipped.into_iter().any(|start| line.starts_with(start)) {
             add(&mut outcome, format!("> {line}"));
         }
@@ -312,13 +474,21 @@ async fn whatever_differs_from_nginx_is_meant() {
     })
     .await;
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    eventually("nginx listens", async || TcpStream::connect(at(port)).await.is_ok()).await;
+    eventually("nginx listens", async || {
+        TcpStream::connect(at(port)).await.is_ok()
+    })
+    .await;
 
     let connector = connector(&issued);
     let (mut unexplained, mut used) = (Vec::new(), BTreeSet::new());
     let mut compare = |name: &str, ours: &str, nginx: &str| {
         let (ours, nginx) = (outcome(ours), outcome(nginx));
-        let only = |side, lines: Vec<&String>| lines.into_iter().map(|line| (side, line.clone())).collect::<Vec<_>>();
+        let only = |side, lines: Vec<&String>| {
+            lines
+                .into_iter()
+                .map(|line| (side, line.clone()))
+                .collect::<Vec<_>>()
+        };
         let mut differences = only(Ours, ours.difference(&nginx).collect());
         differences.extend(only(Nginx, nginx.difference(&ours).collect()));
         for (side, line) in differences {
@@ -347,6 +517,9 @@ async fn whatever_differs_from_nginx_is_meant() {
     }
     assert!(unexplained.is_empty(), "\n{}", unexplained.join("\n"));
     for (index, difference) in DIFFERENCES.iter().enumerate() {
-        assert!(used.contains(&index), "an explanation without a difference: {difference:?}");
+        assert!(
+            used.contains(&index),
+            "an explanation without a difference: {difference:?}"
+        );
     }
 }
