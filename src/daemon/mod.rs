@@ -80,6 +80,8 @@ pub struct Daemon {
     counters: Vec<Arc<crate::media::worker::Counters>>,
     turn: turn::Control,
     _revoking: tokio::task::JoinSet<()>,
+    _keeping: tokio::task::JoinSet<()>,
+    certificates: Arc<proxy::CertificateStore>,
     state: StateFolder,
 }
 
@@ -91,7 +93,7 @@ impl Daemon {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
-        let certificates = web::certificate(config, state.path())?;
+        let (certificates, keeper) = web::certificate(config, state.path())?;
         let media = media::start(config, &turn_secrets).await?;
         let (minted, revocations) = MintedTurnCredentials::new(turn_secrets);
         let turn = turn::Control {
@@ -111,7 +113,7 @@ impl Daemon {
         let connections = Connections::new(directory.clone(), gate.clone());
         let proxy = web::bind(
             config,
-            certificates,
+            Arc::clone(&certificates),
             directory.clone(),
             &connections,
             gate,
@@ -122,6 +124,8 @@ impl Daemon {
         let proxy_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
+        let mut keeping = tokio::task::JoinSet::new();
+        keeping.spawn(keeper.run());
         Ok(Self {
             directory,
             connections,
@@ -133,6 +137,8 @@ impl Daemon {
             counters: media.counters,
             turn,
             _revoking: revoking,
+            _keeping: keeping,
+            certificates,
             state,
         })
     }
@@ -150,6 +156,11 @@ impl Daemon {
     /// What each media worker counts.
     pub fn counters(&self) -> &[Arc<crate::media::worker::Counters>] {
         &self.counters
+    }
+
+    /// The certificate that is served.
+    pub fn certificates(&self) -> &proxy::CertificateStore {
+        &self.certificates
     }
 
     /// The TURN servers of all media workers.
