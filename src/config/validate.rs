@@ -13,8 +13,8 @@ use ipnet::IpNet;
 
 use crate::config::refusal::Refusal;
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
-    MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server, SubscribeOffer,
+    AppUpstream, CallOpen, CertificateType, CipherList, CoturnIp, ForcedVideoCodec, Front, Host,
+    Listen, MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server, SubscribeOffer,
     TlsVersions, TurnUser, Workers,
 };
 use crate::units::host_name::is_host_name;
@@ -638,8 +638,11 @@ pub fn app_upstream(text: &str) -> Result<AppUpstream, Refusal> {
 
 fn upstream(text: &str) -> Result<String, Refusal> {
     let uri = Uri::from_str(text).map_err(|_| Refusal::NotUpstream)?;
-    let is_origin = uri.scheme_str() == Some("http")
+    let is_origin = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.host().is_some_and(|host| !host.is_empty())
+        && uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
         && uri.query().is_none()
         && matches!(uri.path(), "" | "/");
     if is_origin {
@@ -703,6 +706,11 @@ pub fn tls_versions(text: &str) -> Result<TlsVersions, Refusal> {
     } else {
         Err(Refusal::NotTlsVersions)
     }
+}
+
+/// OpenSSL's list of cipher suites; empty is all.
+pub fn cipher_list(text: &str) -> Result<CipherList, Refusal> {
+    Ok(CipherList::read(text))
 }
 
 /// A header value.

@@ -153,9 +153,15 @@ impl Daemon {
             media.plane,
         );
         let rules = Live::new(web::rules(config, &[]));
-        let proxy = web::bind(config, Arc::clone(&certificates), services, rules.clone())?;
+        let proxy = web::bind(
+            config,
+            state.path(),
+            Arc::clone(&certificates),
+            services,
+            rules.clone(),
+        )?;
         let addresses = proxy.addresses().collect();
-        let web = proxy.containment();
+        let (web, routing) = (proxy.containment(), proxy.routing());
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
@@ -174,6 +180,7 @@ impl Daemon {
                 certificates,
                 gate,
                 rules,
+                routing,
                 rest,
                 sessions,
                 turn,

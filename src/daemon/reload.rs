@@ -20,6 +20,7 @@ pub(super) struct Changeable {
     pub(super) certificates: Arc<CertificateStore>,
     pub(super) gate: Gate,
     pub(super) rules: Live<proxy::Rules>,
+    pub(super) routing: proxy::RoutingHandle,
     pub(super) rest: Live<rest::Settings>,
     pub(super) sessions: Live<session::Settings>,
     pub(super) turn: turn::Control,
@@ -55,6 +56,7 @@ impl Changeable {
         }
         self.gate.set_secret(config.secret.clone());
         self.rules.set(rules);
+        self.routing.set(web::routing(config, state.path()));
         self.rest.set(web::rest_settings(config));
         let sessions = web::session_settings(config, &current.turn_host);
         self.sessions.set(sessions);

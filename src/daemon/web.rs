@@ -14,7 +14,7 @@ use super::adapters::WorkerStreams;
 use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::{Front, PublicIp};
+use crate::config::values::{AppUpstream, Front, PublicIp, RouteTarget};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
@@ -24,7 +24,8 @@ use crate::front::dashboard;
 use crate::front::proxy::certificate::acme::{self, plan::Challenge};
 use crate::front::proxy::certificate::service::keeper::{Keeper, Source};
 use crate::front::proxy::{
-    self, AccessLists, BindError, CertificateStore, Limits, Proxy, Services, certificate,
+    self, AccessLists, Application, BindError, CertificateStore, Limits, Proxy, Routing, Services,
+    Target, TlsPolicy, certificate,
 };
 use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
@@ -177,6 +178,7 @@ impl fmt::Display for Listed<'_> {
 /// Takes the web ports.
 pub(super) fn bind(
     config: &Config,
+    state: &Path,
     certificates: Arc<CertificateStore>,
     services: Services,
     rules: Live<proxy::Rules>,
@@ -209,9 +211,60 @@ pub(super) fn bind(
         https_port: config.public.https_port,
         rules,
         hsts: web.hsts.clone(),
+        tls: tls_policy(config),
+        routing: routing(config, state),
         limits: Limits::default(),
     };
     Proxy::bind(settings, certificates, services).map_err(explain)
+}
+
+/// OpenVidu's place for the application (`openvidu-deployment` section 6.5).
+const APPLICATION: &str = "http://127.0.0.1:5442";
+
+/// The file that remembers, in the state folder, that an application has answered there.
+const APPLICATION_SEEN: &str = "application-seen";
+
+/// What goes where on the web ports.
+pub(super) fn routing(config: &Config, state: &Path) -> Routing {
+    let web = &config.web;
+    let origin = |text: &str| {
+        text.parse()
+            .expect("the configuration has checked that it is an origin")
+    };
+    Routing {
+        application: match &web.app_upstream {
+            AppUpstream::Auto => Application::Auto {
+                origin: origin(APPLICATION),
+                seen: state.join(APPLICATION_SEEN),
+            },
+            AppUpstream::None => Application::None,
+            AppUpstream::Url(url) => Application::Upstream(origin(url)),
+        },
+        routes: web
+            .routes
+            .iter()
+            .map(|route| {
+                let target = match &route.target {
+                    RouteTarget::Upstream(url) => Target::Upstream(origin(url)),
+                    RouteTarget::Folder(folder) => Target::Folder(folder.clone()),
+                };
+                (route.path.clone(), target)
+            })
+            .collect(),
+        layouts: config.recording.custom_layout.clone().into(),
+        error_pages: web.error_pages.clone(),
+        deprecated_api: web.deprecated_api,
+        redirect_www: web.redirect_www,
+    }
+}
+
+/// `HTTPS_PROTOCOLS` and `HTTPS_CIPHERS`.
+fn tls_policy(config: &Config) -> TlsPolicy {
+    TlsPolicy {
+        tls12: config.web.tls_versions.tls12,
+        tls13: config.web.tls_versions.tls13,
+        suites: config.web.tls_suites.clone(),
+    }
 }
 
 /// Who answers what comes in.

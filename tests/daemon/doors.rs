@@ -18,15 +18,15 @@ use tokio::task::JoinSet;
 use crate::house::{House, Witness, eventually, free_port, http_from};
 
 /// A domain's certificate of an authority that no system knows, with its key.
-struct Issued {
-    authority: CertifiedIssuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub(crate) struct Issued {
+    pub(crate) authority: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) key: KeyPair,
 }
 
-const DOMAIN: &str = "call.example.com";
+pub(crate) const DOMAIN: &str = "call.example.com";
 
-fn issued() -> Issued {
+pub(crate) fn issued() -> Issued {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

@@ -13,6 +13,7 @@ mod hostile_signalling;
 mod house;
 mod loadtest;
 mod loopback;
+mod nginx;
 mod process;
 mod reconnection;
 mod reload;

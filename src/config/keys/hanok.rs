@@ -18,6 +18,7 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_STATE_DIR,
     &HANOK_APP_UPSTREAM,
     &HANOK_PROXY_ROUTES,
+    &HANOK_ERROR_PAGES,
     &HANOK_PLAIN_LISTEN,
     &HANOK_FRONT,
     &HANOK_TRUSTED_PROXIES,
@@ -71,18 +72,18 @@ pub(crate) static HANOK_APP_UPSTREAM: Key<AppUpstream> = Key {
     about: About {
         name: "HANOK_APP_UPSTREAM",
         default: Some("auto"),
-        doc: "Where / goes. A URL: always there. none: 404. auto: http://127.0.0.1:5442 once anything has ever answered there, until then the built-in call page.",
+        doc: "Where / goes. A URL: always there. none: 404. auto: http://127.0.0.1:5442 once anything has ever answered there, until then the built-in call page. The certificate of an https upstream is checked unless it is on this machine.",
         empty: Empty::Default,
-        effect: Effect::Later("way to an application"),
         accepts: &[
             "auto",
             "none",
             "http://127.0.0.1:8080",
             "http://[::1]:8080/",
+            "https://127.0.0.1:8443",
         ],
         refuses: &[
             "127.0.0.1:8080",
-            "https://example.com",
+            "https://user@example.com",
             "http://127.0.0.1:8080/app",
             "ftp://a",
         ],
@@ -95,11 +96,26 @@ pub(crate) static HANOK_PROXY_ROUTES: Key<Vec<Route>> = Key {
     about: About {
         name: "HANOK_PROXY_ROUTES",
         default: Some(""),
-        doc: "Further path=upstream pairs, comma separated; the longest prefix wins; path=/folder serves files.",
+        doc: "Further path=upstream pairs, comma separated; the longest prefix wins, and OpenVidu's own paths before it; the path reaches the upstream as it is. path=/folder serves files: index.html answers for a folder and for whatever may be a page of a single-page application; links and hidden files are not served.",
         empty: Empty::Value,
-        effect: Effect::Later("proxy routes"),
-        accepts: &["", "/api=http://127.0.0.1:8080, /files=/srv/files"],
+        accepts: &[
+            "",
+            "/api=http://127.0.0.1:8080, /v2=https://10.0.0.2, /files=/srv/files",
+        ],
         refuses: &["api=http://127.0.0.1:8080", "/api", "/api=8080"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_ERROR_PAGES: Key<Option<PathBuf>> = Key {
+    parse: validate::optional_file,
+    about: About {
+        name: "HANOK_ERROR_PAGES",
+        default: Some(""),
+        doc: "A folder with pages of your own for what goes wrong in the proxy: 404.html, and 50x.html for 500, 502, 503 and 504. What your application answers is never replaced.",
+        empty: Empty::Value,
+        accepts: &["", "/etc/hanok/pages"],
+        refuses: &["a\0b"],
         ..About::LIVE
     },
 };
@@ -549,9 +565,9 @@ pub(crate) static HANOK_LOG: Key<String> = Key {
     about: About {
         name: "HANOK_LOG",
         default: Some("info"),
-        doc: "Log levels: one for all, and module=level pairs, comma separated.",
+        doc: "Log levels: one for all, and module=level pairs, comma separated. access=off leaves out the access log.",
         empty: Empty::Default,
-        accepts: &["info", "warn,hanok::media=debug"],
+        accepts: &["info", "warn,hanok::media=debug", "info,access=off"],
         refuses: &["loud", "info,x=loud"],
         ..About::LIVE
     },
