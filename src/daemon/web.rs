@@ -288,9 +288,15 @@ fn explain(error: BindError) -> anyhow::Error {
     match error {
         BindError::Listen { address, .. } => {
             let owner = port_owner(Protocol::Tcp, address.port());
-            let owner = owner
-                .map(|owner| format!("; it belongs to {owner}"))
-                .unwrap_or_default();
+            let owner = match owner {
+                Some(owner) => format!("; it belongs to {owner}"),
+                // Whose it is, only root may see.
+                None if error.is_taken() => {
+                    let port = address.port();
+                    format!("; as root, `ss -ltnp sport = :{port}` names that process")
+                }
+                None => String::new(),
+            };
             Misconfigured(format!("{error}{owner}")).into()
         }
         BindError::Tls(_) | BindError::Domain(_) | BindError::Hsts(_) => {
