@@ -81,6 +81,18 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What the certificate is for: the domain or address, and `www.` before it with `REDIRECT_WWW`.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let host = &self.public.host;
+        let mut names = vec![host.to_string()];
+        if let Some(name) = host.name().filter(|_| self.web.redirect_www) {
+            names.push(format!("www.{name}"));
+        }
+        names
+    }
+}
+
 /// What clients reach us by. The URL is derived, never configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Public {

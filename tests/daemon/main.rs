@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acme;
 mod addresses;
 mod call;
 mod calls;
@@ -12,6 +13,7 @@ mod hostile_signalling;
 mod house;
 mod loadtest;
 mod loopback;
+mod pebble;
 mod process;
 mod reconnection;
 mod tcp;
