@@ -85,6 +85,16 @@ impl Config {
         let ports = https.into_iter().chain(own);
         ports.map(|port| turns_url(name, port)).collect()
     }
+
+    /// What the certificate is for: the domain or address, and `www.` before it with `REDIRECT_WWW`.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let host = &self.public.host;
+        let mut names = vec![host.to_string()];
+        if let Some(name) = host.name().filter(|_| self.web.redirect_www) {
+            names.push(format!("www.{name}"));
+        }
+        names
+    }
 }
 
 /// What clients reach us by. The URL is derived, never configured.

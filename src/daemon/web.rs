@@ -60,11 +60,6 @@ pub(super) fn certificate(
 /// What is ordered, and how it can be proven.
 fn acme_settings(config: &Config, email: &str) -> acme::Settings {
     let web = &config.web;
-    let host = &config.public.host;
-    let mut names = vec![host.to_string()];
-    if let Some(name) = host.name().filter(|_| web.redirect_www) {
-        names.push(format!("www.{name}"));
-    }
     let reaches = |port: u16, asked: u16| port == asked || config.acme.ports_forwarded;
     let mut challenges = Vec::new();
     if web.front == Front::On {
@@ -79,7 +74,7 @@ fn acme_settings(config: &Config, email: &str) -> acme::Settings {
         directory: config.acme.directory.clone(),
         ca_file: config.acme.ca_file.clone(),
         email: email.to_owned(),
-        names,
+        names: config.certificate_names(),
         challenges,
         binding: config
             .acme

@@ -1,5 +1,6 @@
 //! The files: the operator's pair, the self-signed certificate that is kept, the system's authorities.
 
+pub mod command;
 pub mod keeper;
 
 use std::fs::{self, File, OpenOptions, Permissions};

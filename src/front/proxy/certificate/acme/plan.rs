@@ -253,7 +253,7 @@ impl Plan {
             return Some(begin + life / 3 * 2 - share(life / 30));
         };
         let earliest = begin + DAY.min(life / 3);
-        let latest = begin + life / 10 * 9;
+        let latest = begin + life / 6 * 5;
         Some((from + share(until - from)).clamp(earliest, latest.max(earliest)))
     }
 

@@ -196,7 +196,7 @@ impl Keeper {
         if self.settings.challenges.is_empty() {
             tracing::error!(
                 "no certificate can be got for {}: authorities look for us on port 80 (HTTP_PORT) or 443 (HTTPS_PORT) alone; \
-                 use one of them, or set HANOK_ACME_PORTS_FORWARDED=true if they reach our ports by forwarding",
+                 use one of them, or set HANOK_ACME_PORTS_FORWARDED=true if they reach our ports by forwarding; with HANOK_FRONT=off your own proxy needs the certificate",
                 self.names()
             );
         }
@@ -440,7 +440,7 @@ pub(crate) fn wall() -> u64 {
 }
 
 /// A time as people read it.
-pub(crate) fn date(seconds: u64) -> String {
+pub fn date(seconds: u64) -> String {
     // Later ones cannot be written, and do not come.
     const END_OF_YEAR_9999: u64 = 253_402_300_799;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(END_OF_YEAR_9999)))

@@ -1,7 +1,6 @@
 //! Keeps the certificate current while the daemon runs, wherever it comes from.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,24 +224,6 @@ fn replace(store: &CertificateStore, certificate: Certificate) {
 
 fn now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(acme_service::wall()))
-}
-
-/// Asks the daemon that runs on this state folder for a new certificate; it sees the request within seconds.
-///
-/// # Errors
-/// The folder cannot be written to.
-pub fn request_renewal(state_dir: &Path) -> io::Result<()> {
-    Folder::new(state_dir).request_renewal()
-}
-
-/// Takes a request back; returns whether it was still there, so that nobody had seen it.
-pub fn withdraw_renewal(state_dir: &Path) -> bool {
-    Folder::new(state_dir).take_request()
-}
-
-/// Whether a request still waits to be seen.
-pub fn is_renewal_requested(state_dir: &Path) -> bool {
-    Folder::new(state_dir).is_requested()
 }
 
 #[cfg(test)]

@@ -288,7 +288,7 @@ fn renewal_follows_the_authoritys_window_within_reason() {
     assert!((T0 + 50 * DAY..T0 + 52 * DAY).contains(&inside));
     assert_eq!(at((0, 1)), T0 + DAY, "revoked: soon, but never in a loop");
     let after_its_end = at((T0 + 100 * DAY, T0 + 101 * DAY));
-    assert_eq!(after_its_end, T0 + 81 * DAY);
+    assert_eq!(after_its_end, T0 + 75 * DAY);
     let nonsense = at((T0 + 3 * DAY, T0 + 2 * DAY));
     assert!((T0 + 57 * DAY..=T0 + 60 * DAY).contains(&nonsense));
 }
