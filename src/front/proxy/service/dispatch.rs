@@ -211,11 +211,13 @@ impl Shared {
             *request.uri_mut() = with_path(request.uri(), &path);
         }
         let path = request.uri().path();
-        if !self.rules.get().access.admits(path, asking.sender) {
+        let destination = destination(asking.entrance, path);
+        let rules = self.rules.get();
+        if !rules.access.admits(destination, path, asking.sender) {
             tracing::debug!(sender = ?asking.sender, path, "not on the access list");
             return refuse(StatusCode::FORBIDDEN);
         }
-        match destination(asking.entrance, path) {
+        match destination {
             Destination::Signalling => {
                 Reply::Ours(self.serve(&self.services.signalling, request, asking).await)
             }
