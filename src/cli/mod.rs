@@ -286,10 +286,13 @@ mod tests {
         assert_eq!((status, err.as_str()), (EXIT_SUCCESS, ""));
         assert!(out.contains("/opt/openvidu/.env"), "{out}");
 
-        let file = format!("{GOOD}REDIRECT_WWW=true\n");
+        let file = format!("{GOOD}HANOK_OUTBOUND_DENY=10.0.0.0/8\n");
         let (status, _, err) = hanok("check-config", &file);
         assert_eq!(status, EXIT_SUCCESS);
-        assert!(err.contains("REDIRECT_WWW has no effect yet"), "{err}");
+        assert!(
+            err.contains("HANOK_OUTBOUND_DENY has no effect yet"),
+            "{err}"
+        );
     }
 
     #[test]

@@ -77,7 +77,12 @@ impl Table {
         let routes = routing.routes.into_iter().map(|(prefix, target)| {
             let place = match target {
                 Target::Upstream(origin) => Place::Upstream(upstream(origin)),
-                Target::Folder(path) => Place::Folder(Folder::of_application(path)),
+                Target::Folder(path) => {
+                    if !path.is_dir() {
+                        tracing::warn!(%prefix, folder = %path.display(), "a route of HANOK_PROXY_ROUTES leads to no folder");
+                    }
+                    Place::Folder(Folder::of_application(path))
+                }
             };
             (prefix, place)
         });
@@ -108,10 +113,17 @@ fn pages(folder: &Path) -> ErrorPages {
             }
         }
     };
-    ErrorPages {
+    let pages = ErrorPages {
         not_found: read(NOT_FOUND_FILE),
         server_error: read(SERVER_ERROR_FILE),
+    };
+    if pages.not_found.is_none() && pages.server_error.is_none() {
+        tracing::warn!(
+            folder = %folder.display(),
+            "HANOK_ERROR_PAGES has neither {NOT_FOUND_FILE} nor {SERVER_ERROR_FILE}"
+        );
     }
+    pages
 }
 
 fn page(path: &Path) -> io::Result<Bytes> {
