@@ -157,6 +157,13 @@ class Scene {
     return this.#stage.daemon(this.#settings);
   }
 
+  /** A credential of the daemon's TURN server and the URLs for which it is good. */
+  async turnCredential() {
+    const minted = await (await this.daemon()).turnCredential();
+    this.#stage.secrets.add(minted.credential);
+    return minted;
+  }
+
   /** Creates a session by REST. */
   async room(properties = {}, daemon = undefined) {
     daemon ??= await this.daemon();
