@@ -157,13 +157,6 @@ class Scene {
     return this.#stage.daemon(this.#settings);
   }
 
-  /** A credential of the daemon's TURN server and the URLs for which it is good. */
-  async turnCredential() {
-    const minted = await (await this.daemon()).turnCredential();
-    this.#stage.secrets.add(minted.credential);
-    return minted;
-  }
-
   /** Creates a session by REST. */
   async room(properties = {}, daemon = undefined) {
     daemon ??= await this.daemon();
@@ -172,6 +165,14 @@ class Scene {
     const room = new Room(daemon, json.id, this.#stage.secrets);
     this.#rooms.push(room);
     return room;
+  }
+
+  /** A credential of a daemon's TURN server and the URLs for which it is good. */
+  async turnCredential(daemon = undefined) {
+    daemon ??= await this.daemon();
+    const minted = await daemon.turnCredential();
+    this.#stage.secrets.add(minted.credential);
+    return minted;
   }
 
   /**

@@ -13,7 +13,6 @@ import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
 import { network } from "./network.mjs";
 import { cuts } from "./network-cuts.mjs";
-import { hairpins } from "./network-hairpin.mjs";
 import { losses } from "./network-loss.mjs";
 import { paths } from "./network-paths.mjs";
 import { page } from "./page.mjs";
@@ -27,4 +26,4 @@ import { tokens } from "./tokens.mjs";
 // They watch for half a minute each.
 const rates = bandwidth.map((scenario) => ({ ...scenario, lane: "rates" }));
 
-export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...rates, ...network, ...paths, ...hairpins, ...cuts, ...losses, ...page, ...shutdown, ...cells];
+export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...rates, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
