@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Machine, Options};
+use crate::config::{Loaded, Machine, Options};
 
 /// Exit status of success.
 pub const EXIT_SUCCESS: u8 = 0;
@@ -107,8 +107,8 @@ impl FileArguments {
 pub enum Action {
     /// Nothing: end with this status.
     Exit(u8),
-    /// Run the daemon with this configuration. The log is set up and tells it already.
-    Serve(Box<Config>),
+    /// Run the daemon with this configuration, which was found by these options. The log is set up and tells it already.
+    Serve(Box<Loaded>, Options),
 }
 
 /// Where a subcommand prints to.
@@ -192,7 +192,7 @@ mod tests {
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
-            Action::Serve(_) => 255,
+            Action::Serve(..) => 255,
         };
         let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
         (status, text(terminal.out), text(terminal.err))
@@ -286,10 +286,13 @@ mod tests {
         assert_eq!((status, err.as_str()), (EXIT_SUCCESS, ""));
         assert!(out.contains("/opt/openvidu/.env"), "{out}");
 
-        let file = format!("{GOOD}REDIRECT_WWW=true\n");
+        let file = format!("{GOOD}HANOK_OUTBOUND_DENY=10.0.0.0/8\n");
         let (status, _, err) = hanok("check-config", &file);
         assert_eq!(status, EXIT_SUCCESS);
-        assert!(err.contains("REDIRECT_WWW has no effect yet"), "{err}");
+        assert!(
+            err.contains("HANOK_OUTBOUND_DENY has no effect yet"),
+            "{err}"
+        );
     }
 
     #[test]

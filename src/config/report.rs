@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::config::dotenv::{LineFault, LineNote};
 use crate::config::keys;
+use crate::config::layers::Merged;
 use crate::config::refusal::Refusal;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub notes: Vec<Note>,
     /// Every key with the value that counts, in the order of the table.
     pub effective: Vec<Effective>,
+    /// What it was made of.
+    pub(crate) merged: Merged,
 }
 
 /// A key with the value that counts.
@@ -162,6 +165,14 @@ pub enum Note {
         /// What it would control.
         feature: &'static str,
     },
+    /// Cipher suites that are not spoken here.
+    #[error("{origin}: HTTPS_CIPHERS has words that name nothing spoken here and are passed over: {}", .names.join(", "))]
+    UnknownCiphers {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+        /// The words.
+        names: Vec<String>,
+    },
     /// A secret that can be guessed.
     #[error(
         "{origin}: OPENVIDU_SECRET is shorter than 16 characters: write a longer one, for example with `openssl rand -hex 24`"
@@ -207,6 +218,7 @@ impl Note {
         !matches!(
             self,
             Self::UnknownKey { .. }
+                | Self::UnknownCiphers { .. }
                 | Self::Edition { .. }
                 | Self::Line {
                     note: LineNote::Duplicate { .. },

@@ -6,37 +6,45 @@
 
 pub mod adapters;
 mod media;
+mod neighbours;
 mod port_owner;
+mod public_address;
+mod reload;
 mod state;
 mod turn;
 mod web;
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Loaded, Options};
 use crate::control::access::Gate;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use adapters::MintedTurnCredentials;
+use crate::units::Live;
+use adapters::{MintedTurnCredentials, OverTls};
+use public_address::Place;
+use reload::{Changeable, Current};
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
 const STOP_REASON: &str = "openviduServerStopped";
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration, which `options` say where to find.
 ///
 /// # Errors
 /// Something that a start needs is missing; the message says what to change. With
 /// [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("control")
         .enable_all()
@@ -45,21 +53,44 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
-        let daemon = Daemon::start(&config).await?;
-        daemon.announce(&config);
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        }
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+        let daemon = Daemon::start(&loaded.config).await?;
+        daemon.announce(&loaded.config);
+        // Where nothing was read there is nothing to read again: then the terminal is gone, and whoever tried us out.
+        let is_trial = loaded.config.dev && loaded.config.file.is_none();
+        let mut running = Arc::new(loaded);
+        let signal = {
+            let mut stop = pin!(async {
+                tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                }
+            });
+            loop {
+                tokio::select! {
+                    signal = &mut stop => break signal,
+                    _ = hangup.recv() => {}
+                }
+                if is_trial {
+                    break "SIGHUP";
+                }
+                tokio::select! {
+                    signal = &mut stop => break signal,
+                    loaded = reload::reload(&daemon, Arc::clone(&running), &options) => running = loaded,
+                }
+            }
+        };
+        tracing::info!("{signal}: stopping");
+        let deadline = running.config.stop_deadline;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let stopped = tokio::select! {
-            stopped = tokio::time::timeout(config.stop_deadline, daemon.stop()) => stopped.is_ok(),
+            stopped = tokio::time::timeout(deadline, daemon.stop()) => stopped.is_ok(),
             _ = terminate.recv() => false,
             _ = interrupt.recv() => false,
         };
         if !stopped {
             tracing::warn!(
-                deadline = ?config.stop_deadline,
+                ?deadline,
                 "stopping before every client was told: HANOK_STOP_DEADLINE has passed or a second signal came"
             );
         }
@@ -74,14 +105,15 @@ pub struct Daemon {
     connections: Connections,
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
-    proxy: tokio::task::JoinSet<()>,
+    proxy: JoinSet<()>,
     web: proxy::Containment,
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
-    turn: turn::Control,
-    _revoking: tokio::task::JoinSet<()>,
-    _keeping: tokio::task::JoinSet<()>,
-    certificates: Arc<proxy::CertificateStore>,
+    live: Arc<Changeable>,
+    place: Arc<Place>,
+    seeking: Mutex<JoinSet<()>>,
+    _revoking: JoinSet<()>,
+    _keeping: JoinSet<()>,
     state: StateFolder,
 }
 
@@ -95,38 +127,47 @@ impl Daemon {
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
         let media = media::start(config, &turn_secrets).await?;
-        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets);
+        let over_tls = OverTls {
+            urls: config.turns_urls(),
+            certificates: Arc::clone(&certificates),
+        };
+        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets, over_tls);
         let turn = turn::Control {
             handle: media.plane.turn(),
             minted: Arc::new(minted),
             workers: media.workers.len(),
         };
-        let mut revoking = tokio::task::JoinSet::new();
+        let mut revoking = JoinSet::new();
         revoking.spawn(revocations.carry_to(turn.handle.clone()));
-        let directory = Directory::new(
-            web::session_settings(config, &media.turn_host),
-            media.plane.clone(),
-            turn.minted.clone(),
-        );
+        let sessions = Live::new(web::session_settings(config, &media.turn_host));
+        let directory = Directory::new(sessions.clone(), media.plane.clone(), turn.minted.clone());
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
-        let proxy = web::bind(
-            config,
-            Arc::clone(&certificates),
+        let rest = Live::new(web::rest_settings(config));
+        let services = web::services(
+            rest.clone(),
+            gate.clone(),
             directory.clone(),
             &connections,
-            gate,
             media.plane,
+        );
+        let rules = Live::new(web::rules(config, &[]));
+        let proxy = web::bind(
+            config,
+            state.path(),
+            Arc::clone(&certificates),
+            services,
+            rules.clone(),
         )?;
         let addresses = proxy.addresses().collect();
-        let web = proxy.containment();
+        let (web, routing) = (proxy.containment(), proxy.routing());
         let proxy_stop = CancellationToken::new();
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
-        let mut keeping = tokio::task::JoinSet::new();
+        let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
-        Ok(Self {
+        let daemon = Self {
             directory,
             connections,
             addresses,
@@ -135,12 +176,32 @@ impl Daemon {
             web,
             workers: media.workers,
             counters: media.counters,
-            turn,
+            live: Arc::new(Changeable {
+                certificates,
+                gate,
+                rules,
+                routing,
+                rest,
+                sessions,
+                turn,
+                current: tokio::sync::Mutex::new(Current {
+                    config: config.clone(),
+                    turn_host: media.turn_host,
+                    public: Vec::new(),
+                }),
+            }),
+            place: Arc::new(Place {
+                told: media.told,
+                resolved: media.resolved,
+                own: media.own,
+            }),
+            seeking: Mutex::default(),
             _revoking: revoking,
             _keeping: keeping,
-            certificates,
             state,
-        })
+        };
+        daemon.seek(config);
+        Ok(daemon)
     }
 
     /// The web ports that were really taken.
@@ -158,24 +219,38 @@ impl Daemon {
         &self.counters
     }
 
-    /// The certificate that is served.
-    pub fn certificates(&self) -> &proxy::CertificateStore {
-        &self.certificates
-    }
-
     /// The TURN servers of all media workers.
     pub fn turn(&self) -> &TurnHandle {
-        &self.turn.handle
+        &self.live.turn.handle
     }
 
-    /// Takes over what of TURN may change while it runs: secrets, users, peers and limits.
+    /// Takes over what may change while connections go on: secrets, the certificate, access lists, trusted proxies,
+    /// limits, levels of the log, what sessions are told. Keys that count from the next start on must be as they were.
     ///
     /// # Errors
-    /// A secret cannot be kept, or the workers have stopped.
-    pub async fn reload_turn(&self, config: &Config) -> anyhow::Result<()> {
-        let secrets = self.state.turn_secrets(&config.turn.secrets)?;
-        self.turn.apply(&config.turn, secrets).await?;
+    /// Something cannot be used; then nothing has changed. Or the workers have stopped.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        self.live.apply(config, &self.state).await?;
+        self.seek(config);
         Ok(())
+    }
+
+    /// Asks in the background for the public address, if somebody wants to know it. Who was asking before asks no more.
+    fn seek(&self, config: &Config) {
+        let mut seeking = JoinSet::new();
+        for family in self.place.wanted(config).families() {
+            seeking.spawn(Arc::clone(&self.place).seek(
+                config.clone(),
+                family,
+                Arc::clone(&self.live),
+            ));
+        }
+        *self.seeking.lock().unwrap_or_else(PoisonError::into_inner) = seeking;
+    }
+
+    /// What TLS connections meet.
+    pub fn certificates(&self) -> &proxy::CertificateStore {
+        &self.live.certificates
     }
 
     /// How many transports the media workers hold.

@@ -1,14 +1,20 @@
 //! The web side: what REST, signalling and the proxy are told of the configuration.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
+use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
 use super::adapters::WorkerStreams;
+use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::Front;
+use crate::config::values::{AppUpstream, Front, PublicIp, RouteTarget};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
@@ -18,11 +24,12 @@ use crate::front::dashboard;
 use crate::front::proxy::certificate::acme::{self, plan::Challenge};
 use crate::front::proxy::certificate::service::keeper::{Keeper, Source};
 use crate::front::proxy::{
-    self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
+    self, AccessLists, Application, BindError, CertificateStore, Limits, Proxy, Routing, Services,
+    Target, TlsPolicy, certificate,
 };
 use crate::media::plane::Plane;
-use crate::units::Bitrate;
 use crate::units::turn_url::{in_url, turn_urls};
+use crate::units::{Bitrate, Live, clock};
 
 /// The certificate that HTTPS and TURN over TLS serve, and who keeps it current.
 pub(super) fn certificate(
@@ -80,6 +87,20 @@ fn acme_settings(config: &Config, email: &str) -> acme::Settings {
     }
 }
 
+/// The pair of `CERTIFICATE_TYPE=owncert`, if that is what is configured.
+pub(super) fn own_certificate(
+    config: &Config,
+) -> Result<Option<proxy::Certificate>, Misconfigured> {
+    let Certificate::Own { certificate, key } = &config.web.certificate else {
+        return Ok(None);
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+    let domain = config.public.host.to_string();
+    certificate::service::load_own(certificate, key, &domain, now)
+        .map(Some)
+        .map_err(|error| Misconfigured(error.to_string()))
+}
+
 /// What sessions need to know.
 pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Settings {
     session::Settings {
@@ -89,7 +110,7 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         simulcast: false,
         coturn_ip: in_url(turn_host),
         coturn_port: config.turn.port,
-        turn_urls: turn_urls(turn_host, config.turn.port, config.turn_over_tls()),
+        turn_urls: turn_urls(turn_host, config.turn.port),
         ice_servers: config.turn.ice_servers.clone(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
@@ -102,22 +123,61 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
     }
 }
 
+/// The rules by which the proxy judges requests, on a machine with these public addresses beside those of its
+/// interfaces.
+pub(super) fn rules(config: &Config, public: &[IpAddr]) -> proxy::Rules {
+    let web = &config.web;
+    let has_list = web.dashboard_access.is_some() || web.rest_access.is_some();
+    let mut public = public.to_vec();
+    if let PublicIp::Address(address) = web.public_ip {
+        public.push(address);
+    }
+    let rest = web.rest_access.clone().map(|mut rest| {
+        // Who may use the dashboard may use what it is made of.
+        rest.extend(web.dashboard_access.iter().flatten());
+        rest
+    });
+    let access = AccessLists {
+        dashboard: web.dashboard_access.clone(),
+        rest,
+        neighbours: if has_list {
+            neighbours(&public)
+        } else {
+            Vec::new()
+        },
+    };
+    if has_list {
+        tracing::info!(
+            "access lists also admit this machine and its private networks: {}",
+            Listed(&access.neighbours)
+        );
+    }
+    proxy::Rules {
+        trusted_proxies: web.trusted_proxies.clone(),
+        access,
+    }
+}
+
+struct Listed<'a>(&'a [IpNet]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{network}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Takes the web ports.
 pub(super) fn bind(
     config: &Config,
+    state: &Path,
     certificates: Arc<CertificateStore>,
-    directory: Directory,
-    connections: &Connections,
-    gate: Gate,
-    plane: Plane,
+    services: Services,
+    rules: Live<proxy::Rules>,
 ) -> anyhow::Result<Proxy> {
-    let rest = rest::router(rest_settings(config), gate, directory);
-    let services = Services {
-        rest: BoxCloneSyncService::new(rest),
-        signalling: BoxCloneSyncService::new(signalling::service(connections)),
-        page: BoxCloneSyncService::new(dashboard::call_page()),
-        turn: Arc::new(WorkerStreams(plane)),
-    };
     let web = &config.web;
     let on = web.front == Front::On;
     let listen = |port: u16| {
@@ -144,11 +204,78 @@ pub(super) fn bind(
             .unwrap_or_default(),
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
-        trusted_proxies: web.trusted_proxies.clone(),
+        rules,
         hsts: web.hsts.clone(),
+        tls: tls_policy(config),
+        routing: routing(config, state),
         limits: Limits::default(),
     };
     Proxy::bind(settings, certificates, services).map_err(explain)
+}
+
+/// OpenVidu's place for the application (`openvidu-deployment` section 6.5).
+const APPLICATION: &str = "http://127.0.0.1:5442";
+
+/// The file that remembers, in the state folder, that an application has answered there.
+const APPLICATION_SEEN: &str = "application-seen";
+
+/// What goes where on the web ports.
+pub(super) fn routing(config: &Config, state: &Path) -> Routing {
+    let web = &config.web;
+    let origin = |text: &str| {
+        text.parse()
+            .expect("the configuration has checked that it is an origin")
+    };
+    Routing {
+        application: match &web.app_upstream {
+            AppUpstream::Auto => Application::Auto {
+                origin: origin(APPLICATION),
+                seen: state.join(APPLICATION_SEEN),
+            },
+            AppUpstream::None => Application::None,
+            AppUpstream::Url(url) => Application::Upstream(origin(url)),
+        },
+        routes: web
+            .routes
+            .iter()
+            .map(|route| {
+                let target = match &route.target {
+                    RouteTarget::Upstream(url) => Target::Upstream(origin(url)),
+                    RouteTarget::Folder(folder) => Target::Folder(folder.clone()),
+                };
+                (route.path.clone(), target)
+            })
+            .collect(),
+        layouts: config.recording.custom_layout.clone().into(),
+        error_pages: web.error_pages.clone(),
+        deprecated_api: web.deprecated_api,
+        redirect_www: web.redirect_www,
+    }
+}
+
+/// `HTTPS_PROTOCOLS` and `HTTPS_CIPHERS`.
+fn tls_policy(config: &Config) -> TlsPolicy {
+    TlsPolicy {
+        tls12: config.web.tls_versions.tls12,
+        tls13: config.web.tls_versions.tls13,
+        suites: config.web.tls_suites.clone(),
+    }
+}
+
+/// Who answers what comes in.
+pub(super) fn services(
+    rest: Live<rest::Settings>,
+    gate: Gate,
+    directory: Directory,
+    connections: &Connections,
+    plane: Plane,
+) -> Services {
+    Services {
+        rest: BoxCloneSyncService::new(rest::router(rest, gate, directory)),
+        signalling: BoxCloneSyncService::new(signalling::service(connections)),
+        page: BoxCloneSyncService::new(dashboard::call_page()),
+        turn: Arc::new(WorkerStreams(plane)),
+    }
 }
 
 /// A port that somebody else has is for the operator to solve: names the owner.
@@ -167,7 +294,7 @@ fn explain(error: BindError) -> anyhow::Error {
     }
 }
 
-fn rest_settings(config: &Config) -> rest::Settings {
+pub(super) fn rest_settings(config: &Config) -> rest::Settings {
     let streams = &config.streams;
     let kbps = |kbps: u32| Bitrate::from_kbps(kbps.into());
     rest::Settings {

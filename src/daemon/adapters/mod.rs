@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
-use crate::front::proxy::{StreamSink, TurnStream};
+use crate::front::proxy::{CertificateStore, StreamSink, TurnStream};
 use crate::media::plane::service::TlsStream;
 use crate::media::plane::{Plane, TurnHandle};
 use crate::units::{Random, Secret, clock, turn_credential};
@@ -21,6 +21,15 @@ pub struct MintedTurnCredentials {
     secrets: ArcSwap<Vec<Secret>>,
     random: Mutex<Random>,
     revoked: mpsc::Sender<String>,
+    over_tls: OverTls,
+}
+
+/// Where TURN is spoken over TLS, and the certificate that clients meet there.
+pub struct OverTls {
+    /// [`Config::turns_urls`](crate::config::Config::turns_urls).
+    pub urls: Vec<String>,
+    /// Asked each time: certificates come, are renewed and expire.
+    pub certificates: Arc<CertificateStore>,
 }
 
 /// Whose credentials end; to be carried to the workers by [`Revocations::carry_to`].
@@ -28,12 +37,13 @@ pub struct Revocations(mpsc::Receiver<String>);
 
 impl MintedTurnCredentials {
     /// Mints with the first of `secrets`.
-    pub fn new(secrets: Vec<Secret>) -> (Self, Revocations) {
+    pub fn new(secrets: Vec<Secret>, over_tls: OverTls) -> (Self, Revocations) {
         let (revoked, waiting) = mpsc::channel(MAX_WAITING);
         let minted = Self {
             secrets: ArcSwap::from_pointee(secrets),
             random: Mutex::new(Random::system()),
             revoked,
+            over_tls,
         };
         (minted, Revocations(waiting))
     }
@@ -60,6 +70,14 @@ impl TurnCredentials for MintedTurnCredentials {
         // Only workers that are stuck let so many wait; then the credential ends by itself, within a day.
         if self.revoked.try_send(username.to_owned()).is_err() {
             tracing::warn!("a TURN credential stays good although its owner has left");
+        }
+    }
+
+    fn urls_over_tls(&self) -> Vec<String> {
+        if self.over_tls.certificates.is_publicly_valid() {
+            self.over_tls.urls.clone()
+        } else {
+            Vec::new()
         }
     }
 }
@@ -106,12 +124,58 @@ impl StreamSink for WorkerStreams {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::RootCertStore;
+    use rustls::pki_types::{PrivateKeyDer, UnixTime};
+
     use super::*;
+    use crate::front::proxy::Certificate;
+
+    const DOMAIN: &str = "call.example";
+
+    /// A certificate for the domain, and whether the authority that has signed it is one of those that count.
+    fn certificate(is_known: bool) -> Certificate {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut roots = RootCertStore::empty();
+        if is_known {
+            roots.add(authority.der().clone()).unwrap();
+        }
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new([DOMAIN.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &authority).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        Certificate::new(vec![leaf.der().clone()], key, DOMAIN, &roots, now).unwrap()
+    }
+
+    fn over_tls() -> OverTls {
+        OverTls {
+            urls: vec!["turns:call.example:443?transport=tcp".to_owned()],
+            certificates: Arc::new(CertificateStore::new(certificate(false))),
+        }
+    }
+
+    #[test]
+    fn urls_over_tls_come_and_go_with_a_publicly_valid_certificate() {
+        let over_tls = over_tls();
+        let certificates = Arc::clone(&over_tls.certificates);
+        let (minter, _revocations) = MintedTurnCredentials::new(Vec::new(), over_tls);
+        assert_eq!(minter.urls_over_tls(), [""; 0]);
+        certificates.replace(certificate(true));
+        let urls = ["turns:call.example:443?transport=tcp"];
+        assert_eq!(minter.urls_over_tls(), urls);
+        certificates.replace(certificate(false));
+        assert_eq!(minter.urls_over_tls(), [""; 0]);
+    }
 
     #[test]
     fn minted_credentials_are_valid_for_a_day() {
         let secret = Secret::new("turn secret of the test");
-        let (minter, _revocations) = MintedTurnCredentials::new(vec![secret.clone()]);
+        let (minter, _revocations) = MintedTurnCredentials::new(vec![secret.clone()], over_tls());
         let minted = minter.mint().unwrap();
         let now = clock::wall_ms() / 1000;
         let is_valid =
@@ -128,7 +192,8 @@ mod tests {
 
     #[tokio::test]
     async fn names_wait_for_the_workers_and_never_block_who_revokes() {
-        let (minter, mut revocations) = MintedTurnCredentials::new(vec![Secret::new("x")]);
+        let (minter, mut revocations) =
+            MintedTurnCredentials::new(vec![Secret::new("x")], over_tls());
         for number in 0..MAX_WAITING + 10 {
             minter.revoke(&number.to_string());
         }

@@ -143,7 +143,7 @@ pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Empty where the system keeps none: then no certificate counts as trusted, which is the safe side.
-pub(super) fn system_authorities() -> RootCertStore {
+pub(in crate::front::proxy) fn system_authorities() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // As OpenSSL and everything built on it do.
     let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
