@@ -576,6 +576,8 @@ fn rules_between_keys_hold() {
         "is the port of HANOK_PLAIN_LISTEN",
     );
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
+    fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");
+    fault("HANOK_ACME_EAB_HMAC_KEY=abcd", "HANOK_ACME_EAB_HMAC_KEY");
     fault(
         "CERTIFICATE_TYPE=letsencrypt\nLETSENCRYPT_EMAIL=",
         "LETSENCRYPT_EMAIL",

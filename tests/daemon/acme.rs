@@ -10,7 +10,10 @@ use hanok::config::settings::{Acme, Certificate, State};
 use hanok::config::values::{Host, Listen};
 use hanok::front::proxy::Listener;
 use hanok::front::proxy::certificate::facts::Facts;
+use hanok::media::stun::{AttributeType, Class, Method};
+use hanok::media::turn::{FiveTuple, Protocol};
 use hanok::testing::client::PATIENCE;
+use hanok::testing::turn::TurnClient;
 use hanok::units::Secret;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,8 +28,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::house::{House, eventually, free_port};
 use crate::pebble::{Behaviour, Own, Pebble, connect, connector};
+use crate::turn::minted;
 
 const DOMAIN: &str = "call.example.test";
+const TURN_SECRET: &str = "north";
 
 /// A daemon's state over its restarts, and where an authority looks for it.
 struct Site {
@@ -68,6 +73,7 @@ impl Site {
             config.web.http_port = Some(self.behaviour.http_port);
             config.web.https_port = self.behaviour.tls_port;
             config.turn.tls_listen = self.tls_listen;
+            config.turn.secrets = vec![Secret::new(TURN_SECRET)];
             config.acme = Acme {
                 directory: self.own.directory(),
                 ca_file: Some(self.own.path("ca.pem")),
@@ -77,6 +83,17 @@ impl Site {
             change(config);
         })
         .await
+    }
+
+    /// Ends a daemon without a word, and waits until its ports are free.
+    async fn crash(&self, house: House) {
+        drop(house);
+        for port in [self.behaviour.http_port, self.behaviour.tls_port] {
+            eventually("the port is free", async || {
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok()
+            })
+            .await;
+        }
     }
 
     /// What the plan has written down.
@@ -181,6 +198,7 @@ async fn an_address_gets_a_certificate_by_either_challenge() {
     for http_01 in [true, false] {
         let mut site = Site::new();
         site.host = Host::Address(Ipv4Addr::LOCALHOST.into());
+        site.behaviour.short_lived = true;
         let pebble = site.authority().await;
         let house = site
             .open_with(|config| config.web.http_port = config.web.http_port.filter(|_| http_01))
@@ -238,7 +256,7 @@ async fn a_crash_before_the_certificate_is_kept_resumes_the_same_order() {
     std::fs::create_dir_all(&place).unwrap();
     let house = site.open().await;
     let first = issued(&house).await;
-    drop(house);
+    site.crash(house).await;
     assert!(site.state.path().join("acme/order.json").exists());
     std::fs::remove_dir(&place).unwrap();
     let _ = std::fs::remove_file(site.state.path().join("acme/record.json"));
@@ -259,7 +277,7 @@ async fn a_crash_at_any_moment_costs_no_second_order() {
     for milliseconds in [0, 30, 60, 120, 250, 500, 1000] {
         let house = site.open().await;
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        drop(house);
+        site.crash(house).await;
     }
     let house = site.open().await;
     issued(&house).await;
@@ -354,7 +372,7 @@ async fn an_account_is_bound_to_the_one_that_the_authority_knows() {
         "{}",
         site.problem()
     );
-    drop(house);
+    site.crash(house).await;
     site.binding = Some(("kid-1".to_owned(), Secret::new(hmac)));
     let house = site.open().await;
     site.ask_to_renew();
@@ -367,6 +385,7 @@ struct Live {
     https: TlsStream<TcpStream>,
     socket: tokio_tungstenite::WebSocketStream<TlsStream<TcpStream>>,
     turn: TlsStream<TcpStream>,
+    allocation: TurnClient,
 }
 
 impl Live {
@@ -378,14 +397,42 @@ impl Live {
         let url = format!("wss://{DOMAIN}/openvidu");
         let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
         let client = connector(pebble.root().await, &[b"stun.turn"]);
-        let turn = connect(&client, house.address(Listener::TurnTls), DOMAIN)
-            .await
-            .unwrap();
-        Self {
+        let server = house.address(Listener::TurnTls);
+        let turn = connect(&client, server, DOMAIN).await.unwrap();
+        let own = turn.get_ref().0.local_addr().unwrap();
+        let (username, password) = minted(TURN_SECRET, "live");
+        let five_tuple = FiveTuple::new(Protocol::Tcp, own, server);
+        let mut live = Self {
             https,
             socket,
             turn,
+            allocation: TurnClient::with_credential(five_tuple, username, password),
+        };
+        let udp: &[u8] = &[17, 0, 0, 0];
+        for _ in 0..2 {
+            let asked = (Method::ALLOCATE, AttributeType::REQUESTED_TRANSPORT, udp);
+            live.ask_turn(asked).await;
         }
+        live
+    }
+
+    /// Asks the relay; returns whether the answer is a success.
+    async fn ask_turn(
+        &mut self,
+        (method, attribute, value): (Method, AttributeType, &[u8]),
+    ) -> bool {
+        let request = self.allocation.request(method, |writer| {
+            writer.attribute(attribute, value);
+        });
+        self.turn.write_all(&request).await.unwrap();
+        let mut answer = vec![0; 20];
+        self.turn.read_exact(&mut answer).await.unwrap();
+        let length = u16::from_be_bytes([answer[2], answer[3]]);
+        answer.resize(20 + usize::from(length), 0);
+        self.turn.read_exact(&mut answer[20..]).await.unwrap();
+        self.allocation.take_challenge(&answer);
+        let answer = hanok::media::stun::Message::parse(&answer).unwrap();
+        answer.class() == Class::Success
     }
 
     /// Each of them is used.
@@ -407,15 +454,13 @@ impl Live {
                 break;
             }
         }
-        let mut binding = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
-        binding.extend([7; 12]);
-        self.turn.write_all(&binding).await.unwrap();
-        let mut head = [0; 20];
-        self.turn.read_exact(&mut head).await.unwrap();
-        assert_eq!(head[..2], [1, 1], "a Binding success response");
-        let length = u16::from_be_bytes([head[2], head[3]]);
-        let mut body = vec![0; length.into()];
-        self.turn.read_exact(&mut body).await.unwrap();
+        let lifetime = 600_u32.to_be_bytes();
+        let refresh = (
+            Method::REFRESH,
+            AttributeType::LIFETIME,
+            lifetime.as_slice(),
+        );
+        assert!(self.ask_turn(refresh).await, "the allocation lives");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pebble as the certificate authority, with a DNS server of our own in which every name is 127.0.0.1.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,8 @@ pub(crate) struct Behaviour {
     pub(crate) lifetime: u64,
     /// The share of good nonces that it refuses, in percent.
     pub(crate) bad_nonces: u8,
+    /// Whether it has the profile for addresses; it draws lots where an order names none.
+    pub(crate) short_lived: bool,
     /// The accounts that new ones must be bound to.
     pub(crate) bindings: HashMap<String, String>,
 }
@@ -53,6 +55,7 @@ impl Default for Behaviour {
             tls_port: free_port(),
             lifetime: 7_776_000,
             bad_nonces: 5,
+            short_lived: false,
             bindings: HashMap::new(),
         }
     }
@@ -116,7 +119,11 @@ impl Drop for Pebble {
 impl Pebble {
     pub(crate) async fn start(own: &Own, behaviour: &Behaviour) -> Self {
         let management = free_port();
-        let profile = json!({"description": "for tests", "validityPeriod": behaviour.lifetime});
+        let profile = |seconds: u64| json!({"description": "for tests", "validityPeriod": seconds});
+        let mut profiles = json!({"default": profile(behaviour.lifetime)});
+        if behaviour.short_lived {
+            profiles["shortlived"] = profile(518_400);
+        }
         let config = json!({"pebble": {
             "listenAddress": own.address().to_string(),
             "managementListenAddress": format!("127.0.0.1:{management}"),
@@ -127,7 +134,7 @@ impl Pebble {
             "externalAccountBindingRequired": !behaviour.bindings.is_empty(),
             "externalAccountMACKeys": behaviour.bindings,
             "certificateValidityPeriod": behaviour.lifetime,
-            "profiles": {"default": profile, "shortlived": {"description": "", "validityPeriod": 518_400}},
+            "profiles": profiles,
         }});
         std::fs::write(own.path("config.json"), config.to_string()).unwrap();
         let mut child = Command::new(binary())
@@ -231,13 +238,13 @@ pub(crate) async fn connect(
     tokio::time::timeout(PATIENCE, handshake).await?
 }
 
-/// A DNS server that answers 127.0.0.1 to every question for an IPv4 address and nothing to others (RFC 1035); one for
-/// all tests of this process.
+/// A DNS server that answers 127.0.0.1 to every question for an IPv4 address and nothing to others (RFC 1035), over UDP and
+/// TCP; one for all tests of this process.
 fn names() -> SocketAddr {
     static SERVER: std::sync::OnceLock<SocketAddr> = std::sync::OnceLock::new();
     *SERVER.get_or_init(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = socket.local_addr().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let socket = UdpSocket::bind(address).unwrap();
         std::thread::spawn(move || {
             let mut query = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut query) {
@@ -246,8 +253,28 @@ fn names() -> SocketAddr {
                 }
             }
         });
+        let listener = TcpListener::bind(address).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || serve_names(stream));
+            }
+        });
         address
     })
+}
+
+/// Answers as long as questions come (RFC 1035 section 4.2.2).
+fn serve_names(mut stream: std::net::TcpStream) -> Option<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).ok()?;
+        let mut query = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut query).ok()?;
+        let answer = answer(&query)?;
+        let length = u16::try_from(answer.len()).ok()?;
+        let framed = [&length.to_be_bytes(), answer.as_slice()].concat();
+        stream.write_all(&framed).ok()?;
+    }
 }
 
 fn answer(query: &[u8]) -> Option<Vec<u8>> {

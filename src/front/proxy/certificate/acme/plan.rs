@@ -247,7 +247,7 @@ impl Plan {
             Some(_) | None => held.from,
         };
         let share = |of: u64| {
-            u64::try_from(u128::from(of) * u128::from(self.progress.jitter) >> 16).unwrap_or(of)
+            u64::try_from((u128::from(of) * u128::from(self.progress.jitter)) >> 16).unwrap_or(of)
         };
         let Some((from, until)) = self.renewal_info.window else {
             return Some(begin + life / 3 * 2 - share(life / 30));

@@ -334,12 +334,12 @@ impl Keeper {
     async fn why_invalid(&self, order: &mut Order) -> Failure {
         let mut reasons = Vec::new();
         let stated = order.state().error.as_ref().map(ToString::to_string);
+        // The last look at the order has forgotten their states.
+        if let Err(error) = persistently!(fetch_all(order)) {
+            tracing::debug!(%error, "the authority does not say why");
+        }
         let mut authorizations = order.authorizations();
-        while let Some(Ok(mut authorization)) = authorizations.next().await {
-            // Its state is from before the authority looked.
-            if persistently!(authorization.refresh()).is_err() {
-                continue;
-            }
+        while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
             let errors = authorization.challenges.iter();
             let errors = errors.filter_map(|challenge| challenge.error.as_ref());
