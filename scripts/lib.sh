@@ -95,7 +95,7 @@ setup_tests() {
   setup_build
   setup_node
   need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
-    ip iproute2 nft nftables sysctl procps
+    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl
 }
 
 # npm_ci FOLDER: installs exactly what the folder's lock file names, unless that is there already.
