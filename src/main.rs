@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     };
     let status = match cli::run(std::env::args_os(), &ThisMachine, &mut terminal) {
         Ok(Action::Exit(status)) => status,
-        Ok(Action::Serve(config)) => match hanok::daemon::serve(*config) {
+        Ok(Action::Serve(loaded, options)) => match hanok::daemon::serve(*loaded, options) {
             Ok(()) => EXIT_SUCCESS,
             Err(error) => failure(&error),
         },

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Machine, Options};
+use crate::config::{Loaded, Machine, Options};
 
 /// Exit status of success.
 pub const EXIT_SUCCESS: u8 = 0;
@@ -103,8 +103,8 @@ impl FileArguments {
 pub enum Action {
     /// Nothing: end with this status.
     Exit(u8),
-    /// Run the daemon with this configuration. The log is set up and tells it already.
-    Serve(Box<Config>),
+    /// Run the daemon with this configuration, which was found by these options. The log is set up and tells it already.
+    Serve(Box<Loaded>, Options),
 }
 
 /// Where a subcommand prints to.
@@ -187,7 +187,7 @@ mod tests {
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
-            Action::Serve(_) => 255,
+            Action::Serve(..) => 255,
         };
         let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
         (status, text(terminal.out), text(terminal.err))

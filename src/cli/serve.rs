@@ -19,7 +19,7 @@ pub(super) fn run<O: Write, E: Write>(
         Ok(loaded) => {
             log::init(&loaded.config.log);
             tell(&loaded);
-            Ok(Action::Serve(Box::new(loaded.config)))
+            Ok(Action::Serve(Box::new(loaded), options))
         }
         Err(report) => {
             write!(terminal.err, "{report}")?;

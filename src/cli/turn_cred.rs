@@ -80,7 +80,8 @@ pub(super) fn run<O: Write, E: Write>(
         }
         None => turn_credential::mint(&secret, expires_at, &mut Random::system()),
     };
-    let urls = turn_urls(&host(&config), config.turn.port, config.turn_over_tls());
+    let mut urls = turn_urls(&host(&config), config.turn.port);
+    urls.extend(config.turns_urls());
     let out = &mut terminal.out;
     if json {
         let shown = json!({

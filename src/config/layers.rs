@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ::config::{ConfigError, Map, Source, Value};
 
 use crate::config::dotenv::{self, DotEnv};
-use crate::config::key::{About, Effect, Empty, Key};
+use crate::config::key::{About, Effect, Empty, Key, Reload};
 use crate::config::keys;
 use crate::config::refusal::Refusal;
 use crate::config::report::{
@@ -49,6 +49,60 @@ const DEV_DEFAULTS: [(&str, &str); 4] = [
 pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> {
     let mut reading = Reading::new(machine, options.dev);
     reading.read_layers(options);
+    build(reading)
+}
+
+/// What a running process takes over of a configuration that has been read again.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// What counts from now on: new values of keys that a reload may change, old ones of all others.
+    pub loaded: Loaded,
+    /// The keys whose new values count.
+    pub changed: Vec<&'static str>,
+    /// The keys whose new values count from the next start on.
+    pub at_next_start: Vec<&'static str>,
+}
+
+/// Reads everything again for a process that runs with `running`.
+///
+/// # Errors
+/// The report with every problem of what was read, or of what would come of it; then nothing changes.
+pub fn reload(
+    machine: &dyn Machine,
+    options: &Options,
+    running: &Loaded,
+) -> Result<Reloaded, Report> {
+    let fresh = load(machine, options)?;
+    let (mut changed, mut at_next_start) = (Vec::new(), Vec::new());
+    let mut merged = fresh.merged.clone();
+    for key in keys::all() {
+        let about = key.about();
+        let differs = fresh.merged.value(about) != running.merged.value(about);
+        match about.reload {
+            Reload::Live if differs => changed.push(about.name),
+            Reload::Live => {}
+            Reload::Restart => {
+                if differs && about.effect == Effect::Now {
+                    at_next_start.push(about.name);
+                }
+                merged.take_from(&running.merged, about);
+            }
+        }
+    }
+    let mut reading = Reading::new(machine, options.dev);
+    reading.file.clone_from(&fresh.config.file);
+    reading.merged = merged;
+    let mut loaded = build(reading)?;
+    loaded.notes = fresh.notes;
+    Ok(Reloaded {
+        loaded,
+        changed,
+        at_next_start,
+    })
+}
+
+/// The typed configuration of what was read, or everything that is wrong with it.
+fn build(mut reading: Reading<'_>) -> Result<Loaded, Report> {
     let config = settings::assemble(&mut reading);
     let effective = reading.effective();
     if reading.problems.is_empty() {
@@ -56,6 +110,7 @@ pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> 
             config,
             notes: reading.notes,
             effective,
+            merged: reading.merged,
         })
     } else {
         if reading.has_file_problem() {
@@ -80,6 +135,51 @@ pub(crate) struct Setting {
     pub(crate) origin: Option<String>,
 }
 
+/// The merged map: every name that is set or has a default. It holds secrets, so it does not print.
+#[derive(Clone, Default)]
+pub(crate) struct Merged(Map<String, Setting>);
+
+impl std::fmt::Debug for Merged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Merged").finish_non_exhaustive()
+    }
+}
+
+impl Merged {
+    /// The setting that counts for a key: under its name, else under an alias, else its default.
+    fn find(&self, about: &About) -> Option<(&str, &Setting)> {
+        let set = names(about).find_map(|name| {
+            let setting = self.0.get(name)?;
+            setting.origin.is_some().then_some((name, setting))
+        });
+        set.or_else(|| Some((about.name, self.0.get(about.name)?)))
+    }
+
+    /// The text that counts for a key; `None` if it is unset and has no default.
+    fn value(&self, about: &About) -> Option<&str> {
+        let (_, setting) = self.find(about)?;
+        Some(match about.empty {
+            Empty::Default if setting.text.is_empty() => about.default.unwrap_or_default(),
+            Empty::Default | Empty::Refused | Empty::Value => setting.text.as_str(),
+        })
+    }
+
+    /// Sets a key as it is set in `other`.
+    fn take_from(&mut self, other: &Self, about: &About) {
+        for name in names(about) {
+            match other.0.get(name) {
+                Some(setting) => drop(self.0.insert(name.to_owned(), setting.clone())),
+                None => drop(self.0.remove(name)),
+            }
+        }
+    }
+}
+
+/// A key's name, then its aliases.
+fn names(about: &About) -> impl Iterator<Item = &'static str> {
+    std::iter::once(about.name).chain(about.aliases.iter().copied())
+}
+
 /// The merged map while it is read, with what was found wrong so far.
 pub(crate) struct Reading<'a> {
     pub(crate) machine: &'a dyn Machine,
@@ -87,7 +187,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) file: Option<PathBuf>,
     pub(crate) notes: Vec<Note>,
     problems: Vec<Problem>,
-    settings: Map<String, Setting>,
+    merged: Merged,
 }
 
 impl<'a> Reading<'a> {
@@ -98,7 +198,7 @@ impl<'a> Reading<'a> {
             file: None,
             notes: Vec::new(),
             problems: Vec::new(),
-            settings: Map::new(),
+            merged: Merged::default(),
         }
     }
 
@@ -107,7 +207,7 @@ impl<'a> Reading<'a> {
         let file = self.env_file(options, &environment);
         match merge(self.dev, file, environment) {
             Ok(merged) => {
-                self.settings = merged
+                let settings = merged
                     .into_iter()
                     .filter_map(|(name, value)| {
                         let origin = value.origin().map(str::to_owned);
@@ -115,6 +215,7 @@ impl<'a> Reading<'a> {
                         Some((from_layer_name(name), Setting { text, origin }))
                     })
                     .collect();
+                self.merged = Merged(settings);
             }
             Err(error) => self.problems.push(Problem::Layers(error.to_string())),
         }
@@ -246,7 +347,8 @@ impl<'a> Reading<'a> {
     /// nothing, so it is not named: the stock template sets dozens.
     fn note_set_keys(&mut self) {
         let mut set: Vec<(&String, &Setting, &String)> = self
-            .settings
+            .merged
+            .0
             .iter()
             .filter_map(|(name, setting)| Some((name, setting, setting.origin.as_ref()?)))
             .collect();
@@ -335,15 +437,8 @@ impl<'a> Reading<'a> {
             .and_then(|(_, setting)| setting.origin.clone())
     }
 
-    /// The setting that counts for a key: under its name, else under an alias, else its default.
     fn find(&self, about: &About) -> Option<(&str, &Setting)> {
-        let set = std::iter::once(&about.name)
-            .chain(about.aliases)
-            .find_map(|name| {
-                let setting = self.settings.get(*name)?;
-                setting.origin.is_some().then_some((*name, setting))
-            });
-        set.or_else(|| Some((about.name, self.settings.get(about.name)?)))
+        self.merged.find(about)
     }
 
     /// Every key with the value that counts.
@@ -351,15 +446,11 @@ impl<'a> Reading<'a> {
         keys::all()
             .map(|key| {
                 let about = key.about();
-                let setting = self.find(about).map(|(_, setting)| setting);
-                let text = setting.map(|setting| match about.empty {
-                    Empty::Default if setting.text.is_empty() => about.default.unwrap_or_default(),
-                    Empty::Default | Empty::Refused | Empty::Value => setting.text.as_str(),
-                });
+                let text = self.merged.value(about);
                 Effective {
                     name: about.name,
                     value: text.map(|text| shown(text, about.secret)),
-                    origin: setting.and_then(|setting| setting.origin.clone()),
+                    origin: self.origin(about),
                 }
             })
             .collect()

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::config::dotenv::{LineFault, LineNote};
 use crate::config::keys;
+use crate::config::layers::Merged;
 use crate::config::refusal::Refusal;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub notes: Vec<Note>,
     /// Every key with the value that counts, in the order of the table.
     pub effective: Vec<Effective>,
+    /// What it was made of.
+    pub(crate) merged: Merged,
 }
 
 /// A key with the value that counts.

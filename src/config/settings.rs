@@ -15,6 +15,7 @@ use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
     MediaNode, RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
+use crate::units::turn_url::turns_url;
 use crate::units::{IceServer, PortRange, Secret};
 
 /// The sample address of the stock `.env`.
@@ -68,16 +69,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// The name and port of `turns:` URLs (design D7): browsers take nothing but a certificate that they trust for the
-    /// name in the URL, without asking their user.
-    pub fn turn_over_tls(&self) -> Option<(&str, u16)> {
-        let has_certificate = match self.web.certificate {
-            Certificate::Own { .. } => true,
-            // Until the ACME client exists `letsencrypt` serves a self-signed one, too; start-up says so.
-            Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => false,
+    /// The `turns:` URLs that are good while the certificate is publicly valid (design D7): the HTTPS port if it is
+    /// ours, then `HANOK_TURN_TLS_LISTEN`. Browsers take nothing but a certificate that they trust for the name in the
+    /// URL, without asking their user; so an address has none, and neither has a certificate of our own making.
+    pub fn turns_urls(&self) -> Vec<String> {
+        let Some(name) = self.public.host.name() else {
+            return Vec::new();
         };
-        let listen = self.turn.tls_listen.filter(|_| has_certificate)?;
-        Some((self.public.host.name()?, listen.port))
+        if self.web.certificate == Certificate::SelfSigned {
+            return Vec::new();
+        }
+        let https = (self.web.front == Front::On).then_some(self.public.https_port);
+        let own = self.turn.tls_listen.map(|listen| listen.port);
+        let ports = https.into_iter().chain(own);
+        ports.map(|port| turns_url(name, port)).collect()
     }
 }
 

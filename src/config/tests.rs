@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::fake::FakeMachine;
-use crate::config::key::{Effect, Empty};
+use crate::config::key::{Effect, Empty, Reload};
 use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
 use crate::config::settings::{Certificate, State, TurnLimits};
 use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, SubscribeOffer};
-use crate::config::{Loaded, Note, Options, Problem, Report, keys, load};
+use crate::config::{Loaded, Note, Options, Problem, Reloaded, Report, keys, load, reload};
 use crate::units::{IceCredentials, Secret};
 
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
@@ -806,4 +806,80 @@ proptest::proptest! {
         let text = serde_json::to_string(&strings).expect("strings are JSON");
         proptest::prop_assert_eq!(crate::config::validate::string_array(&text), Ok(strings));
     }
+}
+
+/// What a process that runs with the first file takes over of the second one.
+fn reloaded(running: &str, file: &str) -> Result<Reloaded, Report> {
+    reload(&machine(file), &Options::default(), &loaded(running))
+}
+
+#[test]
+fn a_reload_takes_over_every_key_that_says_so_and_no_other() {
+    let (mut live, mut restart) = (0, 0);
+    for key in keys::all() {
+        let about = key.about();
+        for text in about.accepts {
+            let file = format!("{GOOD}{}={text}\n", about.name);
+            // Some need a file or another key beside.
+            let Ok(expected) = load(&machine(&file), &Options::default()) else {
+                continue;
+            };
+            let shown = |loaded: &Loaded| format!("{:?}", loaded.config);
+            let Reloaded {
+                loaded: taken_over,
+                changed,
+                at_next_start,
+            } = reloaded(GOOD, &file).unwrap();
+            let default = loaded(GOOD);
+            match about.reload {
+                Reload::Live => {
+                    assert_eq!(shown(&taken_over), shown(&expected), "{file}");
+                    assert_eq!(at_next_start, [""; 0], "{file}");
+                    live += changed.len();
+                }
+                Reload::Restart => {
+                    assert_eq!(shown(&taken_over), shown(&default), "{file}");
+                    assert_eq!(changed, [""; 0], "{file}");
+                    restart += at_next_start.len();
+                }
+            }
+        }
+    }
+    assert!(live > 30 && restart > 30, "{live} {restart}");
+}
+
+#[test]
+fn a_reload_names_what_has_changed_and_what_waits_for_the_next_start() {
+    let running = "HANOK_TURN_USER_QUOTA=3\nHTTPS_PORT=4443\nHANOK_MEDIA_MIN_PORT=41000";
+    let running = format!("{GOOD}{running}\n");
+    let file = format!(
+        "{GOOD}COTURN_SHARED_SECRET_KEY=new\nHTTPS_PORT=8443\nKMS_DOCKER_ENV_KMS_MIN_PORT=41000\n"
+    );
+    let taken_over = reloaded(&running, &file).unwrap();
+    let names = ["COTURN_SHARED_SECRET_KEY", "HANOK_TURN_USER_QUOTA"];
+    assert_eq!(taken_over.changed, names);
+    assert_eq!(taken_over.at_next_start, ["HTTPS_PORT"]);
+    let config = &taken_over.loaded.config;
+    assert_eq!(config.web.https_port, 4443);
+    assert_eq!(config.turn.secrets, [Secret::new("new")]);
+    assert_eq!(config.turn.limits.user_quota, 256, "the default again");
+    assert!(!format!("{taken_over:?}").contains("new\""));
+
+    // What waits is named again and again; what has been taken over is not.
+    let again = reload(&machine(&file), &Options::default(), &taken_over.loaded).unwrap();
+    assert_eq!(again.changed, [""; 0]);
+    assert_eq!(again.at_next_start, ["HTTPS_PORT"]);
+    let back = reload(&machine(&running), &Options::default(), &again.loaded).unwrap();
+    assert_eq!(back.changed, names);
+    assert_eq!(back.at_next_start, [""; 0]);
+    assert_eq!(back.loaded.config.turn.limits.user_quota, 3);
+}
+
+#[test]
+fn a_bad_file_is_reloaded_in_no_part() {
+    let bad = format!("{GOOD}HANOK_TURN_USER_QUOTA=5\nHTTPS_PORT=none\nHANOK_LOG=loud\n");
+    let report = reloaded(GOOD, &bad).unwrap_err();
+    assert_eq!(report.problems.len(), 2, "{report}");
+    let missing = FakeMachine::default();
+    assert!(reload(&missing, &Options::default(), &loaded(GOOD)).is_err());
 }

@@ -6,11 +6,14 @@
 
 pub mod adapters;
 mod media;
+mod neighbours;
 mod port_owner;
+mod reload;
 mod state;
 mod turn;
 mod web;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,25 +21,28 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Loaded, Options};
 use crate::control::access::Gate;
-use crate::control::session::Directory;
+use crate::control::rest;
+use crate::control::session::{self, Directory};
 use crate::control::signalling::Connections;
-use crate::front::proxy;
+use crate::front::proxy::{self, CertificateStore};
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use adapters::MintedTurnCredentials;
+use crate::telemetry::log;
+use crate::units::Live;
+use adapters::{MintedTurnCredentials, OverTls};
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
 const STOP_REASON: &str = "openviduServerStopped";
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration, which `options` say where to find.
 ///
 /// # Errors
 /// Something that a start needs is missing; the message says what to change. With
 /// [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("control")
         .enable_all()
@@ -45,21 +51,44 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
-        let daemon = Daemon::start(&config).await?;
-        daemon.announce(&config);
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        }
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+        let daemon = Daemon::start(&loaded.config).await?;
+        daemon.announce(&loaded.config);
+        // Where nothing was read there is nothing to read again: then the terminal is gone, and whoever tried us out.
+        let is_trial = loaded.config.dev && loaded.config.file.is_none();
+        let mut running = Arc::new(loaded);
+        let signal = {
+            let mut stop = pin!(async {
+                tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                }
+            });
+            loop {
+                tokio::select! {
+                    signal = &mut stop => break signal,
+                    _ = hangup.recv() => {}
+                }
+                if is_trial {
+                    break "SIGHUP";
+                }
+                tokio::select! {
+                    signal = &mut stop => break signal,
+                    loaded = reload::reload(&daemon, Arc::clone(&running), &options) => running = loaded,
+                }
+            }
+        };
+        tracing::info!("{signal}: stopping");
+        let deadline = running.config.stop_deadline;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let stopped = tokio::select! {
-            stopped = tokio::time::timeout(config.stop_deadline, daemon.stop()) => stopped.is_ok(),
+            stopped = tokio::time::timeout(deadline, daemon.stop()) => stopped.is_ok(),
             _ = terminate.recv() => false,
             _ = interrupt.recv() => false,
         };
         if !stopped {
             tracing::warn!(
-                deadline = ?config.stop_deadline,
+                ?deadline,
                 "stopping before every client was told: HANOK_STOP_DEADLINE has passed or a second signal came"
             );
         }
@@ -79,8 +108,20 @@ pub struct Daemon {
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
     turn: turn::Control,
+    live: Changeable,
     _revoking: tokio::task::JoinSet<()>,
     state: StateFolder,
+}
+
+/// What a reload changes, beside TURN.
+struct Changeable {
+    certificates: Arc<CertificateStore>,
+    gate: Gate,
+    rules: Live<proxy::Rules>,
+    rest: Live<rest::Settings>,
+    sessions: Live<session::Settings>,
+    /// What clients are told as the STUN/TURN server.
+    turn_host: String,
 }
 
 impl Daemon {
@@ -93,7 +134,11 @@ impl Daemon {
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let certificates = web::certificate(config, state.path())?;
         let media = media::start(config, &turn_secrets).await?;
-        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets);
+        let over_tls = OverTls {
+            urls: config.turns_urls(),
+            certificates: Arc::clone(&certificates),
+        };
+        let (minted, revocations) = MintedTurnCredentials::new(turn_secrets, over_tls);
         let turn = turn::Control {
             handle: media.plane.turn(),
             minted: Arc::new(minted),
@@ -101,22 +146,25 @@ impl Daemon {
         };
         let mut revoking = tokio::task::JoinSet::new();
         revoking.spawn(revocations.carry_to(turn.handle.clone()));
+        let sessions = Live::new(web::session_settings(config, &media.turn_host));
         let directory = Directory::new(
-            web::session_settings(config, &media.turn_host),
+            sessions.clone(),
             media.plane.clone(),
             turn.minted.clone(),
         );
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
-        let proxy = web::bind(
-            config,
-            certificates,
+        let rest = Live::new(web::rest_settings(config));
+        let services = web::services(
+            rest.clone(),
+            gate.clone(),
             directory.clone(),
             &connections,
-            gate,
             media.plane,
-        )?;
+        );
+        let rules = Live::new(web::rules(config, None));
+        let proxy = web::bind(config, Arc::clone(&certificates), services, rules.clone())?;
         let addresses = proxy.addresses().collect();
         let web = proxy.containment();
         let proxy_stop = CancellationToken::new();
@@ -132,6 +180,14 @@ impl Daemon {
             workers: media.workers,
             counters: media.counters,
             turn,
+            live: Changeable {
+                certificates,
+                gate,
+                rules,
+                rest,
+                sessions,
+                turn_host: media.turn_host,
+            },
             _revoking: revoking,
             state,
         })
@@ -157,13 +213,26 @@ impl Daemon {
         &self.turn.handle
     }
 
-    /// Takes over what of TURN may change while it runs: secrets, users, peers and limits.
+    /// Takes over what may change while connections go on: secrets, the certificate, access lists, trusted proxies,
+    /// limits, levels of the log, what sessions are told. Keys that count from the next start on must be as they were.
     ///
     /// # Errors
-    /// A secret cannot be kept, or the workers have stopped.
-    pub async fn reload_turn(&self, config: &Config) -> anyhow::Result<()> {
+    /// Something cannot be used; then nothing has changed. Or the workers have stopped.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        let live = &self.live;
+        // First whatever can fail.
         let secrets = self.state.turn_secrets(&config.turn.secrets)?;
+        let certificate = web::own_certificate(config)?;
+        let rules = web::rules(config, None);
         self.turn.apply(&config.turn, secrets).await?;
+        if let Some(certificate) = certificate {
+            live.certificates.replace(certificate);
+        }
+        live.gate.set_secret(config.secret.clone());
+        live.rules.set(rules);
+        live.rest.set(web::rest_settings(config));
+        live.sessions.set(web::session_settings(config, &live.turn_host));
+        log::set_levels(&config.log);
         Ok(())
     }
 

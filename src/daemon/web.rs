@@ -1,13 +1,17 @@
 //! The web side: what REST, signalling and the proxy are told of the configuration.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
 use super::adapters::WorkerStreams;
+use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
 use crate::config::values::Front;
@@ -18,11 +22,11 @@ use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
 use crate::front::proxy::{
-    self, BindError, CertificateStore, Limits, Proxy, Services, certificate,
+    self, AccessLists, BindError, CertificateStore, Limits, Proxy, Services, certificate,
 };
 use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
-use crate::units::{Bitrate, clock};
+use crate::units::{Bitrate, Live, clock};
 
 /// The certificate that HTTPS serves.
 pub(super) fn certificate(
@@ -39,18 +43,28 @@ pub(super) fn certificate(
     } else {
         Vec::new()
     };
-    let certificate = match &config.web.certificate {
-        Certificate::Own { certificate, key } => {
-            certificate::service::load_own(certificate, key, domain, now)
-        }
-        // Until the ACME client exists; start-up has said so.
-        Certificate::SelfSigned | Certificate::LetsEncrypt { .. } => {
-            certificate::service::self_signed(state, domain, &others, now)
-        }
+    let certificate = match own_certificate(config)? {
+        Some(own) => own,
+        // `letsencrypt` too, until the ACME client exists; start-up has said so.
+        None => certificate::service::self_signed(state, domain, &others, now)
+            // Whatever is wrong with it, starting again changes nothing.
+            .map_err(|error| Misconfigured(error.to_string()))?,
     };
-    // Whatever is wrong with it, starting again changes nothing.
-    let certificate = certificate.map_err(|error| Misconfigured(error.to_string()))?;
     Ok(Arc::new(CertificateStore::new(certificate)))
+}
+
+/// The pair of `CERTIFICATE_TYPE=owncert`, if that is what is configured.
+pub(super) fn own_certificate(
+    config: &Config,
+) -> Result<Option<proxy::Certificate>, Misconfigured> {
+    let Certificate::Own { certificate, key } = &config.web.certificate else {
+        return Ok(None);
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+    let domain = config.public.host.to_string();
+    certificate::service::load_own(certificate, key, &domain, now)
+        .map(Some)
+        .map_err(|error| Misconfigured(error.to_string()))
 }
 
 /// What sessions need to know.
@@ -62,7 +76,7 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
         simulcast: false,
         coturn_ip: in_url(turn_host),
         coturn_port: config.turn.port,
-        turn_urls: turn_urls(turn_host, config.turn.port, config.turn_over_tls()),
+        turn_urls: turn_urls(turn_host, config.turn.port),
         ice_servers: config.turn.ice_servers.clone(),
         video_max_recv: Bitrate::from_kbps(config.streams.max_recv_kbps.into()),
         video_max_send: Bitrate::from_kbps(config.streams.max_send_kbps.into()),
@@ -75,22 +89,56 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
     }
 }
 
+/// The rules by which the proxy judges requests, on a machine with this public address, if it is known.
+pub(super) fn rules(config: &Config, public: Option<IpAddr>) -> proxy::Rules {
+    let web = &config.web;
+    let has_list = web.dashboard_access.is_some() || web.rest_access.is_some();
+    let public: Vec<IpAddr> = web.public_ip.into_iter().chain(public).collect();
+    let rest = web.rest_access.clone().map(|mut rest| {
+        // Who may use the dashboard may use what it is made of.
+        rest.extend(web.dashboard_access.iter().flatten());
+        rest
+    });
+    let access = AccessLists {
+        dashboard: web.dashboard_access.clone(),
+        rest,
+        neighbours: if has_list {
+            neighbours(&public)
+        } else {
+            Vec::new()
+        },
+    };
+    if has_list {
+        tracing::info!(
+            "access lists also admit this machine and its private networks: {}",
+            Listed(&access.neighbours)
+        );
+    }
+    proxy::Rules {
+        trusted_proxies: web.trusted_proxies.clone(),
+        access,
+    }
+}
+
+struct Listed<'a>(&'a [IpNet]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{network}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Takes the web ports.
 pub(super) fn bind(
     config: &Config,
     certificates: Arc<CertificateStore>,
-    directory: Directory,
-    connections: &Connections,
-    gate: Gate,
-    plane: Plane,
+    services: Services,
+    rules: Live<proxy::Rules>,
 ) -> anyhow::Result<Proxy> {
-    let rest = rest::router(rest_settings(config), gate, directory);
-    let services = Services {
-        rest: BoxCloneSyncService::new(rest),
-        signalling: BoxCloneSyncService::new(signalling::service(connections)),
-        page: BoxCloneSyncService::new(dashboard::call_page()),
-        turn: Arc::new(WorkerStreams(plane)),
-    };
     let web = &config.web;
     let on = web.front == Front::On;
     let listen = |port: u16| {
@@ -117,11 +165,27 @@ pub(super) fn bind(
             .unwrap_or_default(),
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
-        trusted_proxies: web.trusted_proxies.clone(),
+        rules,
         hsts: web.hsts.clone(),
         limits: Limits::default(),
     };
     Proxy::bind(settings, certificates, services).map_err(explain)
+}
+
+/// Who answers what comes in.
+pub(super) fn services(
+    rest: Live<rest::Settings>,
+    gate: Gate,
+    directory: Directory,
+    connections: &Connections,
+    plane: Plane,
+) -> Services {
+    Services {
+        rest: BoxCloneSyncService::new(rest::router(rest, gate, directory)),
+        signalling: BoxCloneSyncService::new(signalling::service(connections)),
+        page: BoxCloneSyncService::new(dashboard::call_page()),
+        turn: Arc::new(WorkerStreams(plane)),
+    }
 }
 
 /// A port that somebody else has is for the operator to solve: names the owner.
@@ -140,7 +204,7 @@ fn explain(error: BindError) -> anyhow::Error {
     }
 }
 
-fn rest_settings(config: &Config) -> rest::Settings {
+pub(super) fn rest_settings(config: &Config) -> rest::Settings {
     let streams = &config.streams;
     let kbps = |kbps: u32| Bitrate::from_kbps(kbps.into());
     rest::Settings {

@@ -2,20 +2,23 @@
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
+
+/// The levels of the log that has been started.
+static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts the process's log with `levels`: directives of `HANOK_LOG`, which were validated when they were read; wrong
 /// ones mean `info`. Does nothing if the log was started before.
 ///
 /// A terminal gets colours and times; the journal, which keeps its own times, gets neither; anything else gets times.
 pub fn init(levels: &str) {
-    let levels =
-        Targets::from_str(levels).unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
+    let (levels, handle) = reload::Layer::new(targets(levels));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if io::stderr().is_terminal() {
         lines.with_filter(levels).boxed()
@@ -26,5 +29,19 @@ pub fn init(levels: &str) {
         lines.with_ansi(false).compact().with_filter(levels).boxed()
     };
     // A second start is refused by the registry; the first log goes on.
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    if tracing_subscriber::registry().with(layer).try_init().is_ok() {
+        let _ = LEVELS.set(handle);
+    }
+}
+
+/// From now on the log that [`init`] has started has these levels.
+pub fn set_levels(levels: &str) {
+    if let Some(handle) = LEVELS.get() {
+        // It fails only for a log that is gone, and this one lives as long as the process.
+        let _ = handle.reload(targets(levels));
+    }
+}
+
+fn targets(levels: &str) -> Targets {
+    Targets::from_str(levels).unwrap_or_else(|_| Targets::new().with_default(Level::INFO))
 }

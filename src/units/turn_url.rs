@@ -1,18 +1,19 @@
 //! URLs of our own TURN server (RFC 7065).
 
-/// Where clients find the server, best first: UDP, TCP, and TLS if `tls` names the certificate's domain and a port.
+/// Where clients find the server without TLS, best first: UDP, then TCP.
 ///
 /// The first one has no `?transport=`, which browsers read as UDP and OpenVidu always wrote so.
-pub fn turn_urls(host: &str, port: u16, tls: Option<(&str, u16)>) -> Vec<String> {
+pub fn turn_urls(host: &str, port: u16) -> Vec<String> {
     let address = format!("{}:{port}", in_url(host));
-    let mut urls = vec![
+    vec![
         format!("turn:{address}"),
         format!("turn:{address}?transport=tcp"),
-    ];
-    if let Some((domain, port)) = tls {
-        urls.push(format!("turns:{domain}:{port}?transport=tcp"));
-    }
-    urls
+    ]
+}
+
+/// Where clients find the server over TLS: by the name in its certificate.
+pub fn turns_url(domain: &str, port: u16) -> String {
+    format!("turns:{domain}:{port}?transport=tcp")
 }
 
 /// A host as it stands in a URL: an IPv6 literal gets brackets unless it has them.
@@ -30,14 +31,17 @@ mod tests {
     use crate::units::IceServer;
 
     #[test]
-    fn udp_comes_first_then_tcp_then_tls_by_the_name_of_the_certificate() {
+    fn udp_comes_first_then_tcp_and_tls_is_by_the_name_of_the_certificate() {
         assert_eq!(
-            turn_urls("203.0.113.7", 3478, Some(("ov.example.org", 5349))),
+            turn_urls("203.0.113.7", 3478),
             [
                 "turn:203.0.113.7:3478",
                 "turn:203.0.113.7:3478?transport=tcp",
-                "turns:ov.example.org:5349?transport=tcp"
             ]
+        );
+        assert_eq!(
+            turns_url("ov.example.org", 5349),
+            "turns:ov.example.org:5349?transport=tcp"
         );
     }
 
@@ -49,7 +53,8 @@ mod tests {
             "[2001:db8::1]",
             "192.0.2.1",
         ] {
-            for url in turn_urls(host, 3479, Some(("ov.example.org", 443))) {
+            let over_tls = turns_url("ov.example.org", 443);
+            for url in turn_urls(host, 3479).into_iter().chain([over_tls]) {
                 let server = IceServer::new(&url, Some("name"), Some("password"), None);
                 assert!(server.is_ok(), "{url}");
             }

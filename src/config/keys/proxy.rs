@@ -84,9 +84,8 @@ pub(crate) static ALLOWED_ACCESS_TO_DASHBOARD: Key<Option<Vec<IpNet>>> = Key {
     about: About {
         name: "ALLOWED_ACCESS_TO_DASHBOARD",
         default: Some(""),
-        doc: "Who may use the dashboard: addresses and networks, comma separated; empty or all is everybody.",
+        doc: "Who may use the dashboard: addresses and networks, comma separated; empty or all is everybody. This machine and its private networks are always admitted. Your own proxy in front has to send X-Forwarded-For or X-Real-IP.",
         empty: Empty::Value,
-        effect: Effect::Later("access lists"),
         accepts: &["", "all", "203.0.113.7, 10.0.0.0/8,2001:db8::/32"],
         refuses: &["999.1.1.1/99", "10.0.0.0/33", "example.com", ","],
         ..About::LIVE
@@ -98,9 +97,8 @@ pub(crate) static ALLOWED_ACCESS_TO_RESTAPI: Key<Option<Vec<IpNet>>> = Key {
     about: About {
         name: "ALLOWED_ACCESS_TO_RESTAPI",
         default: Some(""),
-        doc: "Who may use the REST API, likewise.",
+        doc: "Who may use the REST API, likewise; who may use the dashboard may use it, too.",
         empty: Empty::Value,
-        effect: Effect::Later("access lists"),
         accepts: &["", "all", "203.0.113.7"],
         refuses: &["203.0.113"],
         ..About::LIVE
@@ -154,7 +152,6 @@ pub(crate) static PROXY_PUBLIC_IP: Key<Option<IpAddr>> = Key {
         default: Some("auto-ipv4"),
         doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address.",
         empty: Empty::Default,
-        effect: Effect::Later("access lists"),
         accepts: &["auto-ipv4", "auto-ipv6", "203.0.113.7"],
         refuses: &["me"],
         ..About::RESTART

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
-use crate::units::{RemoteAddr, Secret};
+use crate::units::{Live, RemoteAddr, Secret};
 use basic::Credentials;
 use guess_limiter::{GuessLimiter, Source};
 
@@ -48,7 +48,7 @@ pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    secret: Secret,
+    secret: Live<Secret>,
     limiter: Mutex<GuessLimiter>,
 }
 
@@ -56,14 +56,19 @@ impl Gate {
     /// A gate that opens for `secret` (`OPENVIDU_SECRET`).
     pub fn new(secret: Secret) -> Self {
         Self(Arc::new(Inner {
-            secret,
+            secret: secret.into(),
             limiter: Mutex::new(GuessLimiter::default()),
         }))
     }
 
+    /// From now on it opens for `secret` alone. Who is inside stays there.
+    pub fn set_secret(&self, secret: Secret) {
+        self.0.secret.set(secret);
+    }
+
     /// Checks a bare secret, such as `secret` of `joinRoom`.
     pub fn check_secret(&self, now: Instant, from: RemoteAddr, guess: &[u8]) -> Verdict {
-        self.check(now, from.0, || self.0.secret.matches(guess))
+        self.check(now, from.0, || self.0.secret.get().matches(guess))
     }
 
     /// Checks the value of an `Authorization` header (RFC 7617). Schemes other than Basic say nothing about the sender.
@@ -86,7 +91,7 @@ impl Gate {
                 .as_bytes()
                 .ct_eq(USER_NAME.as_bytes())
                 .into();
-            user & self.0.secret.matches(credentials.password().as_bytes())
+            user & self.0.secret.get().matches(credentials.password().as_bytes())
         }))
     }
 
@@ -198,6 +203,15 @@ mod tests {
             ),
             Claim::Basic(Verdict::Granted)
         );
+    }
+
+    #[test]
+    fn another_secret_takes_the_place_of_the_first_for_everybody_who_holds_the_gate() {
+        let gate = gate();
+        gate.clone().set_secret(Secret::new("ANOTHER"));
+        let check = |guess: &[u8]| gate.check_secret(t0(), from("198.51.100.1"), guess);
+        assert_eq!(check(b"MY_SECRET"), Verdict::Wrong);
+        assert_eq!(check(b"ANOTHER"), Verdict::Granted);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub struct Webhook {
 }
 
 pub(super) async fn all(State(api): State<Api>) -> Json<Value> {
-    Json(Value::Object(facts(&api.settings)))
+    Json(Value::Object(facts(&api.settings.get())))
 }
 
 fn facts(settings: &Settings) -> Map<String, Value> {
@@ -172,7 +172,7 @@ fn folder(path: &str) -> String {
 
 /// Public, and polled with HEAD as a readiness probe.
 pub(super) async fn public_url(State(api): State<Api>) -> String {
-    folder(&api.settings.public_url)
+    folder(&api.settings.get().public_url)
 }
 
 pub(super) async fn version() -> &'static str {
@@ -180,13 +180,13 @@ pub(super) async fn version() -> &'static str {
 }
 
 pub(super) async fn recording(State(api): State<Api>) -> Json<bool> {
-    Json(api.settings.recording.is_some())
+    Json(api.settings.get().recording.is_some())
 }
 
 pub(super) async fn recording_path(State(api): State<Api>) -> String {
-    folder(&api.settings.recording_path)
+    folder(&api.settings.get().recording_path)
 }
 
 pub(super) async fn cdr(State(api): State<Api>) -> Json<bool> {
-    Json(api.settings.cdr)
+    Json(api.settings.get().cdr)
 }

@@ -47,7 +47,7 @@ pub(super) async fn create(
                 .into());
         }
     }
-    let properties = properties(given, &api.settings).map_err(|invalid| invalid.at(&path))?;
+    let properties = properties(given, &api.settings.get()).map_err(|invalid| invalid.at(&path))?;
     match api.directory.create_connection(&session, properties).await {
         Ok(connection) => Ok(Json(connection)),
         Err(ConnectError::UnknownSession) => {
@@ -101,7 +101,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<view::Connection>, Refusal> {
-    if api.settings.community_edition {
+    if api.settings.get().community_edition {
         return Err(super::forbidden(uri).await.into());
     }
     if api.directory.find(&session).is_none() {

@@ -33,8 +33,6 @@ mod signal;
 mod streams;
 mod tokens;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
@@ -43,6 +41,7 @@ use axum::routing::{any, get, post};
 
 use crate::control::access::Gate;
 use crate::control::session::directory::Directory;
+use crate::units::Live;
 pub use configuration::{Recording, Settings, Webhook};
 use error::ApiError;
 
@@ -52,14 +51,14 @@ pub const MAX_BODY_LEN: usize = 1024 * 1024;
 /// What every handler needs.
 #[derive(Debug, Clone)]
 struct Api {
-    settings: Arc<Settings>,
+    settings: Live<Settings>,
     directory: Directory,
 }
 
 /// Everything below `/openvidu/` but signalling: the API, its public pages, and the refusal of the rest.
-pub fn router(settings: Settings, gate: Gate, directory: Directory) -> Router {
+pub fn router(settings: impl Into<Live<Settings>>, gate: Gate, directory: Directory) -> Router {
     let api = Api {
-        settings: Arc::new(settings),
+        settings: settings.into(),
         directory,
     };
     let router = Router::new();

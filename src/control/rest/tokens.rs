@@ -51,7 +51,7 @@ pub(super) async fn create(
     if api.directory.find(session).is_none() {
         return Err(unknown().into());
     }
-    let mut properties = connections::properties(given, &api.settings)
+    let mut properties = connections::properties(given, &api.settings.get())
         .map_err(|invalid| invalid.at(&connections::path(session)))?;
     // This call never knew `record`.
     properties.record = true;

@@ -20,7 +20,7 @@ use super::rpc_session::RpcKey;
 use super::settings::Settings;
 use super::token::Token;
 use crate::media::plane::{self, Candidate, Fingerprint, TransportId};
-use crate::units::Random;
+use crate::units::{Live, Random};
 use crate::views::openvidu as view;
 
 /// The time of a call.
@@ -47,7 +47,7 @@ pub struct Session {
     pub(super) id: String,
     created_at: u64,
     pub(super) properties: SessionProperties,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Live<Settings>,
     pub(super) turn: Arc<dyn TurnCredentials>,
     pub(super) random: Random,
     pub(super) home: Option<Home>,
@@ -94,7 +94,7 @@ impl Session {
         id: String,
         at: Moment,
         properties: SessionProperties,
-        settings: Arc<Settings>,
+        settings: Live<Settings>,
         turn: Arc<dyn TurnCredentials>,
         random: Random,
     ) -> Self {
@@ -102,6 +102,7 @@ impl Session {
             id,
             created_at: at.wall_ms,
             garbage_at: settings
+                .get()
                 .garbage_threshold
                 .and_then(|wait| at.now.checked_add(wait)),
             properties,
@@ -234,14 +235,14 @@ impl Session {
         at: Moment,
         properties: ConnectionProperties,
     ) -> Result<view::Connection, TooManyPending> {
-        if self.pending.len() >= self.settings.limits.pending {
+        if self.pending.len() >= self.settings.get().limits.pending {
             return Err(TooManyPending);
         }
         let connection = ConnectionId::custom(&properties.data)
             .unwrap_or_else(|| ConnectionId::random(&mut self.random));
         let connection = self.free_id(connection);
         let token = self.new_token(at, connection, properties);
-        let shown = pending_view(&token, &self.settings.websocket_url, &self.id);
+        let shown = pending_view(&token, &self.settings.get().websocket_url, &self.id);
         self.pending.push(token);
         Ok(shown)
     }
@@ -303,7 +304,8 @@ impl Session {
         let seen = self.members.iter().filter(|member| !member.is_hidden());
         let mut active: Vec<&Participant> = seen.collect();
         active.sort_by_key(|member| member.token.serial);
-        let url = &self.settings.websocket_url;
+        let settings = self.settings.get();
+        let url = &settings.websocket_url;
         let active = active.into_iter().map(|member| member.view(url, &self.id));
         let waiting = self.pending.iter().filter(|_| pending);
         active
@@ -313,7 +315,8 @@ impl Session {
 
     /// One connection, pending or active.
     pub fn connection_view(&self, connection: &str) -> Option<view::Connection> {
-        let url = &self.settings.websocket_url;
+        let settings = self.settings.get();
+        let url = &settings.websocket_url;
         let active = self.member(connection).filter(|member| !member.is_hidden());
         active.map(|member| member.view(url, &self.id)).or_else(|| {
             self.pending

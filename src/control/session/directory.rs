@@ -17,7 +17,7 @@ use crate::control::session::properties::{
     ConnectionChange, ConnectionProperties, SessionProperties,
 };
 use crate::media::plane::Plane;
-use crate::units::{Random, clock};
+use crate::units::{Live, Random, clock};
 use crate::views::openvidu as view;
 
 /// Why a session could not be created.
@@ -61,17 +61,22 @@ pub enum LookupError {
 #[derive(Clone)]
 pub struct Directory {
     registry: Arc<Registry>,
-    settings: Arc<Settings>,
+    settings: Live<Settings>,
     turn: Arc<dyn TurnCredentials>,
     next_socket: Arc<AtomicU64>,
 }
 
 impl Directory {
-    /// A directory without sessions. Their rooms will be on `plane`.
-    pub fn new(settings: Settings, plane: Plane, turn: Arc<dyn TurnCredentials>) -> Self {
+    /// A directory without sessions. Their rooms will be on `plane`. All of them, those that exist too, go by the
+    /// settings as they are at that moment.
+    pub fn new(
+        settings: impl Into<Live<Settings>>,
+        plane: Plane,
+        turn: Arc<dyn TurnCredentials>,
+    ) -> Self {
         Self {
             registry: Arc::new(Registry::new(plane)),
-            settings: Arc::new(settings),
+            settings: settings.into(),
             turn,
             next_socket: Arc::default(),
         }

@@ -69,7 +69,7 @@ impl Session {
         match why {
             // Browsers close before or after they say unpublish, leave or reconnect; only one that says nothing has
             // lost its stream.
-            FailureReason::ClosedByPeer => Some(self.settings.reconnect_grace),
+            FailureReason::ClosedByPeer => Some(self.settings.get().reconnect_grace),
             FailureReason::IceTimeout | FailureReason::DtlsTimeout => Some(RECOVERY),
             FailureReason::DtlsFailed
             | FailureReason::FingerprintMismatch

@@ -63,7 +63,7 @@ impl Session {
                 token: Secret::new(join.token),
             });
         };
-        if self.members.len() >= self.settings.limits.members {
+        if self.members.len() >= self.settings.get().limits.members {
             return Err(Refusal::Full(self.id.clone()));
         }
         if self.home.is_none() {
@@ -122,7 +122,8 @@ impl Session {
         };
         let connection = self.free_id(connection);
         let now_secs = at.wall_ms / 1000;
-        let configured = self.settings.ice_servers.iter();
+        let settings = self.settings.get();
+        let configured = settings.ice_servers.iter();
         let ice_servers = configured
             .map(|server| with_credentials(server, now_secs, &mut self.random))
             .collect();
@@ -151,7 +152,7 @@ impl Session {
         participant: &Participant,
         credential: Option<TurnCredential>,
     ) -> Reply {
-        let settings = &self.settings;
+        let settings = self.settings.get();
         let token = &participant.token;
         let seen = self.members.iter().filter(|member| !member.is_hidden());
         let members = seen.map(|member| {
@@ -191,11 +192,11 @@ impl Session {
         let Some(credential) = credential else {
             return Vec::new();
         };
-        self.settings
-            .turn_urls
-            .iter()
+        let mut urls = self.settings.get().turn_urls.clone();
+        urls.extend(self.turn.urls_over_tls());
+        urls.into_iter()
             .map(|url| IceServer {
-                url: url.clone(),
+                url,
                 username: Some(credential.username.clone()),
                 credential: Some(credential.credential.clone()),
             })
@@ -330,7 +331,7 @@ impl Session {
             self.happened(Happening::Destroyed(reason::LAST_PARTICIPANT_LEFT.into()));
             self.end();
         } else if !left.is_hidden() && self.members.iter().all(Participant::is_hidden) {
-            self.deserted_until = at.now.checked_add(self.settings.autostop);
+            self.deserted_until = at.now.checked_add(self.settings.get().autostop);
         }
     }
 

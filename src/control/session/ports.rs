@@ -33,6 +33,10 @@ pub trait TurnCredentials: Send + Sync {
     fn mint(&self) -> Option<TurnCredential>;
     /// Ends what was minted for `username`, since its owner has left.
     fn revoke(&self, username: &str);
+    /// The TURN URLs over TLS for which they are good, too, as long as clients would trust the certificate.
+    fn urls_over_tls(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// No TURN server.

@@ -112,7 +112,7 @@ impl Session {
         reconnecting: bool,
     ) -> Result<(PublisherSpec, String), Refusal> {
         let properties = &self.caller(caller)?.token.properties;
-        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.video_max_recv);
+        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.get().video_max_recv);
         let (transport, local) = self.new_transport()?;
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),
@@ -157,7 +157,7 @@ impl Session {
     fn forced_video_codec(&self) -> Option<Codec> {
         match (
             self.properties.forced_video_codec,
-            self.settings.subscribe_offer,
+            self.settings.get().subscribe_offer,
         ) {
             (ForcedVideoCodec::MediaServerPreferred, SubscribeOffer::Client) => Some(Codec::Vp8),
             (ForcedVideoCodec::MediaServerPreferred, SubscribeOffer::Server)

@@ -15,7 +15,7 @@ impl Session {
         else {
             return;
         };
-        if self.settings.community_edition {
+        if self.settings.get().community_edition {
             return;
         }
         let Some(member) = self.member_mut(publisher.as_str()) else {

@@ -121,7 +121,7 @@ impl Session {
         };
         let length = match end {
             SocketEnd::ByClient => Duration::ZERO,
-            SocketEnd::Lost | SocketEnd::Silent => self.settings.reconnect_grace,
+            SocketEnd::Lost | SocketEnd::Silent => self.settings.get().reconnect_grace,
         };
         let longest = (end == SocketEnd::Silent).then_some(HEARD_WITHOUT_SIGNALLING);
         let mut grace = Grace::new(at.now, length, longest);
@@ -176,7 +176,7 @@ impl Session {
         rpc_session: RpcKey,
         unheard: Unheard,
     ) -> Option<VecDeque<Arc<Notification>>> {
-        let grace = self.settings.reconnect_grace;
+        let grace = self.settings.get().reconnect_grace;
         let is_meant = |member: &&mut Participant| member.rpc_session == rpc_session;
         let member = self.members.iter_mut().find(is_meant)?;
         let connection = member.connection().clone();

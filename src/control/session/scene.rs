@@ -148,7 +148,7 @@ impl Stage {
             "S1".to_owned(),
             at,
             properties,
-            Arc::new(settings),
+            settings.into(),
             turn.clone(),
             Random::seeded(1),
         );

@@ -18,7 +18,8 @@ pub struct Settings {
     pub coturn_ip: String,
     /// `coturnPort` of the join result.
     pub coturn_port: u16,
-    /// TURN URLs that the minted credentials are for, best first; used when the connection names no ICE server.
+    /// TURN URLs without TLS that the minted credentials are for, best first; used when the connection names no ICE
+    /// server.
     pub turn_urls: Vec<String>,
     /// `OPENVIDU_WEBRTC_ICE_SERVERS`: for those who join by the secret. Into the connections of all others REST puts
     /// them when it makes a token.
@@ -47,7 +48,7 @@ impl Default for Settings {
             simulcast: false,
             coturn_ip: "localhost".to_owned(),
             coturn_port: 3478,
-            turn_urls: turn_urls("localhost", 3478, None),
+            turn_urls: turn_urls("localhost", 3478),
             ice_servers: Vec::new(),
             video_max_recv: Bitrate::from_kbps(1000),
             video_max_send: Bitrate::from_kbps(1000),

@@ -217,9 +217,9 @@ impl Session {
         source: Source,
         opening: Opening,
     ) -> Result<(), Refusal> {
-        let limit = self.settings.limits.subscriptions;
+        let limit = self.settings.get().limits.subscriptions;
         let gone = Refusal::NotAMember(self.id.clone());
-        let default = self.settings.video_max_send;
+        let default = self.settings.get().video_max_send;
         let member = self.member_mut(subscriber.as_str()).ok_or(gone)?;
         let properties = &member.token.properties;
         let max_send = properties.limit(|own| own.video_max_send, default);

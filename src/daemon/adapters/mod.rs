@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
-use crate::front::proxy::{StreamSink, TurnStream};
+use crate::front::proxy::{CertificateStore, StreamSink, TurnStream};
 use crate::media::plane::service::TlsStream;
 use crate::media::plane::{Plane, TurnHandle};
 use crate::units::{Random, Secret, clock, turn_credential};
@@ -21,6 +21,15 @@ pub struct MintedTurnCredentials {
     secrets: ArcSwap<Vec<Secret>>,
     random: Mutex<Random>,
     revoked: mpsc::Sender<String>,
+    over_tls: OverTls,
+}
+
+/// Where TURN is spoken over TLS, and the certificate that clients meet there.
+pub struct OverTls {
+    /// [`Config::turns_urls`](crate::config::Config::turns_urls).
+    pub urls: Vec<String>,
+    /// Asked each time: certificates come, are renewed and expire.
+    pub certificates: Arc<CertificateStore>,
 }
 
 /// Whose credentials end; to be carried to the workers by [`Revocations::carry_to`].
@@ -28,12 +37,13 @@ pub struct Revocations(mpsc::Receiver<String>);
 
 impl MintedTurnCredentials {
     /// Mints with the first of `secrets`.
-    pub fn new(secrets: Vec<Secret>) -> (Self, Revocations) {
+    pub fn new(secrets: Vec<Secret>, over_tls: OverTls) -> (Self, Revocations) {
         let (revoked, waiting) = mpsc::channel(MAX_WAITING);
         let minted = Self {
             secrets: ArcSwap::from_pointee(secrets),
             random: Mutex::new(Random::system()),
             revoked,
+            over_tls,
         };
         (minted, Revocations(waiting))
     }
@@ -60,6 +70,14 @@ impl TurnCredentials for MintedTurnCredentials {
         // Only workers that are stuck let so many wait; then the credential ends by itself, within a day.
         if self.revoked.try_send(username.to_owned()).is_err() {
             tracing::warn!("a TURN credential stays good although its owner has left");
+        }
+    }
+
+    fn urls_over_tls(&self) -> Vec<String> {
+        if self.over_tls.certificates.is_publicly_valid() {
+            self.over_tls.urls.clone()
+        } else {
+            Vec::new()
         }
     }
 }

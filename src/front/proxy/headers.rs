@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::header::{
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS, X_XSS_PROTECTION,
+    FORWARDED, STRICT_TRANSPORT_SECURITY, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    X_XSS_PROTECTION,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -13,21 +14,54 @@ use crate::units::RemoteAddr;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Decides the client's address: the socket's; or, if that is one of `trusted` (`HANOK_TRUSTED_PROXIES`), the
-/// right-most element of `X-Forwarded-For` that is not; else `X-Real-IP`.
+/// Who has sent a request, as far as it can be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Who is at the other end of the connection.
+    Direct(IpAddr),
+    /// Whom a trusted proxy names.
+    Forwarded(IpAddr),
+    /// Somebody behind the trusted proxy with this address, which does not say who.
+    Unnamed(IpAddr),
+}
+
+impl Sender {
+    /// The client's address; of a client that nobody names, its proxy's.
+    pub const fn address(self) -> RemoteAddr {
+        match self {
+            Self::Direct(address) | Self::Forwarded(address) | Self::Unnamed(address) => {
+                RemoteAddr(address)
+            }
+        }
+    }
+}
+
+/// Decides who the client is (`robustness` S25): the socket's address; or, if that is one of `trusted`
+/// (`HANOK_TRUSTED_PROXIES`), the right-most element of `X-Forwarded-For` that is not; else `X-Real-IP`.
 ///
 /// Elements further left are whatever the client wrote, so an unreadable right-most one ends the search instead of
-/// being skipped. A trusted proxy that names nobody counts as the client itself.
-pub fn remote_addr(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> RemoteAddr {
+/// being skipped. What comes from this machine without a trace of a proxy is a program on it.
+pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Sender {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
-        return RemoteAddr(peer);
+        return Sender::Direct(peer);
     }
-    RemoteAddr(
-        forwarded_for(headers, trusted)
-            .or_else(|| real_ip(headers))
-            .unwrap_or(peer),
-    )
+    let named = forwarded_for(headers, trusted).or_else(|| real_ip(headers));
+    match named {
+        Some(client) => Sender::Forwarded(client),
+        None if peer.is_loopback() && !came_through_proxy(headers) => Sender::Direct(peer),
+        None => Sender::Unnamed(peer),
+    }
+}
+
+/// Whether any of the headers is there that proxies add to what they pass on.
+fn came_through_proxy(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        *name == X_REAL_IP
+            || *name == FORWARDED
+            || *name == VIA
+            || name.as_str().starts_with("x-forwarded-")
+    })
 }
 
 /// Whether `address` is one of `trusted`.
@@ -94,6 +128,10 @@ mod tests {
     type Line<'a> = (&'static str, &'a str);
 
     fn decide(peer: &str, lines: &[Line<'_>]) -> String {
+        who(peer, lines).address().0.to_string()
+    }
+
+    fn who(peer: &str, lines: &[Line<'_>]) -> Sender {
         let trusted: Vec<IpNet> = ["127.0.0.1/32", "::1/128", "10.0.0.0/8"]
             .iter()
             .map(|network| network.parse().unwrap())
@@ -102,9 +140,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        remote_addr(peer.parse().unwrap(), &headers, &trusted)
-            .0
-            .to_string()
+        sender(peer.parse().unwrap(), &headers, &trusted)
     }
 
     #[test]
@@ -189,6 +225,46 @@ mod tests {
         ];
         for (peer, lines, expected) in rows {
             assert_eq!(&decide(peer, lines), expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn whom_no_proxy_names_is_a_neighbour_only_if_no_proxy_has_been_there() {
+        let (loopback, other) = ([127, 0, 0, 1].into(), [10, 0, 0, 9].into());
+        let rows: &[(&str, &[Line<'_>], Sender)] = &[
+            ("127.0.0.1", &[], Sender::Direct(loopback)),
+            ("127.0.0.1", &[("host", "x")], Sender::Direct(loopback)),
+            ("10.0.0.9", &[], Sender::Unnamed(other)),
+            (
+                "127.0.0.1",
+                &[("x-forwarded-proto", "https")],
+                Sender::Unnamed(loopback),
+            ),
+            (
+                "127.0.0.1",
+                &[("x-forwarded-for", "127.0.0.1")],
+                Sender::Unnamed(loopback),
+            ),
+            (
+                "127.0.0.1",
+                &[("x-forwarded-for", "unknown")],
+                Sender::Unnamed(loopback),
+            ),
+            ("127.0.0.1", &[("x-real-ip", "")], Sender::Unnamed(loopback)),
+            (
+                "127.0.0.1",
+                &[("forwarded", "for=10.0.0.9")],
+                Sender::Unnamed(loopback),
+            ),
+            ("127.0.0.1", &[("via", "1.1 x")], Sender::Unnamed(loopback)),
+            (
+                "127.0.0.1",
+                &[("x-real-ip", "127.0.0.1")],
+                Sender::Forwarded(loopback),
+            ),
+        ];
+        for (peer, lines, expected) in rows {
+            assert_eq!(who(peer, lines), *expected, "{peer} {lines:?}");
         }
     }
 

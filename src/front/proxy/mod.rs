@@ -3,6 +3,7 @@
 //! [`Proxy::bind`] takes every port first, so that start-up fails before anything runs; [`Proxy::serve`] then works
 //! until it is cancelled. Only [`service`] and [`certificate::service`] do I/O.
 
+pub mod access;
 pub mod certificate;
 pub mod containment;
 pub mod headers;
@@ -13,8 +14,9 @@ pub mod routes;
 pub mod service;
 mod tls;
 
+pub use access::AccessLists;
 pub use certificate::{Certificate, CertificateError, CertificateStore};
 pub use containment::Containment;
 pub use limits::Limits;
 pub use ports::{Service, Services, StreamSink, TurnStream};
-pub use service::{BindError, Listener, Proxy, Settings};
+pub use service::{BindError, Listener, Proxy, Rules, Settings};

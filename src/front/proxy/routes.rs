@@ -1,5 +1,7 @@
 //! Which path goes where (design section 6).
 
+use super::certificate::challenges::HTTP_PREFIX;
+
 /// What answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
@@ -47,7 +49,7 @@ pub fn destination(entrance: Entrance, path: &str) -> Destination {
 
 /// Whether `path` belongs to certificate authorities (RFC 8555 section 8.3); never redirected.
 pub fn is_challenge(path: &str) -> bool {
-    path.starts_with("/.well-known/acme-challenge/")
+    path.starts_with(HTTP_PREFIX)
 }
 
 #[cfg(test)]

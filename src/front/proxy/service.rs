@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, InvalidHeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, InvalidHeaderValue};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::access::AccessLists;
 use super::certificate::CertificateStore;
 use super::containment::Containment;
 #[cfg(any(test, feature = "testing"))]
@@ -45,6 +46,7 @@ use super::ports::Services;
 use super::redirect::Redirect;
 use super::routes::{Destination, Entrance, destination};
 use super::tls;
+use crate::units::Live;
 use body::{InProgress, RequestBody, ResponseBody};
 use stream::GuardedStream;
 
@@ -72,10 +74,19 @@ pub struct Settings {
     pub https_port: u16,
     /// `HTTPS_HSTS`, sent with a trusted certificate only; empty: never.
     pub hsts: String,
-    /// `HANOK_TRUSTED_PROXIES`.
-    pub trusted_proxies: Vec<IpNet>,
+    /// What a reload may change: whoever keeps a clone swaps it, and the next request goes by the new rules.
+    pub rules: Live<Rules>,
     /// Limits and time-outs.
     pub limits: Limits,
+}
+
+/// The rules by which requests are judged.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// `HANOK_TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `ALLOWED_ACCESS_TO_*`.
+    pub access: AccessLists,
 }
 
 /// What a socket is for.
@@ -166,7 +177,7 @@ struct Shared {
     certificates: Arc<CertificateStore>,
     redirect: Redirect,
     hsts: Option<HeaderValue>,
-    trusted_proxies: Vec<IpNet>,
+    rules: Live<Rules>,
     limits: Limits,
     admission: Admission,
     /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
@@ -236,7 +247,7 @@ impl Proxy {
                 certificates,
                 redirect,
                 hsts,
-                trusted_proxies: settings.trusted_proxies,
+                rules: settings.rules,
                 admission: Admission::new(&settings.limits),
                 turn_admission: Admission::new(&settings.limits),
                 limits: settings.limits,
@@ -379,7 +390,7 @@ impl Door {
         let shared = &self.shared;
         #[cfg(any(test, feature = "testing"))]
         shared.containment.strike(Fault::Admission);
-        let exempt = headers::is_trusted(peer.ip(), &shared.trusted_proxies);
+        let exempt = headers::is_trusted(peer.ip(), &shared.rules.get().trusted_proxies);
         let admission = match self.listener {
             Listener::TurnTls => &shared.turn_admission,
             Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
@@ -408,22 +419,19 @@ impl Door {
             Listener::Http | Listener::Plain => {
                 self.http1(TokioIo::new(stream), peer, cancel).await;
             }
-            Listener::TurnTls => {
+            Listener::Https | Listener::TurnTls => {
                 let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
                     return;
                 };
-                if !is_turn {
-                    return turn::refuse(stream).await;
-                }
-                if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
-                    tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
-                }
-            }
-            Listener::Https => {
-                let Some((stream, _)) = self.handshake(stream, peer, &cancel).await else {
-                    return;
-                };
-                if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+                let protocol = stream.get_ref().1.alpn_protocol();
+                if is_turn {
+                    if let Err(error) = turn::hand_over(stream, peer, &*self.shared.services.turn) {
+                        tracing::debug!(%peer, %error, "a TURN connection cannot be handed over");
+                    }
+                } else if self.listener == Listener::TurnTls || protocol == Some(tls::ACME_TLS) {
+                    // Of an authority the handshake was all that it came for (RFC 8737 section 3).
+                    turn::refuse(stream).await;
+                } else if protocol == Some(tls::HTTP_2) {
                     self.http2(TokioIo::new(stream), peer, cancel).await;
                 } else {
                     self.http1(TokioIo::new(stream), peer, cancel).await;
@@ -432,7 +440,7 @@ impl Door {
         }
     }
 
-    /// The handshake, and whether the client speaks TURN where that is expected.
+    /// The handshake, and whether the client speaks TURN.
     async fn handshake(
         &self,
         stream: GuardedStream,
@@ -441,7 +449,7 @@ impl Door {
     ) -> Option<(TlsStream<GuardedStream>, bool)> {
         let handshake = async {
             let mut stream = self.tls.0.accept(stream).await?;
-            let is_turn = self.listener == Listener::TurnTls && turn::is_turn(&mut stream).await?;
+            let is_turn = turn::is_turn(&mut stream).await?;
             Ok::<_, io::Error>((stream, is_turn))
         };
         tokio::select! {
@@ -540,6 +548,10 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let challenges = self.shared.certificates.challenges();
+        if let Some(answer) = challenges.http(request.uri().path()) {
+            return challenge_answer(answer);
+        }
         let entrance = match self.listener {
             Listener::Http => return self.shared.redirect.answer(request.uri()),
             Listener::Https => Entrance::Https,
@@ -567,11 +579,17 @@ impl Door {
         #[cfg(any(test, feature = "testing"))]
         self.shared.containment.strike(Fault::Request);
         let Shared {
-            services,
-            trusted_proxies,
-            limits,
-            ..
+            services, limits, ..
         } = &*self.shared;
+        let sender = {
+            let rules = self.shared.rules.get();
+            let sender = headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies);
+            if !rules.access.admits(request.uri().path(), sender) {
+                tracing::debug!(?sender, path = request.uri().path(), "not on the access list");
+                return empty(StatusCode::FORBIDDEN);
+            }
+            sender
+        };
         let service = match destination(entrance, request.uri().path()) {
             Destination::Signalling => &services.signalling,
             Destination::Rest => &services.rest,
@@ -585,8 +603,7 @@ impl Door {
         if announced.is_some_and(|length| length > limits.body_bytes) {
             return empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        let remote = headers::remote_addr(peer.ip(), request.headers(), trusted_proxies);
-        request.extensions_mut().insert(remote);
+        request.extensions_mut().insert(sender.address());
         let request = request
             .map(|body| Body::new(RequestBody::new(body, limits.body_bytes, limits.body_idle)));
         match service.clone().oneshot(request).await {
@@ -594,6 +611,14 @@ impl Door {
             Err(never) => match never {},
         }
     }
+}
+
+/// RFC 8555 section 8.3.
+fn challenge_answer(key_authorization: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(key_authorization));
+    let binary = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, binary);
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

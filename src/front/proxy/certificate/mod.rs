@@ -2,6 +2,7 @@
 //!
 //! [`service`] reads and writes the files; everything else here is values in, values out.
 
+pub mod challenges;
 pub mod pem;
 pub mod self_signed;
 pub mod service;
@@ -16,6 +17,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError as Rejection, RootCertStore};
+
+use challenges::{ACME_TLS, Challenges};
 
 /// A chain with its key, fit to be served.
 #[derive(Debug, Clone)]
@@ -167,30 +170,51 @@ pub enum CertificateError {
     },
 }
 
-/// The certificate that handshakes use, replaceable while connections go on.
+/// The certificate that handshakes use, replaceable while connections go on, and the answers to challenges.
 #[derive(Debug)]
-pub struct CertificateStore(ArcSwap<Certificate>);
+pub struct CertificateStore {
+    current: ArcSwap<Certificate>,
+    challenges: Challenges,
+}
 
 impl CertificateStore {
     /// A store that serves `certificate`.
     pub fn new(certificate: Certificate) -> Self {
-        Self(ArcSwap::from_pointee(certificate))
+        Self {
+            current: ArcSwap::from_pointee(certificate),
+            challenges: Challenges::default(),
+        }
     }
 
     /// Later handshakes use `certificate`; connections that exist go on.
     pub fn replace(&self, certificate: Certificate) {
-        self.0.store(Arc::new(certificate));
+        self.current.store(Arc::new(certificate));
     }
 
     /// What is served.
     pub fn current(&self) -> Arc<Certificate> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    /// Whether browsers accept what is served at the moment without asking their user: what HSTS and `turns:` need.
+    pub fn is_publicly_valid(&self) -> bool {
+        self.current.load().is_trusted()
+    }
+
+    /// The answers that certificate authorities come to fetch.
+    pub const fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 }
 
 impl ResolvesServerCert for CertificateStore {
-    /// The same for every name that a client asks for: there is one domain.
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().key))
+    /// The same for every name that a client asks for, and for none: there is one domain. Only an authority, which
+    /// offers `acme-tls/1` and nothing else, gets its challenge's certificate (RFC 8737 section 3).
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut protocols = hello.alpn().into_iter().flatten();
+        if protocols.next() == Some(ACME_TLS) && protocols.next().is_none() {
+            return self.challenges.tls(hello.server_name()?);
+        }
+        Some(Arc::clone(&self.current.load().key))
     }
 }

@@ -1,4 +1,5 @@
-//! TLS connections that carry TURN: told from HTTP, taken apart, and handed over to where TURN is spoken.
+//! TLS connections that carry TURN, on a port of its own or on the one of HTTPS: told from HTTP, taken apart, and handed
+//! over to where TURN is spoken.
 
 use std::io;
 use std::net::SocketAddr;
