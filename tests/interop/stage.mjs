@@ -63,8 +63,8 @@ export class Stage {
     return this.#browsers.get(kind);
   }
 
-  async ownBrowser(kind) {
-    const launched = await launch(kind);
+  async ownBrowser(kind, options) {
+    const launched = await launch(kind, options);
     this.#ownBrowsers.add(launched);
     return launched;
   }
@@ -208,9 +208,9 @@ class Scene {
     return page;
   }
 
-  /** A browser for this scene alone. */
-  async ownBrowser(kind) {
-    const launched = await this.#stage.ownBrowser(kind);
+  /** A browser for this scene alone; options: of `launch` (browsers.mjs). */
+  async ownBrowser(kind, options) {
+    const launched = await this.#stage.ownBrowser(kind, options);
     this.#browsers.push(launched);
     return launched;
   }
