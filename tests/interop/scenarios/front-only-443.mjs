@@ -4,12 +4,17 @@ import { Authority } from "../authority.mjs";
 import { Daemon } from "../daemon.mjs";
 import { assert } from "../expect.mjs";
 
+const reaches = ({ page }, host) => page.evaluate(
+  (url) => fetch(url, { mode: "no-cors" }).then(() => true, () => false),
+  `https://${host}/openvidu/accept-certificate`,
+);
+
 export const only443 = [
   {
     name: "network: nothing passes but TCP to port 443, and a call takes TURN over TLS there",
     town: "roads",
     browsers: ["chromium", "firefox"],
-    timeout: 90_000,
+    timeout: 120_000,
     async run(scene) {
       const { world } = scene;
       const authority = await Authority.make();
@@ -35,6 +40,8 @@ export const only443 = [
           const own = await scene.ownBrowser(browser, { authority });
           const party = await scene.party(name, { browser, own });
           party.protocol = "tls";
+          assert.equal(await reaches(party, world.serverName), true, `${browser} trusts the name`);
+          assert.equal(await reaches(party, world.address), false, `${browser} trusts nothing else`);
           parties.push(await party.connect(await room.token()));
         }
         const [ann, bob] = parties;
