@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Sourced by scripts/bench: reverse proxies under the load of wrk, with one upstream, in a network of their own.
 
-# path | what wrk is told. Connections are kept, but in `fresh`.
+# What is fetched, and what wrk is told. Connections are kept, but in `fresh` (result.lua).
 declare -A PROXY_CASES=(
   [small]="small --connections 32"
   [1mb]="large --connections 16"
-  [fresh]="small --connections 16 --header Connection:close"
+  [fresh]="small --connections 16"
 )
 PROXY_ORDER=(small 1mb fresh)
 # what is measured | goal, as a share of nginx
@@ -32,6 +32,7 @@ proxy_stage() {
   head -c 1048576 /dev/urandom >"$WORK/files/large"
   chmod 755 "$WORK" "$WORK/files"
   cat >"$WORK/result.lua" <<'EOF_LUA'
+if os.getenv("WRK_CASE") == "fresh" then wrk.headers["Connection"] = "close" end
 -- wrk's own summary has no percentile that a script could read.
 done = function(summary, latency)
   local errors = summary.errors
@@ -162,13 +163,12 @@ start_proxy() {
   die "$server does not hand on what the upstream has"
 }
 
-# Processor time of the proxy and its children so far, in milliseconds.
-proxy_cpu_ms() {
-  local pids
-  pids="$server_pid $(cat "/proc/$server_pid/task/$server_pid/children")"
-  # shellcheck disable=SC2086 # several numbers
-  for pid in $pids; do cat "/proc/$pid/stat"; done |
-    awk -v hz="$(getconf CLK_TCK)" '{ sub(/^.*\) /, ""); sum += $12 + $13 } END { printf "%.0f", sum * 1000 / hz }'
+# Processor time of the proxy and its children so far, in nanoseconds.
+proxy_cpu_ns() {
+  local pid pids
+  read -ra pids <"/proc/$server_pid/task/$server_pid/children" || true
+  for pid in "$server_pid" "${pids[@]}"; do cat "/proc/$pid"/task/*/schedstat; done |
+    awk '{ sum += $1 } END { printf "%.0f", sum }'
 }
 
 # proxy_load CASE SECONDS: prints wrk's result.
@@ -177,7 +177,7 @@ proxy_load() {
   read -r file arguments <<<"${PROXY_CASES[$1]}"
   rm -f "$WORK/wrk"
   # shellcheck disable=SC2086 # several words
-  (WRK_RESULT=$WORK/wrk proxy_run 1 wrk --threads 1 --duration "$2s" --timeout 10s --script "$WORK/result.lua" \
+  (WRK_RESULT=$WORK/wrk WRK_CASE=$1 proxy_run 1 wrk --threads 1 --duration "$2s" --timeout 10s --script "$WORK/result.lua" \
     $arguments "https://$PROXY_IP:$PROXY_PORT/$file") >"$WORK/wrk.log" 2>&1 || { cat "$WORK/wrk.log" >&2; return 1; }
   cat "$WORK/wrk"
 }
@@ -187,13 +187,13 @@ one_proxy_run() {
   local server=$1 case=$2 json before after
   start_proxy "$server"
   proxy_load "$case" 1 >/dev/null
-  before=$(proxy_cpu_ms)
+  before=$(proxy_cpu_ns)
   json=$(proxy_load "$case" "$SECONDS_EACH")
-  after=$(proxy_cpu_ms)
+  after=$(proxy_cpu_ns)
   stop_server
-  jq -c --arg server "$server" --arg case "$case" --argjson ms $((after - before)) '. + {
-    server_name: $server, case_name: $case, cpu_ms: $ms,
-    cpu_percent: ($ms / 10 / .seconds), value: (.requests * 1000 / $ms)}' <<<"$json"
+  jq -c --arg server "$server" --arg case "$case" --argjson ns $((after - before)) '. + {
+    server_name: $server, case_name: $case, cpu_seconds: ($ns / 1e9),
+    cpu_percent: ($ns / 1e7 / .seconds), value: (.requests * 1e9 / $ns)}' <<<"$json"
 }
 
 # proxy_table RESULTS: medians and the ratio to nginx, as a table in Markdown.
