@@ -31,4 +31,8 @@ export class Application {
   kill() {
     this.#process.kill("SIGKILL");
   }
+
+  remove() {
+    this.kill();
+  }
 }

@@ -7,7 +7,6 @@ import { connect } from "node:http2";
 import { Agent, request } from "node:https";
 import { Application } from "../application.mjs";
 import { BROWSERS } from "../browsers.mjs";
-import { Daemon } from "../daemon.mjs";
 import { assert, sleep, until, within } from "../expect.mjs";
 
 const MIB = 1024 * 1024;
@@ -15,21 +14,12 @@ const MOST = 200;
 // R21.
 const DOWN_WITHIN = 1000;
 
-/** What a scenario does with an application and a daemon in front of it, both of its own. */
-function withApplication(play, environment = () => ({})) {
+/** A scenario with an application and a daemon in front of it, both of its own. */
+function withApplication(play, explained) {
   return async (scene) => {
-    const application = await Application.start(scene.world);
-    let daemon;
-    try {
-      daemon = await Daemon.start(scene.world, { environment: { HANOK_APP_UPSTREAM: application.url, ...environment(application) } });
-      await play(scene, daemon, application);
-      assert.equal(await daemon.stop(), 0);
-      assert.deepEqual(daemon.complaints().filter((line) => !/application|upstream/i.test(line)), []);
-    } finally {
-      application.kill();
-      daemon?.kill();
-      await daemon?.remove();
-    }
+    const application = scene.keep(await Application.start(scene.world));
+    const daemon = await scene.ownDaemon({ explained, environment: { HANOK_APP_UPSTREAM: application.url } });
+    await play(scene, daemon, application);
   };
 }
 
@@ -201,46 +191,37 @@ const outages = {
   needs: "veth",
   browsers: ["chromium"],
   timeout: 90_000,
-  async run(scene) {
-    let application = await Application.start(scene.world);
-    const environment = { HANOK_APP_UPSTREAM: application.url };
-    const daemon = await Daemon.start(scene.world, { environment });
+  run: withApplication(async (scene, daemon, first) => {
+    let application = first;
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    try {
-      const room = await scene.room({}, daemon);
-      const ann = await scene.join(room, "ann");
-      const bob = await scene.join(room, "bob");
-      await ann.publish();
-      await bob.receives(ann);
-      assert.equal((await ask(daemon, "/api/v1/x", { agent })).status, 200);
-      for (let round = 0; round < 2; round += 1) {
-        application.kill();
-        for (const method of ["GET", "POST"]) {
-          const begun = Date.now();
-          const { status, headers, text } = await until("the application is gone", async () => {
-            const answer = await ask(daemon, "/api/v1/x", { method, agent });
-            return answer.status === 200 ? null : answer;
-          }, { within: DOWN_WITHIN, every: 10 });
-          assert.ok(Date.now() - begun < DOWN_WITHIN, `${Date.now() - begun} ms`);
-          assert.equal(status, 502);
-          assert.match(headers["content-type"], /^text\/html/);
-          assert.match(text, /502/);
-        }
-        assert.equal((await daemon.sessions()).length, 1, "the API goes on");
-        await ann.signal({ type: "chat", data: `round ${round}` });
-        await bob.event("signal", { data: `round ${round}` });
-        application = await Application.start(scene.world, application.port);
-        const returned = await until("its return is found", async () => (await ask(daemon, "/api/v1/x", { agent })).status === 200, { within: 2000, every: 20 });
-        assert.ok(returned);
-      }
-      await bob.receives(ann);
-    } finally {
-      agent.destroy();
+    const room = await scene.room({}, daemon);
+    const ann = await scene.join(room, "ann");
+    const bob = await scene.join(room, "bob");
+    await ann.publish();
+    await bob.receives(ann);
+    assert.equal((await ask(daemon, "/api/v1/x", { agent })).status, 200);
+    for (let round = 0; round < 2; round += 1) {
       application.kill();
-      daemon.kill();
-      await daemon.remove();
+      for (const method of ["GET", "POST"]) {
+        const begun = Date.now();
+        const { status, headers, text } = await until("the application is gone", async () => {
+          const answer = await ask(daemon, "/api/v1/x", { method, agent });
+          return answer.status < 300 ? null : answer;
+        }, { within: DOWN_WITHIN, every: 10 });
+        assert.ok(Date.now() - begun < DOWN_WITHIN, `${Date.now() - begun} ms`);
+        assert.equal(status, 502);
+        assert.match(headers["content-type"], /^text\/html/);
+        assert.match(text, /502/);
+      }
+      assert.equal((await daemon.sessions()).length, 1, "the API goes on");
+      await ann.signal({ type: "chat", data: `round ${round}` });
+      await bob.event("signal", { data: `round ${round}` });
+      application = scene.keep(await Application.start(scene.world, application.port));
+      await until("its return is found", async () => (await ask(daemon, "/api/v1/x", { agent })).status === 200, { within: 2000, every: 20 });
     }
-  },
+    await bob.receives(ann);
+    agent.destroy();
+  }, /application|upstream/i),
 };
 
 // More than any one of: connections of a pool, requests of an HTTP/2 connection.

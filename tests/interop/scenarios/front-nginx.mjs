@@ -7,7 +7,6 @@ import { promisify } from "node:util";
 import { OpenVidu, OpenViduRole } from "openvidu-node-client";
 import { Application } from "../application.mjs";
 import { Authority } from "../authority.mjs";
-import { Daemon } from "../daemon.mjs";
 import { assert } from "../expect.mjs";
 import { Nginx } from "../nginx.mjs";
 
@@ -47,60 +46,48 @@ export const behindNginx = [
     browsers: ["chromium", "firefox"],
     async run(scene) {
       const { world } = scene;
-      const authority = await Authority.make();
-      let application, nginx, daemon;
-      try {
-        application = await Application.start(world, APPLICATION_PORT);
-        nginx = await Nginx.start(world, { name: world.address, application: APPLICATION_PORT, ...(await authority.issue(world.address)) });
-        daemon = await Daemon.start(world, { environment: KEYS });
-        const own = `https://${world.address}`;
+      const authority = scene.keep(await Authority.make());
+      scene.keep(await Application.start(world, APPLICATION_PORT));
+      scene.keep(await Nginx.start(world, { name: world.address, application: APPLICATION_PORT, ...(await authority.issue(world.address)) }));
+      const daemon = await scene.ownDaemon({ environment: KEYS });
+      const own = `https://${world.address}`;
 
-        const openVidu = new OpenVidu(own, daemon.secret);
-        openVidu.enableProdMode();
-        const session = await openVidu.createSession({ customSessionId: "behind-nginx" });
-        const connection = await session.createConnection({ role: OpenViduRole.MODERATOR });
-        assert.match(connection.token, new RegExp(`^wss://${world.address}(:443)?\\?sessionId=behind-nginx&`), "clients are sent to nginx");
-        await session.close();
+      const openVidu = new OpenVidu(own, daemon.secret);
+      openVidu.enableProdMode();
+      const session = await openVidu.createSession({ customSessionId: "behind-nginx" });
+      const connection = await session.createConnection({ role: OpenViduRole.MODERATOR });
+      assert.match(connection.token, new RegExp(`^wss://${world.address}(:443)?\\?sessionId=behind-nginx&`), "clients are sent to nginx");
+      await session.close();
 
-        const room = await scene.room({}, daemon);
-        const ann = await scene.join(room, "ann", { browser: "chromium" });
-        const bob = await scene.join(room, "bob", { browser: "firefox" });
-        const cy = await scene.join(room, "cy", { browser: "chromium", version: "2.20.0" });
-        await ann.publish();
-        await bob.publish();
-        await Promise.all([ann.receives(bob), bob.receives(ann), cy.receives(ann), cy.receives(bob)]);
-        await cy.signal({ type: "chat", data: "through nginx" });
-        await bob.event("signal", { data: "through nginx" });
+      const room = await scene.room({}, daemon);
+      const ann = await scene.join(room, "ann", { browser: "chromium" });
+      const bob = await scene.join(room, "bob", { browser: "firefox" });
+      const cy = await scene.join(room, "cy", { browser: "chromium", version: "2.20.0" });
+      await ann.publish();
+      await bob.publish();
+      await Promise.all([ann.receives(bob), bob.receives(ann), cy.receives(ann), cy.receives(bob)]);
+      await cy.signal({ type: "chat", data: "through nginx" });
+      await bob.event("signal", { data: "through nginx" });
 
-        const { status, text } = await ask(`${own}/api/v1/x`);
-        assert.equal(status, 200);
-        assert.equal(JSON.parse(text).url, "/api/v1/x", "`/` is the application");
-        const unknown = await ask(`${own}/openvidu/api/sessions/none`, { authorization: `Basic ${btoa(`OPENVIDUAPP:${daemon.secret}`)}` });
-        assert.equal(unknown.status, 404);
-        assert.doesNotMatch(unknown.text, /operator's/, "the daemon's own answers pass");
-        assert.equal((await ask(`${own}/openvidu/api/sessions`)).status, 401);
-        for (const path of ["/dashboard", "/dashboard/"]) {
-          const answer = await ask(own + path);
-          assert.equal(answer.status, await atHome(daemon, path), path);
-          // The daemon does not know how it is called outside.
-          if (answer.headers.location) assert.match(answer.headers.location, new RegExp(`^(/[^/]|${own}(:443)?/)`), path);
-        }
-        const redirected = await ask(`http://${world.address}/some/where?a=b`);
-        assert.deepEqual([redirected.status, redirected.headers.location], [301, `${own}/some/where?a=b`]);
-
-        const ports = await listening(daemon);
-        assert.ok(ports.includes(5443), `${ports}`);
-        for (const port of [80, 443, Number(daemon.keys.HTTP_PORT)]) assert.ok(!ports.includes(port), `${port} is not the daemon's`);
-        await Promise.all([ann, bob, cy].map((party) => party.disconnect()));
-        assert.equal(await daemon.stop(), 0);
-        assert.deepEqual(daemon.complaints(), []);
-      } finally {
-        daemon?.kill();
-        await daemon?.remove();
-        await nginx?.remove();
-        application?.kill();
-        await authority.remove();
+      const { status, text } = await ask(`${own}/api/v1/x`);
+      assert.equal(status, 200);
+      assert.equal(JSON.parse(text).url, "/api/v1/x", "`/` is the application");
+      const unknown = await ask(`${own}/openvidu/api/sessions/none`, { authorization: `Basic ${btoa(`OPENVIDUAPP:${daemon.secret}`)}` });
+      assert.equal(unknown.status, 404);
+      assert.doesNotMatch(unknown.text, /operator's/, "the daemon's own answers pass");
+      assert.equal((await ask(`${own}/openvidu/api/sessions`)).status, 401);
+      for (const path of ["/dashboard", "/dashboard/"]) {
+        const answer = await ask(own + path);
+        assert.equal(answer.status, await atHome(daemon, path), path);
+        // The daemon does not know how it is called outside.
+        if (answer.headers.location) assert.match(answer.headers.location, new RegExp(`^(/[^/]|${own}(:443)?/)`), path);
       }
+      const redirected = await ask(`http://${world.address}/some/where?a=b`);
+      assert.deepEqual([redirected.status, redirected.headers.location], [301, `${own}/some/where?a=b`]);
+
+      const ports = await listening(daemon);
+      assert.ok(ports.includes(5443), `${ports}`);
+      for (const port of [80, 443, Number(daemon.keys.HTTP_PORT)]) assert.ok(!ports.includes(port), `${port} is not the daemon's`);
     },
   },
 ];
