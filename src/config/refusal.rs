@@ -79,8 +79,8 @@ pub enum Refusal {
     /// A URL without host.
     #[error("is not a valid URL: the host is missing")]
     UrlWithoutHost,
-    /// An upstream that is no plain HTTP origin.
-    #[error("is not an upstream: write http://HOST:PORT")]
+    /// An upstream that is no origin.
+    #[error("is not an upstream: write http://HOST:PORT or https://HOST:PORT")]
     NotUpstream,
     /// A word outside the list.
     #[error("must be one of {0}")]
@@ -135,6 +135,11 @@ pub enum Refusal {
     /// Not a listening address.
     #[error("is not a listening address: write :PORT or ADDRESS:PORT, IPv6 in brackets")]
     NotListen,
+    /// Not a list of servers.
+    #[error(
+        "is not a list of servers: write HOST:PORT, comma separated, IPv6 addresses in brackets"
+    )]
+    NotServers,
     /// Not `path=upstream` pairs.
     #[error(
         "is not a list of routes: write path=http://HOST:PORT or path=/folder pairs, comma separated; a path begins with /"
@@ -151,6 +156,11 @@ pub enum Refusal {
     /// No TLS version that is supported.
     #[error("has no supported version: write TLSv1.2 TLSv1.3, or one of them")]
     NotTlsVersions,
+    /// A list of cipher suites of which none is spoken.
+    #[error(
+        "names no cipher suite of TLS 1.2 that is spoken here: write some of {0}, or leave TLSv1.2 out of HTTPS_PROTOCOLS"
+    )]
+    NoCipherSuite(String),
     /// An e-mail address for Let's Encrypt that was not changed.
     #[error(
         "must be your e-mail address with CERTIFICATE_TYPE=letsencrypt; the sample address is refused by Let's Encrypt"

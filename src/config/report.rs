@@ -159,6 +159,14 @@ pub enum Note {
         /// What it would control.
         feature: &'static str,
     },
+    /// Cipher suites that are not spoken here.
+    #[error("{origin}: HTTPS_CIPHERS has words that name nothing spoken here and are passed over: {}", .names.join(", "))]
+    UnknownCiphers {
+        /// `FILE:LINE` or `environment`.
+        origin: String,
+        /// The words.
+        names: Vec<String>,
+    },
     /// A secret that can be guessed.
     #[error(
         "{origin}: OPENVIDU_SECRET is shorter than 16 characters: write a longer one, for example with `openssl rand -hex 24`"
@@ -212,6 +220,7 @@ impl Note {
         !matches!(
             self,
             Self::UnknownKey { .. }
+                | Self::UnknownCiphers { .. }
                 | Self::Edition { .. }
                 | Self::Line {
                     note: LineNote::Duplicate { .. },

@@ -13,10 +13,11 @@ use crate::config::refusal::Refusal;
 use crate::config::report::{KeyFault, Note};
 use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
-    MediaNode, RecordingNotification, Route, SubscribeOffer, TlsVersions, TurnUser, Workers,
+    MediaNode, PublicIp, RecordingNotification, Route, Server, SubscribeOffer, TlsVersions,
+    TurnUser, Workers,
 };
 use crate::units::turn_url::turns_url;
-use crate::units::{IceServer, PortRange, Secret};
+use crate::units::{IceServer, PortRange, Secret, TlsSuite};
 
 /// The sample address of the stock `.env`.
 const SAMPLE_EMAIL: &str = "user@example.com";
@@ -139,6 +140,8 @@ pub struct Web {
     pub certificate: Certificate,
     /// `HTTPS_PROTOCOLS`.
     pub tls_versions: TlsVersions,
+    /// `HTTPS_CIPHERS`, for TLS 1.2.
+    pub tls_suites: Vec<TlsSuite>,
     /// `HTTPS_HSTS`: the header's value; never sent with an untrusted certificate.
     pub hsts: String,
     /// `HANOK_TRUSTED_PROXIES`.
@@ -147,8 +150,8 @@ pub struct Web {
     pub dashboard_access: Option<Vec<IpNet>>,
     /// `ALLOWED_ACCESS_TO_RESTAPI`, as written; `None` is everybody.
     pub rest_access: Option<Vec<IpNet>>,
-    /// `PROXY_PUBLIC_IP`; `None` is automatic.
-    pub public_ip: Option<IpAddr>,
+    /// `PROXY_PUBLIC_IP`.
+    pub public_ip: PublicIp,
     /// `REDIRECT_WWW`.
     pub redirect_www: bool,
     /// `SUPPORT_DEPRECATED_API`.
@@ -157,6 +160,8 @@ pub struct Web {
     pub app_upstream: AppUpstream,
     /// `HANOK_PROXY_ROUTES`.
     pub routes: Vec<Route>,
+    /// `HANOK_ERROR_PAGES`.
+    pub error_pages: Option<PathBuf>,
     /// `HANOK_CALL_OPEN`.
     pub call_open: CallOpen,
 }
@@ -195,6 +200,8 @@ pub struct Media {
     pub external: Vec<IpAddr>,
     /// `MEDIA_NODES_PUBLIC_IPS`: private and public address.
     pub nodes: Vec<(IpAddr, IpAddr)>,
+    /// `HANOK_PUBLIC_ADDRESS_SERVERS`: whom to ask for the public address; empty is nobody.
+    pub public_address_servers: Vec<Server>,
 }
 
 /// STUN and TURN.
@@ -455,6 +462,7 @@ fn web(reading: &mut Reading<'_>, https_port: u16) -> Web {
     let bind_is_set = reading.origin(&hanok::HANOK_BIND.about).is_some();
     let http_port = reading.get(&proxy::HTTP_PORT);
     let http_port_is_set = reading.origin(&proxy::HTTP_PORT.about).is_some();
+    let tls_versions = reading.get(&proxy::HTTPS_PROTOCOLS);
     Web {
         front: reading.get(&hanok::HANOK_FRONT),
         front_is_set: reading.origin(&hanok::HANOK_FRONT.about).is_some(),
@@ -467,7 +475,8 @@ fn web(reading: &mut Reading<'_>, https_port: u16) -> Web {
         http_port: (!reading.dev || http_port_is_set).then_some(http_port),
         plain: plain_listen(reading),
         certificate: certificate(reading),
-        tls_versions: reading.get(&proxy::HTTPS_PROTOCOLS),
+        tls_suites: tls_suites(reading, tls_versions),
+        tls_versions,
         hsts: reading.get(&proxy::HTTPS_HSTS),
         trusted_proxies: reading.get(&hanok::HANOK_TRUSTED_PROXIES),
         dashboard_access: reading.get(&proxy::ALLOWED_ACCESS_TO_DASHBOARD),
@@ -477,8 +486,24 @@ fn web(reading: &mut Reading<'_>, https_port: u16) -> Web {
         deprecated_api: reading.get(&openvidu::SUPPORT_DEPRECATED_API),
         app_upstream: reading.get(&hanok::HANOK_APP_UPSTREAM),
         routes: reading.get(&hanok::HANOK_PROXY_ROUTES),
+        error_pages: reading.get(&hanok::HANOK_ERROR_PAGES),
         call_open: reading.get(&hanok::HANOK_CALL_OPEN),
     }
+}
+
+/// The suites of TLS 1.2 that `HTTPS_CIPHERS` leaves. An empty list is a mistake only where TLS 1.2 is spoken.
+fn tls_suites(reading: &mut Reading<'_>, versions: TlsVersions) -> Vec<TlsSuite> {
+    let about = &proxy::HTTPS_CIPHERS.about;
+    let list = reading.get(&proxy::HTTPS_CIPHERS);
+    if versions.tls12 && list.suites.is_empty() {
+        let known = TlsSuite::ALL.map(TlsSuite::openssl_name).join(":");
+        reading.fault(about, Refusal::NoCipherSuite(known));
+    } else if !list.unknown.is_empty() {
+        let origin = reading.origin(about).unwrap_or_default();
+        let names = list.unknown;
+        reading.notes.push(Note::UnknownCiphers { origin, names });
+    }
+    list.suites
 }
 
 /// `HANOK_PLAIN_LISTEN`, with the port of `SERVER_PORT` when only that is set.
@@ -543,6 +568,7 @@ fn media(reading: &mut Reading<'_>) -> Media {
             .iter()
             .filter_map(|node| media_node(reading, node))
             .collect(),
+        public_address_servers: reading.get(&hanok::HANOK_PUBLIC_ADDRESS_SERVERS),
     }
 }
 

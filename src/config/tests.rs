@@ -636,6 +636,29 @@ fn an_own_certificate_is_looked_for_beside_the_file_or_where_it_is_said_to_be() 
 }
 
 #[test]
+fn turn_over_tls_is_where_the_ports_are_ours_and_a_certificate_names_the_domain() {
+    let urls = |lines: &str| {
+        let certificate = "CERTIFICATE_TYPE=letsencrypt\nLETSENCRYPT_EMAIL=me@example.org";
+        with(&format!("{certificate}\n{lines}")).config.turns_urls()
+    };
+    let (https, own) = (
+        "turns:example.com:443?transport=tcp",
+        "turns:example.com:5349?transport=tcp",
+    );
+    let listen = "HANOK_TURN_TLS_LISTEN=:5349";
+    assert_eq!(urls(""), [https]);
+    assert_eq!(urls(listen), [https, own]);
+    assert_eq!(urls(&format!("{listen}\nHANOK_FRONT=off")), [own]);
+    assert_eq!(urls("HANOK_FRONT=off"), [""; 0]);
+    assert_eq!(
+        urls("HTTPS_PORT=8443"),
+        ["turns:example.com:8443?transport=tcp"]
+    );
+    assert_eq!(urls("DOMAIN_OR_PUBLIC_IP=203.0.113.7"), [""; 0]);
+    assert_eq!(urls("CERTIFICATE_TYPE=selfsigned"), [""; 0]);
+}
+
+#[test]
 fn a_name_without_a_dot_must_resolve_and_others_are_judged_by_their_shape() {
     let domain =
         |name: &str| format!("DOMAIN_OR_PUBLIC_IP={name}\nOPENVIDU_SECRET=0123456789abcdef\n");

@@ -11,9 +11,9 @@ use ipnet::IpNet;
 
 use crate::config::refusal::Refusal;
 use crate::config::values::{
-    AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
-    MediaNode, RecordingNotification, Route, RouteTarget, SubscribeOffer, TlsVersions, TurnUser,
-    Workers,
+    AppUpstream, CallOpen, CertificateType, CipherList, CoturnIp, ForcedVideoCodec, Front, Host,
+    Listen, MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server, SubscribeOffer,
+    TlsVersions, TurnUser, Workers,
 };
 use crate::units::host_name::is_host_name;
 use crate::units::{IceServer, Secret};
@@ -499,13 +499,34 @@ pub fn external_addresses(text: &str) -> Result<Vec<IpAddr>, Refusal> {
 }
 
 /// `PROXY_PUBLIC_IP`: `auto-ipv4`, `auto-ipv6` or an address.
-pub fn proxy_public_ip(text: &str) -> Result<Option<IpAddr>, Refusal> {
+pub fn proxy_public_ip(text: &str) -> Result<PublicIp, Refusal> {
     match text {
-        "auto-ipv4" | "auto-ipv6" => Ok(None),
+        "auto-ipv4" => Ok(PublicIp::AutoIpv4),
+        "auto-ipv6" => Ok(PublicIp::AutoIpv6),
         other => IpAddr::from_str(other)
-            .map(Some)
+            .map(PublicIp::Address)
             .map_err(|_| Refusal::NotIp),
     }
+}
+
+/// `HOST:PORT` elements, comma separated, IPv6 in brackets; empty is none.
+pub fn servers(text: &str) -> Result<Vec<Server>, Refusal> {
+    list(text)
+        .map(|element| {
+            let (name, number) = element.rsplit_once(':').ok_or(Refusal::NotServers)?;
+            let bare = name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'));
+            let is_v6 = bare.unwrap_or(name).contains(':');
+            if is_v6 != bare.is_some() {
+                return Err(Refusal::NotServers);
+            }
+            Ok(Server {
+                host: host(bare.unwrap_or(name)).map_err(|_| Refusal::NotServers)?,
+                port: port(number).map_err(|_| Refusal::NotServers)?,
+            })
+        })
+        .collect()
 }
 
 /// `:PORT` or `ADDRESS:PORT`; empty is off.
@@ -604,8 +625,11 @@ pub fn app_upstream(text: &str) -> Result<AppUpstream, Refusal> {
 
 fn upstream(text: &str) -> Result<String, Refusal> {
     let uri = Uri::from_str(text).map_err(|_| Refusal::NotUpstream)?;
-    let is_origin = uri.scheme_str() == Some("http")
+    let is_origin = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.host().is_some_and(|host| !host.is_empty())
+        && uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
         && uri.query().is_none()
         && matches!(uri.path(), "" | "/");
     if is_origin {
@@ -669,6 +693,11 @@ pub fn tls_versions(text: &str) -> Result<TlsVersions, Refusal> {
     } else {
         Err(Refusal::NotTlsVersions)
     }
+}
+
+/// OpenSSL's list of cipher suites; empty is all.
+pub fn cipher_list(text: &str) -> Result<CipherList, Refusal> {
+    Ok(CipherList::read(text))
 }
 
 /// A header value.

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::units::Secret;
-pub use crate::units::{ForcedVideoCodec, SubscribeOffer};
+pub use crate::units::{CipherList, ForcedVideoCodec, SubscribeOffer};
 
 /// A host as configured: an address or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -103,6 +103,27 @@ pub enum CoturnIp {
     AutoIpv6,
     /// As written.
     Host(Host),
+}
+
+/// `PROXY_PUBLIC_IP`: this machine's public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublicIp {
+    /// `auto-ipv4`.
+    #[default]
+    AutoIpv4,
+    /// `auto-ipv6`.
+    AutoIpv6,
+    /// As written.
+    Address(IpAddr),
+}
+
+/// A server of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its name or address.
+    pub host: Host,
+    /// Its port, never 0.
+    pub port: u16,
 }
 
 /// One pair of `MEDIA_NODES_PUBLIC_IPS`.

@@ -32,6 +32,12 @@ pub(super) struct Media {
     pub(super) counters: Vec<Arc<Counters>>,
     /// What clients are told as the STUN/TURN server.
     pub(super) turn_host: String,
+    /// The addresses of the candidates.
+    pub(super) told: Addresses,
+    /// The domain's DNS answer.
+    pub(super) resolved: Vec<IpAddr>,
+    /// The addresses that are known to be ours: of the interfaces, and those that the configuration names.
+    pub(super) own: Vec<IpAddr>,
 }
 
 /// Binds every port and starts the workers.
@@ -129,6 +135,14 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
         workers,
         counters,
         turn_host: turn_host(config, &told),
+        own: interfaces
+            .iter()
+            .map(|interface| interface.address)
+            .chain(config.media.external.iter().copied())
+            .chain(config.media.nodes.iter().map(|(_, public)| *public))
+            .collect(),
+        told,
+        resolved,
     })
 }
 
@@ -167,7 +181,7 @@ async fn resolve_domain(config: &Config) -> Vec<IpAddr> {
     }
 }
 
-async fn resolve(name: &str) -> Vec<IpAddr> {
+pub(super) async fn resolve(name: &str) -> Vec<IpAddr> {
     match tokio::time::timeout(RESOLVE_DEADLINE, tokio::net::lookup_host((name, 0))).await {
         Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
         Ok(Err(error)) => {

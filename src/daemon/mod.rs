@@ -8,30 +8,32 @@ pub mod adapters;
 mod media;
 mod neighbours;
 mod port_owner;
+mod public_address;
 mod reload;
 mod state;
 mod turn;
 mod web;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Loaded, Options};
 use crate::control::access::Gate;
-use crate::control::rest;
-use crate::control::session::{self, Directory};
+use crate::control::session::Directory;
 use crate::control::signalling::Connections;
-use crate::front::proxy::{self, CertificateStore};
+use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use crate::telemetry::log;
 use crate::units::Live;
 use adapters::{MintedTurnCredentials, OverTls};
+use public_address::Place;
+use reload::{Changeable, Current};
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -103,25 +105,15 @@ pub struct Daemon {
     connections: Connections,
     addresses: Vec<(proxy::Listener, std::net::SocketAddr)>,
     proxy_stop: CancellationToken,
-    proxy: tokio::task::JoinSet<()>,
+    proxy: JoinSet<()>,
     web: proxy::Containment,
     workers: Vec<Worker>,
     counters: Vec<Arc<crate::media::worker::Counters>>,
-    turn: turn::Control,
-    live: Changeable,
-    _revoking: tokio::task::JoinSet<()>,
+    live: Arc<Changeable>,
+    place: Arc<Place>,
+    seeking: Mutex<JoinSet<()>>,
+    _revoking: JoinSet<()>,
     state: StateFolder,
-}
-
-/// What a reload changes, beside TURN.
-struct Changeable {
-    certificates: Arc<CertificateStore>,
-    gate: Gate,
-    rules: Live<proxy::Rules>,
-    rest: Live<rest::Settings>,
-    sessions: Live<session::Settings>,
-    /// What clients are told as the STUN/TURN server.
-    turn_host: String,
 }
 
 impl Daemon {
@@ -144,14 +136,10 @@ impl Daemon {
             minted: Arc::new(minted),
             workers: media.workers.len(),
         };
-        let mut revoking = tokio::task::JoinSet::new();
+        let mut revoking = JoinSet::new();
         revoking.spawn(revocations.carry_to(turn.handle.clone()));
         let sessions = Live::new(web::session_settings(config, &media.turn_host));
-        let directory = Directory::new(
-            sessions.clone(),
-            media.plane.clone(),
-            turn.minted.clone(),
-        );
+        let directory = Directory::new(sessions.clone(), media.plane.clone(), turn.minted.clone());
         // One for all that take the secret from outside, so that wrong guesses add up.
         let gate = Gate::new(config.secret.clone());
         let connections = Connections::new(directory.clone(), gate.clone());
@@ -163,14 +151,20 @@ impl Daemon {
             &connections,
             media.plane,
         );
-        let rules = Live::new(web::rules(config, None));
-        let proxy = web::bind(config, Arc::clone(&certificates), services, rules.clone())?;
+        let rules = Live::new(web::rules(config, &[]));
+        let proxy = web::bind(
+            config,
+            state.path(),
+            Arc::clone(&certificates),
+            services,
+            rules.clone(),
+        )?;
         let addresses = proxy.addresses().collect();
-        let web = proxy.containment();
+        let (web, routing) = (proxy.containment(), proxy.routing());
         let proxy_stop = CancellationToken::new();
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
-        Ok(Self {
+        let daemon = Self {
             directory,
             connections,
             addresses,
@@ -179,18 +173,31 @@ impl Daemon {
             web,
             workers: media.workers,
             counters: media.counters,
-            turn,
-            live: Changeable {
+            live: Arc::new(Changeable {
                 certificates,
                 gate,
                 rules,
+                routing,
                 rest,
                 sessions,
-                turn_host: media.turn_host,
-            },
+                turn,
+                current: tokio::sync::Mutex::new(Current {
+                    config: config.clone(),
+                    turn_host: media.turn_host,
+                    public: Vec::new(),
+                }),
+            }),
+            place: Arc::new(Place {
+                told: media.told,
+                resolved: media.resolved,
+                own: media.own,
+            }),
+            seeking: Mutex::default(),
             _revoking: revoking,
             state,
-        })
+        };
+        daemon.seek(config);
+        Ok(daemon)
     }
 
     /// The web ports that were really taken.
@@ -210,7 +217,7 @@ impl Daemon {
 
     /// The TURN servers of all media workers.
     pub fn turn(&self) -> &TurnHandle {
-        &self.turn.handle
+        &self.live.turn.handle
     }
 
     /// Takes over what may change while connections go on: secrets, the certificate, access lists, trusted proxies,
@@ -219,21 +226,22 @@ impl Daemon {
     /// # Errors
     /// Something cannot be used; then nothing has changed. Or the workers have stopped.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        let live = &self.live;
-        // First whatever can fail.
-        let secrets = self.state.turn_secrets(&config.turn.secrets)?;
-        let certificate = web::own_certificate(config)?;
-        let rules = web::rules(config, None);
-        self.turn.apply(&config.turn, secrets).await?;
-        if let Some(certificate) = certificate {
-            live.certificates.replace(certificate);
-        }
-        live.gate.set_secret(config.secret.clone());
-        live.rules.set(rules);
-        live.rest.set(web::rest_settings(config));
-        live.sessions.set(web::session_settings(config, &live.turn_host));
-        log::set_levels(&config.log);
+        self.live.apply(config, &self.state).await?;
+        self.seek(config);
         Ok(())
+    }
+
+    /// Asks in the background for the public address, if somebody wants to know it. Who was asking before asks no more.
+    fn seek(&self, config: &Config) {
+        let mut seeking = JoinSet::new();
+        for family in self.place.wanted(config).families() {
+            seeking.spawn(Arc::clone(&self.place).seek(
+                config.clone(),
+                family,
+                Arc::clone(&self.live),
+            ));
+        }
+        *self.seeking.lock().unwrap_or_else(PoisonError::into_inner) = seeking;
     }
 
     /// How many transports the media workers hold.

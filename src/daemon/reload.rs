@@ -1,11 +1,91 @@
 //! SIGHUP: the configuration is read again, and what may change while calls go on changes, all of it or nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sd_notify::NotifyState;
+use tokio::sync::Mutex;
 
-use super::Daemon;
-use crate::config::{self, Loaded, Options, Reloaded, Report, ThisMachine};
+use super::state::StateFolder;
+use super::{Daemon, turn, web};
+use crate::config::{self, Config, Loaded, Options, Reloaded, Report, ThisMachine};
+use crate::control::access::Gate;
+use crate::control::{rest, session};
+use crate::front::proxy::{self, CertificateStore};
+use crate::telemetry::log;
+use crate::units::Live;
+
+/// What changes while connections go on, by a reload or because the public address was found.
+pub(super) struct Changeable {
+    pub(super) certificates: Arc<CertificateStore>,
+    pub(super) gate: Gate,
+    pub(super) rules: Live<proxy::Rules>,
+    pub(super) routing: proxy::RoutingHandle,
+    pub(super) rest: Live<rest::Settings>,
+    pub(super) sessions: Live<session::Settings>,
+    pub(super) turn: turn::Control,
+    /// Locked by whoever changes something, so that both see what the other one did.
+    pub(super) current: Mutex<Current>,
+}
+
+/// What the values are made of.
+pub(super) struct Current {
+    pub(super) config: Config,
+    /// What clients are told as the STUN/TURN server.
+    pub(super) turn_host: String,
+    /// The public addresses that were found, at most one of each family.
+    pub(super) public: Vec<IpAddr>,
+}
+
+impl Changeable {
+    /// Takes over all of `config` that may change.
+    ///
+    /// # Errors
+    /// Something cannot be used; then nothing has changed. Or the workers have stopped.
+    pub(super) async fn apply(&self, config: &Config, state: &StateFolder) -> anyhow::Result<()> {
+        let mut current = self.current.lock().await;
+        // First whatever can fail.
+        let secrets = state.turn_secrets(&config.turn.secrets)?;
+        let certificate = web::own_certificate(config)?;
+        let rules = web::rules(config, &current.public);
+        self.turn
+            .apply(&config.turn, secrets, &current.public)
+            .await?;
+        if let Some(certificate) = certificate {
+            self.certificates.replace(certificate);
+        }
+        self.gate.set_secret(config.secret.clone());
+        self.rules.set(rules);
+        self.routing.set(web::routing(config, state.path()));
+        self.rest.set(web::rest_settings(config));
+        let sessions = web::session_settings(config, &current.turn_host);
+        self.sessions.set(sessions);
+        log::set_levels(&config.log);
+        current.config = config.clone();
+        Ok(())
+    }
+
+    /// Takes note that others reach this machine by `address`, which clients are told as the STUN/TURN server if
+    /// `is_told`.
+    pub(super) async fn is_reached_by(&self, address: IpAddr, is_told: bool) {
+        let mut current = self.current.lock().await;
+        let other_family = |known: &IpAddr| known.is_ipv4() != address.is_ipv4();
+        current.public.retain(other_family);
+        current.public.push(address);
+        if is_told {
+            current.turn_host = address.to_string();
+        }
+        let Current {
+            config,
+            turn_host,
+            public,
+        } = &*current;
+        self.rules.set(web::rules(config, public));
+        self.sessions.set(web::session_settings(config, turn_host));
+        // Workers that have stopped relay nothing.
+        let _ = self.turn.deny_ourselves(&config.turn, public).await;
+    }
+}
 
 /// Reads the configuration again and takes over what a reload may change. Returns what counts from now on: `running`
 /// itself if anything is wrong, which is told line by line.
@@ -68,9 +148,8 @@ async fn take_over(
 
 async fn read(running: Arc<Loaded>, options: Options) -> Result<Reloaded, Vec<String>> {
     // Names may have to be resolved.
-    let read = tokio::task::spawn_blocking(move || {
-        config::reload(&ThisMachine, &options, &running)
-    });
+    let read =
+        tokio::task::spawn_blocking(move || config::reload(&ThisMachine, &options, &running));
     let lines = |report: Report| report.problems.iter().map(ToString::to_string).collect();
     match read.await {
         Ok(read) => read.map_err(lines),

@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::adapters::MintedTurnCredentials;
 use crate::config::settings::{Turn, TurnLimits};
 use crate::media::net::addresses::Relayed;
@@ -162,6 +164,7 @@ impl fmt::Display for Announcement<'_> {
 }
 
 /// Changes what may be changed while the servers run.
+#[derive(Clone)]
 pub(super) struct Control {
     pub(super) handle: TurnHandle,
     pub(super) minted: Arc<MintedTurnCredentials>,
@@ -171,16 +174,34 @@ pub(super) struct Control {
 impl Control {
     /// Takes over secrets, users, peers and limits. Credentials under a secret that is gone are refused, new ones are
     /// made under the first; allocations that live stay.
-    pub(super) async fn apply(&self, turn: &Turn, secrets: Vec<Secret>) -> Result<(), Stopped> {
+    pub(super) async fn apply(
+        &self,
+        turn: &Turn,
+        secrets: Vec<Secret>,
+        public: &[IpAddr],
+    ) -> Result<(), Stopped> {
         // Accepted everywhere before the first one is handed out.
         self.handle
             .set_credentials(credentials(turn, &secrets))
             .await?;
         self.minted.set_secrets(secrets);
-        self.handle.set_policy(policy(turn)).await?;
+        self.deny_ourselves(turn, public).await?;
         self.handle
             .set_limits(limits(&turn.limits, self.workers))
             .await
+    }
+
+    /// Closes the way back to ourselves by public addresses that were not known at the start.
+    pub(super) async fn deny_ourselves(
+        &self,
+        turn: &Turn,
+        public: &[IpAddr],
+    ) -> Result<(), Stopped> {
+        let mut policy = policy(turn);
+        policy
+            .denied
+            .extend(public.iter().copied().map(IpNet::from));
+        self.handle.set_policy(policy).await
     }
 }
 

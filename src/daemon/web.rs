@@ -14,7 +14,7 @@ use super::adapters::WorkerStreams;
 use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::Front;
+use crate::config::values::{AppUpstream, Front, PublicIp, RouteTarget};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
@@ -22,7 +22,8 @@ use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
 use crate::front::proxy::{
-    self, AccessLists, BindError, CertificateStore, Limits, Proxy, Services, certificate,
+    self, AccessLists, Application, BindError, CertificateStore, Limits, Proxy, Routing, Services,
+    Target, TlsPolicy, certificate,
 };
 use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
@@ -89,11 +90,15 @@ pub(super) fn session_settings(config: &Config, turn_host: &str) -> session::Set
     }
 }
 
-/// The rules by which the proxy judges requests, on a machine with this public address, if it is known.
-pub(super) fn rules(config: &Config, public: Option<IpAddr>) -> proxy::Rules {
+/// The rules by which the proxy judges requests, on a machine with these public addresses beside those of its
+/// interfaces.
+pub(super) fn rules(config: &Config, public: &[IpAddr]) -> proxy::Rules {
     let web = &config.web;
     let has_list = web.dashboard_access.is_some() || web.rest_access.is_some();
-    let public: Vec<IpAddr> = web.public_ip.into_iter().chain(public).collect();
+    let mut public = public.to_vec();
+    if let PublicIp::Address(address) = web.public_ip {
+        public.push(address);
+    }
     let rest = web.rest_access.clone().map(|mut rest| {
         // Who may use the dashboard may use what it is made of.
         rest.extend(web.dashboard_access.iter().flatten());
@@ -135,6 +140,7 @@ impl fmt::Display for Listed<'_> {
 /// Takes the web ports.
 pub(super) fn bind(
     config: &Config,
+    state: &Path,
     certificates: Arc<CertificateStore>,
     services: Services,
     rules: Live<proxy::Rules>,
@@ -167,9 +173,60 @@ pub(super) fn bind(
         https_port: config.public.https_port,
         rules,
         hsts: web.hsts.clone(),
+        tls: tls_policy(config),
+        routing: routing(config, state),
         limits: Limits::default(),
     };
     Proxy::bind(settings, certificates, services).map_err(explain)
+}
+
+/// OpenVidu's place for the application (`openvidu-deployment` section 6.5).
+const APPLICATION: &str = "http://127.0.0.1:5442";
+
+/// The file that remembers, in the state folder, that an application has answered there.
+const APPLICATION_SEEN: &str = "application-seen";
+
+/// What goes where on the web ports.
+pub(super) fn routing(config: &Config, state: &Path) -> Routing {
+    let web = &config.web;
+    let origin = |text: &str| {
+        text.parse()
+            .expect("the configuration has checked that it is an origin")
+    };
+    Routing {
+        application: match &web.app_upstream {
+            AppUpstream::Auto => Application::Auto {
+                origin: origin(APPLICATION),
+                seen: state.join(APPLICATION_SEEN),
+            },
+            AppUpstream::None => Application::None,
+            AppUpstream::Url(url) => Application::Upstream(origin(url)),
+        },
+        routes: web
+            .routes
+            .iter()
+            .map(|route| {
+                let target = match &route.target {
+                    RouteTarget::Upstream(url) => Target::Upstream(origin(url)),
+                    RouteTarget::Folder(folder) => Target::Folder(folder.clone()),
+                };
+                (route.path.clone(), target)
+            })
+            .collect(),
+        layouts: config.recording.custom_layout.clone().into(),
+        error_pages: web.error_pages.clone(),
+        deprecated_api: web.deprecated_api,
+        redirect_www: web.redirect_www,
+    }
+}
+
+/// `HTTPS_PROTOCOLS` and `HTTPS_CIPHERS`.
+fn tls_policy(config: &Config) -> TlsPolicy {
+    TlsPolicy {
+        tls12: config.web.tls_versions.tls12,
+        tls13: config.web.tls_versions.tls13,
+        suites: config.web.tls_suites.clone(),
+    }
 }
 
 /// Who answers what comes in.

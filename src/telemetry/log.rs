@@ -29,7 +29,11 @@ pub fn init(levels: &str) {
         lines.with_ansi(false).compact().with_filter(levels).boxed()
     };
     // A second start is refused by the registry; the first log goes on.
-    if tracing_subscriber::registry().with(layer).try_init().is_ok() {
+    if tracing_subscriber::registry()
+        .with(layer)
+        .try_init()
+        .is_ok()
+    {
         let _ = LEVELS.set(handle);
     }
 }

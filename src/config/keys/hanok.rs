@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    AppUpstream, CallOpen, Front, Listen, Route, SubscribeOffer, TurnUser, Workers,
+    AppUpstream, CallOpen, Front, Listen, Route, Server, SubscribeOffer, TurnUser, Workers,
 };
 
 /// The keys of this file, in the order of the sample file.
@@ -17,6 +17,7 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_STATE_DIR,
     &HANOK_APP_UPSTREAM,
     &HANOK_PROXY_ROUTES,
+    &HANOK_ERROR_PAGES,
     &HANOK_PLAIN_LISTEN,
     &HANOK_FRONT,
     &HANOK_TRUSTED_PROXIES,
@@ -30,6 +31,7 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_WORKERS,
     &HANOK_BIND,
     &HANOK_EXTERNAL_IP,
+    &HANOK_PUBLIC_ADDRESS_SERVERS,
     &HANOK_TURN_TLS_LISTEN,
     &HANOK_TURN_ALLOWED_PEERS,
     &HANOK_TURN_DENIED_PEERS,
@@ -67,18 +69,18 @@ pub(crate) static HANOK_APP_UPSTREAM: Key<AppUpstream> = Key {
     about: About {
         name: "HANOK_APP_UPSTREAM",
         default: Some("auto"),
-        doc: "Where / goes. A URL: always there. none: 404. auto: http://127.0.0.1:5442 once anything has ever answered there, until then the built-in call page.",
+        doc: "Where / goes. A URL: always there. none: 404. auto: http://127.0.0.1:5442 once anything has ever answered there, until then the built-in call page. The certificate of an https upstream is checked unless it is on this machine.",
         empty: Empty::Default,
-        effect: Effect::Later("way to an application"),
         accepts: &[
             "auto",
             "none",
             "http://127.0.0.1:8080",
             "http://[::1]:8080/",
+            "https://127.0.0.1:8443",
         ],
         refuses: &[
             "127.0.0.1:8080",
-            "https://example.com",
+            "https://user@example.com",
             "http://127.0.0.1:8080/app",
             "ftp://a",
         ],
@@ -91,11 +93,26 @@ pub(crate) static HANOK_PROXY_ROUTES: Key<Vec<Route>> = Key {
     about: About {
         name: "HANOK_PROXY_ROUTES",
         default: Some(""),
-        doc: "Further path=upstream pairs, comma separated; the longest prefix wins; path=/folder serves files.",
+        doc: "Further path=upstream pairs, comma separated; the longest prefix wins, and OpenVidu's own paths before it; the path reaches the upstream as it is. path=/folder serves files: index.html answers for a folder and for whatever may be a page of a single-page application; links and hidden files are not served.",
         empty: Empty::Value,
-        effect: Effect::Later("proxy routes"),
-        accepts: &["", "/api=http://127.0.0.1:8080, /files=/srv/files"],
+        accepts: &[
+            "",
+            "/api=http://127.0.0.1:8080, /v2=https://10.0.0.2, /files=/srv/files",
+        ],
         refuses: &["api=http://127.0.0.1:8080", "/api", "/api=8080"],
+        ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_ERROR_PAGES: Key<Option<PathBuf>> = Key {
+    parse: validate::optional_file,
+    about: About {
+        name: "HANOK_ERROR_PAGES",
+        default: Some(""),
+        doc: "A folder with pages of your own for what goes wrong in the proxy: 404.html, and 50x.html for 500, 502, 503 and 504. What your application answers is never replaced.",
+        empty: Empty::Value,
+        accepts: &["", "/etc/hanok/pages"],
+        refuses: &["a\0b"],
         ..About::LIVE
     },
 };
@@ -275,12 +292,30 @@ pub(crate) static HANOK_EXTERNAL_IP: Key<Vec<IpAddr>> = Key {
     },
 };
 
+pub(crate) static HANOK_PUBLIC_ADDRESS_SERVERS: Key<Vec<Server>> = Key {
+    parse: validate::servers,
+    about: About {
+        name: "HANOK_PUBLIC_ADDRESS_SERVERS",
+        default: Some("stun.cloudflare.com:3478,stun.l.google.com:19302,stun.nextcloud.com:443"),
+        doc: "STUN servers that are asked for this machine's public address, in the background, where COTURN_IP or PROXY_PUBLIC_IP is auto-ipv4 or auto-ipv6 and neither the interfaces nor the domain tell it. Two must agree, unless there is but one; empty asks nobody.",
+        empty: Empty::Value,
+        accepts: &["", "stun.example.com:3478, [2001:db8::1]:3478"],
+        refuses: &[
+            "stun.example.com",
+            "stun:stun.example.com:3478",
+            "a:0",
+            "2001:db8::1:3478",
+        ],
+        ..About::LIVE
+    },
+};
+
 pub(crate) static HANOK_TURN_TLS_LISTEN: Key<Option<Listen>> = Key {
     parse: validate::listen,
     about: About {
         name: "HANOK_TURN_TLS_LISTEN",
         default: Some(""),
-        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered it by the name in DOMAIN_OR_PUBLIC_IP if the certificate is one of your own (CERTIFICATE_TYPE=owncert).",
+        doc: "TURN over TLS on a port of its own, beside the HTTPS port; empty is off. Clients are offered both by the name in DOMAIN_OR_PUBLIC_IP while the certificate is publicly valid.",
         empty: Empty::Value,
         accepts: &["", ":5349", "203.0.113.7:5349"],
         refuses: &["5349", ":0"],

@@ -165,7 +165,6 @@ pub(crate) static SUPPORT_DEPRECATED_API: Key<bool> = Key {
         default: Some("false"),
         doc: "Serve the old paths /api, /config, /recordings, /info and /cdr. They hide your application's own paths of these names.",
         empty: Empty::Default,
-        effect: Effect::Later("deprecated paths"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART
@@ -441,8 +440,7 @@ pub(crate) static OPENVIDU_RECORDING_CUSTOM_LAYOUT: Key<String> = Key {
     about: About {
         name: "OPENVIDU_RECORDING_CUSTOM_LAYOUT",
         default: Some("/opt/openvidu/custom-layout"),
-        doc: "The folder of your own recording layouts.",
-        effect: Effect::Later("recording"),
+        doc: "The folder of your own recording layouts, served without credentials under /openvidu/layouts.",
         accepts: &["/opt/openvidu/custom-layout"],
         refuses: &[""],
         ..About::RESTART

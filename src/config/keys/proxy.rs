@@ -1,12 +1,10 @@
 //! The keys of OpenVidu's proxy (`openvidu-deployment` section 3.2).
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
-use crate::config::values::TlsVersions;
+use crate::config::values::{CipherList, PublicIp, TlsVersions};
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
@@ -58,7 +56,6 @@ pub(crate) static REDIRECT_WWW: Key<bool> = Key {
         default: Some("false"),
         doc: "Redirect www.DOMAIN to DOMAIN; the name is added to the certificate.",
         empty: Empty::Default,
-        effect: Effect::Later("www redirect"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART
@@ -112,21 +109,24 @@ pub(crate) static HTTPS_PROTOCOLS: Key<TlsVersions> = Key {
         default: Some("TLSv1.2 TLSv1.3"),
         doc: "TLS versions; older ones than 1.2 are not spoken.",
         empty: Empty::Default,
-        effect: Effect::Later("choice of TLS versions"),
         accepts: &["TLSv1.2 TLSv1.3", "TLSv1.3", "TLSv1 TLSv1.1 TLSv1.2"],
         refuses: &["TLSv1.1", "tls13", "TLSv1.2,TLSv1.3"],
         ..About::RESTART
     },
 };
 
-pub(crate) static HTTPS_CIPHERS: Key<String> = Key {
-    parse: validate::text,
+pub(crate) static HTTPS_CIPHERS: Key<CipherList> = Key {
+    parse: validate::cipher_list,
     about: About {
         name: "HTTPS_CIPHERS",
-        doc: "OpenSSL's list of cipher suites. Here they are those of rustls, all of which are good.",
+        default: Some(""),
+        doc: "OpenSSL's list of cipher suites for TLS 1.2; those of TLS 1.3 are always spoken. Empty is all that are spoken here: ECDHE with AES-GCM or ChaCha20.",
         empty: Empty::Value,
-        effect: Effect::Never,
-        accepts: &["", "ECDHE-ECDSA-AES128-GCM-SHA256"],
+        accepts: &[
+            "",
+            "ECDHE-ECDSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256",
+            "HIGH:!aNULL:!MD5",
+        ],
         refuses: &[],
         ..About::RESTART
     },
@@ -145,12 +145,12 @@ pub(crate) static HTTPS_HSTS: Key<String> = Key {
     },
 };
 
-pub(crate) static PROXY_PUBLIC_IP: Key<Option<IpAddr>> = Key {
+pub(crate) static PROXY_PUBLIC_IP: Key<PublicIp> = Key {
     parse: validate::proxy_public_ip,
     about: About {
         name: "PROXY_PUBLIC_IP",
         default: Some("auto-ipv4"),
-        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address.",
+        doc: "This machine's public address, always admitted by access lists: auto-ipv4, auto-ipv6 or an address. Automatic: that of an interface, else what HANOK_PUBLIC_ADDRESS_SERVERS say.",
         empty: Empty::Default,
         accepts: &["auto-ipv4", "auto-ipv6", "203.0.113.7"],
         refuses: &["me"],

@@ -91,7 +91,11 @@ impl Gate {
                 .as_bytes()
                 .ct_eq(USER_NAME.as_bytes())
                 .into();
-            user & self.0.secret.get().matches(credentials.password().as_bytes())
+            user & self
+                .0
+                .secret
+                .get()
+                .matches(credentials.password().as_bytes())
         }))
     }
 

@@ -30,8 +30,8 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Json<view::Session>, Refusal> {
     let members = body::parse(&headers, &body, PATH)?;
-    let properties =
-        properties(Members::new(&members), &api.settings.get()).map_err(|invalid| invalid.at(PATH))?;
+    let properties = properties(Members::new(&members), &api.settings.get())
+        .map_err(|invalid| invalid.at(PATH))?;
     match api.directory.create(properties).await {
         Ok(session) => Ok(Json(session)),
         Err(CreateError::Conflict) => Err(StatusCode::CONFLICT.into()),

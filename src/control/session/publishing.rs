@@ -112,7 +112,8 @@ impl Session {
         reconnecting: bool,
     ) -> Result<(PublisherSpec, String), Refusal> {
         let properties = &self.caller(caller)?.token.properties;
-        let max_receive = properties.limit(|own| own.video_max_recv, self.settings.get().video_max_recv);
+        let max_receive =
+            properties.limit(|own| own.video_max_recv, self.settings.get().video_max_recv);
         let (transport, local) = self.new_transport()?;
         let policy = CodecPolicy {
             forced_video: self.forced_video_codec(),

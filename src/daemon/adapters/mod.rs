@@ -124,12 +124,58 @@ impl StreamSink for WorkerStreams {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::RootCertStore;
+    use rustls::pki_types::{PrivateKeyDer, UnixTime};
+
     use super::*;
+    use crate::front::proxy::Certificate;
+
+    const DOMAIN: &str = "call.example";
+
+    /// A certificate for the domain, and whether the authority that has signed it is one of those that count.
+    fn certificate(is_known: bool) -> Certificate {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut roots = RootCertStore::empty();
+        if is_known {
+            roots.add(authority.der().clone()).unwrap();
+        }
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new([DOMAIN.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &authority).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        Certificate::new(vec![leaf.der().clone()], key, DOMAIN, &roots, now).unwrap()
+    }
+
+    fn over_tls() -> OverTls {
+        OverTls {
+            urls: vec!["turns:call.example:443?transport=tcp".to_owned()],
+            certificates: Arc::new(CertificateStore::new(certificate(false))),
+        }
+    }
+
+    #[test]
+    fn urls_over_tls_come_and_go_with_a_publicly_valid_certificate() {
+        let over_tls = over_tls();
+        let certificates = Arc::clone(&over_tls.certificates);
+        let (minter, _revocations) = MintedTurnCredentials::new(Vec::new(), over_tls);
+        assert_eq!(minter.urls_over_tls(), [""; 0]);
+        certificates.replace(certificate(true));
+        let urls = ["turns:call.example:443?transport=tcp"];
+        assert_eq!(minter.urls_over_tls(), urls);
+        certificates.replace(certificate(false));
+        assert_eq!(minter.urls_over_tls(), [""; 0]);
+    }
 
     #[test]
     fn minted_credentials_are_valid_for_a_day() {
         let secret = Secret::new("turn secret of the test");
-        let (minter, _revocations) = MintedTurnCredentials::new(vec![secret.clone()]);
+        let (minter, _revocations) = MintedTurnCredentials::new(vec![secret.clone()], over_tls());
         let minted = minter.mint().unwrap();
         let now = clock::wall_ms() / 1000;
         let is_valid =
@@ -146,7 +192,8 @@ mod tests {
 
     #[tokio::test]
     async fn names_wait_for_the_workers_and_never_block_who_revokes() {
-        let (minter, mut revocations) = MintedTurnCredentials::new(vec![Secret::new("x")]);
+        let (minter, mut revocations) =
+            MintedTurnCredentials::new(vec![Secret::new("x")], over_tls());
         for number in 0..MAX_WAITING + 10 {
             minter.revoke(&number.to_string());
         }

@@ -64,9 +64,7 @@ impl AccessLists {
             return true;
         };
         match sender {
-            Sender::Direct(address) => {
-                address.is_loopback() || self.names(list, address)
-            }
+            Sender::Direct(address) => address.is_loopback() || self.names(list, address),
             Sender::Forwarded(address) => self.names(list, address),
             Sender::Unnamed(_) => false,
         }

@@ -99,11 +99,9 @@ fn address(text: &str) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-/// Adds what browsers need to be told, where the service has not said it itself.
-///
-/// `hsts` (`HTTPS_HSTS`) only over a connection whose certificate browsers trust: with a self-signed one the header
-/// would take away the only way past the warning.
-pub fn harden(headers: &mut HeaderMap, hsts: Option<&HeaderValue>) {
+/// Adds what browsers need to be told of pages of ours, where the service has not said it itself. An application's
+/// answers stay as they are: it may want to be framed.
+pub fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_XSS_PROTECTION, "0"),
@@ -113,6 +111,11 @@ pub fn harden(headers: &mut HeaderMap, hsts: Option<&HeaderValue>) {
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// Adds `HTTPS_HSTS`, unless the application says it itself. Only over a connection whose certificate browsers trust:
+/// with a self-signed one the header would take away the only way past the warning.
+pub fn add_hsts(headers: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     if let Some(hsts) = hsts {
         headers
             .entry(STRICT_TRANSPORT_SECURITY)
@@ -269,17 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn hsts_needs_a_trusted_certificate_and_a_service_keeps_its_own_headers() {
+    fn a_service_keeps_its_own_headers() {
         let mut headers = HeaderMap::new();
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
-        harden(&mut headers, None);
+        harden(&mut headers);
         assert_eq!(headers[X_FRAME_OPTIONS], "SAMEORIGIN");
         assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        add_hsts(&mut headers, None);
         assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY));
-        harden(
-            &mut headers,
-            Some(&HeaderValue::from_static("max-age=63072000")),
-        );
+        for value in ["max-age=63072000", "max-age=1"] {
+            add_hsts(&mut headers, Some(&HeaderValue::from_static(value)));
+        }
         assert_eq!(headers[STRICT_TRANSPORT_SECURITY], "max-age=63072000");
     }
 

@@ -36,6 +36,13 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Concurrent requests of one HTTP/2 connection.
     pub http2_streams: u32,
+    /// A connection to an upstream must be there after this long.
+    pub upstream_connect: Duration,
+    /// An upstream may be silent this long before its answer and between two pieces of it.
+    pub upstream_read: Duration,
+    /// Requests and tunnels of one upstream at a time: fewer than `connections`, so that a slow application leaves some
+    /// to everybody else.
+    pub requests_per_upstream: usize,
 }
 
 impl Default for Limits {
@@ -53,6 +60,9 @@ impl Default for Limits {
             headers: 100,
             body_bytes: 200 * 1024 * 1024,
             http2_streams: 64,
+            upstream_connect: Duration::from_secs(5),
+            upstream_read: Duration::from_secs(60),
+            requests_per_upstream: 8192,
         }
     }
 }

@@ -4,9 +4,14 @@
 //! until it is cancelled. Only [`service`] and [`certificate::service`] do I/O.
 
 pub mod access;
+pub mod access_log;
 pub mod certificate;
 pub mod containment;
+pub mod error_page;
+pub mod files;
+pub mod forwarding;
 pub mod headers;
+pub mod http_date;
 pub mod limits;
 pub mod ports;
 pub mod redirect;
@@ -19,4 +24,6 @@ pub use certificate::{Certificate, CertificateError, CertificateStore};
 pub use containment::Containment;
 pub use limits::Limits;
 pub use ports::{Service, Services, StreamSink, TurnStream};
-pub use service::{BindError, Listener, Proxy, Rules, Settings};
+pub use routes::{Application, Origin, Routing, Target};
+pub use service::{BindError, Listener, Proxy, RoutingHandle, Rules, Settings};
+pub use tls::TlsPolicy;

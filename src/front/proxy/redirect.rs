@@ -1,8 +1,10 @@
-//! The plain HTTP port: everything is sent to HTTPS (`openvidu-deployment` section 6.1).
+//! Redirects to the configured domain: of everything on the plain HTTP port, and of `www.DOMAIN` with `REDIRECT_WWW`
+//! (`openvidu-deployment` sections 6.1 and 6.4).
 
 use std::net::Ipv6Addr;
 
-use axum::http::header::{InvalidHeaderValue, LOCATION};
+use axum::http::header::LOCATION;
+use axum::http::uri::{Authority, InvalidUri};
 use axum::http::{HeaderValue, Response, StatusCode, Uri};
 
 use super::routes;
@@ -10,22 +12,39 @@ use super::routes;
 /// Where plain requests are sent: always the configured domain, and always with the port, even 443.
 #[derive(Debug, Clone)]
 pub struct Redirect {
-    origin: String,
+    authority: Authority,
+    host: Authority,
 }
 
 impl Redirect {
     /// Redirects to `https://domain:port`.
     ///
     /// # Errors
-    /// `domain` cannot stand in a header.
-    pub fn new(domain: &str, port: u16) -> Result<Self, InvalidHeaderValue> {
-        let origin = if domain.parse::<Ipv6Addr>().is_ok() {
-            format!("https://[{domain}]:{port}")
+    /// `domain` cannot stand in a URL.
+    pub fn new(domain: &str, port: u16) -> Result<Self, InvalidUri> {
+        let host = if domain.parse::<Ipv6Addr>().is_ok() {
+            format!("[{domain}]")
         } else {
-            format!("https://{domain}:{port}")
+            domain.to_owned()
         };
-        HeaderValue::from_str(&origin)?;
-        Ok(Self { origin })
+        Ok(Self {
+            authority: format!("{host}:{port}").parse()?,
+            host: host.parse()?,
+        })
+    }
+
+    /// The domain.
+    pub const fn host(&self) -> &Authority {
+        &self.host
+    }
+
+    /// Whether `host` is the domain with `www.` in front.
+    pub fn is_www(&self, host: &Authority) -> bool {
+        let host = host.host().trim_end_matches('.');
+        let domain = host
+            .split_at_checked(4)
+            .filter(|(www, _)| www.eq_ignore_ascii_case("www."));
+        domain.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(self.host.as_str()))
     }
 
     /// 301 with path and query kept; 404 for challenges that nobody waits for.
@@ -41,7 +60,7 @@ impl Redirect {
             *response.status_mut() = StatusCode::NOT_FOUND;
             return response;
         }
-        match HeaderValue::try_from(format!("{}/{target}", self.origin)) {
+        match HeaderValue::try_from(format!("https://{}/{target}", self.authority)) {
             Ok(location) => {
                 *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
                 response.headers_mut().insert(LOCATION, location);
@@ -98,6 +117,23 @@ mod tests {
             location("call.example", 443, "/.well-known/acme-challenge/token"),
             (404, String::new())
         );
+    }
+
+    #[test]
+    fn www_is_the_domain_with_that_in_front_and_nothing_else() {
+        let redirect = Redirect::new("call.example", 443).unwrap();
+        for (host, expected) in [
+            ("www.call.example", true),
+            ("WWW.Call.Example:4443", true),
+            ("www.call.example.", true),
+            ("call.example", false),
+            ("www.other.example", false),
+            ("www.www.call.example", false),
+            ("www", false),
+            ("[2001:db8::1]", false),
+        ] {
+            assert_eq!(redirect.is_www(&host.parse().unwrap()), expected, "{host}");
+        }
     }
 
     #[test]

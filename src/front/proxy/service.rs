@@ -3,20 +3,27 @@
 //! Every connection is a task of its listener's `JoinSet`, every HTTP/2 request one of the proxy's tracker; both end
 //! by cancellation. A connection's permit lives in its stream, so an upgraded WebSocket counts until it closes.
 
+mod access_log;
 mod body;
+mod dispatch;
+mod files;
 mod stream;
 mod turn;
+mod upgrade;
+mod upstream;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, InvalidHeaderValue};
+use axum::http::header::{CONTENT_TYPE, InvalidHeaderValue};
+use axum::http::uri::InvalidUri;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -24,7 +31,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -33,10 +40,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 use super::access::AccessLists;
 use super::certificate::CertificateStore;
+use super::certificate::service::system_authorities;
 use super::containment::Containment;
 #[cfg(any(test, feature = "testing"))]
 use super::containment::Fault;
@@ -44,11 +51,14 @@ use super::headers;
 use super::limits::{Admission, Full, Limits, accept_pause};
 use super::ports::Services;
 use super::redirect::Redirect;
-use super::routes::{Destination, Entrance, destination};
-use super::tls;
+use super::routes::{Entrance, Routing};
+use super::tls::{self, TlsPolicy};
 use crate::units::Live;
-use body::{InProgress, RequestBody, ResponseBody};
+use body::{InProgress, ResponseBody};
+pub use dispatch::RoutingHandle;
+use dispatch::{Asking, Reply, Table};
 use stream::GuardedStream;
+use upstream::Upstreams;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -76,6 +86,10 @@ pub struct Settings {
     pub hsts: String,
     /// What a reload may change: whoever keeps a clone swaps it, and the next request goes by the new rules.
     pub rules: Live<Rules>,
+    /// Versions and cipher suites of TLS.
+    pub tls: TlsPolicy,
+    /// What goes where at first; [`Proxy::routing`] changes it.
+    pub routing: Routing,
     /// Limits and time-outs.
     pub limits: Limits,
 }
@@ -132,7 +146,7 @@ pub enum BindError {
     Tls(#[from] rustls::Error),
     /// The domain cannot stand in a redirect.
     #[error("DOMAIN_OR_PUBLIC_IP is no host name: {0}")]
-    Domain(InvalidHeaderValue),
+    Domain(InvalidUri),
     /// `HTTPS_HSTS` cannot stand in a header.
     #[error("HTTPS_HSTS is no header value: {0}")]
     Hsts(InvalidHeaderValue),
@@ -182,7 +196,12 @@ struct Shared {
     admission: Admission,
     /// Handshakes for TURN count by themselves: whoever crowds them keeps nobody from HTTPS.
     turn_admission: Admission,
+    table: Live<Table>,
+    upstreams: Upstreams,
     requests: TaskTracker,
+    tunnels: TaskTracker,
+    /// Ends connections to upstreams, kept ones and tunnels.
+    stop_upstreams: CancellationToken,
     containment: Containment,
 }
 
@@ -207,7 +226,7 @@ impl Proxy {
         services: Services,
     ) -> Result<Self, BindError> {
         let acceptor = |config| Acceptor(TlsAcceptor::from(Arc::new(config)));
-        let http_tls = acceptor(tls::http(Arc::clone(&certificates))?);
+        let http_tls = acceptor(tls::http(Arc::clone(&certificates), &settings.tls)?);
         let turn_tls = acceptor(tls::turn(Arc::clone(&certificates))?);
         let redirect =
             Redirect::new(&settings.domain, settings.https_port).map_err(BindError::Domain)?;
@@ -215,6 +234,15 @@ impl Proxy {
             "" => None,
             value => Some(HeaderValue::from_str(value).map_err(BindError::Hsts)?),
         };
+        let (tunnels, stop_upstreams) = (TaskTracker::new(), CancellationToken::new());
+        let containment = Containment::default();
+        let upstreams = Upstreams::new(
+            &settings.limits,
+            system_authorities(),
+            tunnels.clone(),
+            containment.clone(),
+            stop_upstreams.clone(),
+        )?;
         let mut sockets = Vec::new();
         for (listener, addresses) in [
             (Listener::Https, &settings.https),
@@ -250,9 +278,13 @@ impl Proxy {
                 rules: settings.rules,
                 admission: Admission::new(&settings.limits),
                 turn_admission: Admission::new(&settings.limits),
+                table: Live::new(Table::new(settings.routing, &settings.limits)),
                 limits: settings.limits,
+                upstreams,
                 requests: TaskTracker::new(),
-                containment: Containment::default(),
+                tunnels,
+                stop_upstreams,
+                containment,
             }),
         })
     }
@@ -262,6 +294,11 @@ impl Proxy {
         self.sockets
             .iter()
             .filter_map(|(listener, socket)| Some((*listener, socket.local_addr().ok()?)))
+    }
+
+    /// Changes what goes where.
+    pub fn routing(&self) -> RoutingHandle {
+        RoutingHandle::new(self.shared.table.clone(), &self.shared.limits)
     }
 
     /// What bugs have cost so far.
@@ -288,6 +325,10 @@ impl Proxy {
         while let Some(ended) = listeners.join_next().await {
             self.shared.report("a listener", ended);
         }
+        let tunnels = &self.shared.tunnels;
+        self.shared.stop_upstreams.cancel();
+        tunnels.close();
+        tunnels.wait().await;
         // Their connections are gone, so they are being dropped.
         let requests = &self.shared.requests;
         requests.close();
@@ -314,9 +355,20 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         // IPv4 has a socket of its own, so that addresses are never of the mapped kind.
         socket.set_only_v6(true)?;
     }
+    // Accepted sockets inherit it: a client that has vanished is found out even where nobody sends anything.
+    keep_alive(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Has the kernel ask whether the other side is still there.
+fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    let asking = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    SockRef::from(socket).set_tcp_keepalive(&asking)
 }
 
 fn is_missing_family(error: &io::Error) -> bool {
@@ -506,6 +558,7 @@ impl Door {
         let mut builder = http2::Builder::new(Tracked {
             tasks: self.shared.requests.clone(),
             containment: self.shared.containment.clone(),
+            stop: None,
         });
         builder
             .timer(TokioTimer::new())
@@ -548,68 +601,59 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let challenges = self.shared.certificates.challenges();
+        let shared = &self.shared;
+        let challenges = shared.certificates.challenges();
         if let Some(answer) = challenges.http(request.uri().path()) {
             return challenge_answer(answer);
         }
-        let entrance = match self.listener {
-            Listener::Http => return self.shared.redirect.answer(request.uri()),
-            Listener::Https => Entrance::Https,
-            Listener::Plain => Entrance::Plain,
-            Listener::TurnTls => return empty(StatusCode::NOT_FOUND),
+        let sender = {
+            let rules = shared.rules.get();
+            headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies)
         };
-        let dispatch = self.dispatch(request, peer, entrance);
-        let response = self.shared.containment.contain_future(REQUEST, dispatch);
-        let mut response = response
-            .await
-            .unwrap_or_else(|| empty(StatusCode::INTERNAL_SERVER_ERROR));
-        let trusted =
-            entrance == Entrance::Https && self.shared.certificates.current().is_trusted();
-        let hsts = self.shared.hsts.as_ref().filter(|_| trusted);
-        headers::harden(response.headers_mut(), hsts);
-        response
+        let entry = access_log::entry(sender.address(), &request);
+        let response = match self.listener {
+            Listener::Http => shared.redirect.answer(request.uri()),
+            Listener::Https => self.reply(request, peer, sender, Entrance::Https).await,
+            Listener::Plain => self.reply(request, peer, sender, Entrance::Plain).await,
+            Listener::TurnTls => empty(StatusCode::NOT_FOUND),
+        };
+        access_log::logged(response, entry)
     }
 
-    async fn dispatch(
+    async fn reply(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
+        sender: headers::Sender,
         entrance: Entrance,
     ) -> Response<Body> {
-        #[cfg(any(test, feature = "testing"))]
-        self.shared.containment.strike(Fault::Request);
-        let Shared {
-            services, limits, ..
-        } = &*self.shared;
-        let sender = {
-            let rules = self.shared.rules.get();
-            let sender = headers::sender(peer.ip(), request.headers(), &rules.trusted_proxies);
-            if !rules.access.admits(request.uri().path(), sender) {
-                tracing::debug!(?sender, path = request.uri().path(), "not on the access list");
-                return empty(StatusCode::FORBIDDEN);
+        let shared = &self.shared;
+        let asking = Asking {
+            entrance,
+            peer: peer.ip(),
+            sender,
+        };
+        let dispatch = async {
+            #[cfg(any(test, feature = "testing"))]
+            shared.containment.strike(Fault::Request);
+            shared.dispatch(request, asking).await
+        };
+        let reply = shared.containment.contain_future(REQUEST, dispatch).await;
+        let (mut response, ours) = match reply {
+            Some(Reply::Theirs(response)) => (response, false),
+            Some(Reply::Ours(response)) => (response, true),
+            None => {
+                let pages = &shared.table.get().pages;
+                (pages.response(StatusCode::INTERNAL_SERVER_ERROR), true)
             }
-            sender
         };
-        let service = match destination(entrance, request.uri().path()) {
-            Destination::Signalling => &services.signalling,
-            Destination::Rest => &services.rest,
-            Destination::Page => &services.page,
-            Destination::Nothing => return empty(StatusCode::NOT_FOUND),
-        };
-        let announced = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limits.body_bytes) {
-            return empty(StatusCode::PAYLOAD_TOO_LARGE);
+        if ours {
+            headers::harden(response.headers_mut());
         }
-        request.extensions_mut().insert(sender.address());
-        let request = request
-            .map(|body| Body::new(RequestBody::new(body, limits.body_bytes, limits.body_idle)));
-        match service.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        if entrance == Entrance::Https && shared.certificates.is_publicly_valid() {
+            headers::add_hsts(response.headers_mut(), shared.hsts.as_ref());
         }
+        response
     }
 }
 
@@ -641,21 +685,28 @@ async fn idle(mut in_progress: watch::Receiver<usize>, limits: &Limits) {
     }
 }
 
-/// Runs the requests of HTTP/2 connections; they end with their connection, which resets them.
+/// Runs the requests of HTTP/2 connections, which end with their connection, and connections to upstreams, which end by
+/// `stop`.
 #[derive(Debug, Clone)]
 struct Tracked {
     tasks: TaskTracker,
     containment: Containment,
+    stop: Option<CancellationToken>,
 }
 
 impl<F> Executor<F> for Tracked
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    fn execute(&self, request: F) {
+    fn execute(&self, task: F) {
         let containment = self.containment.clone();
+        let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            containment.contain_future(REQUEST, request).await;
+            let task = containment.contain_future(REQUEST, task);
+            match stop {
+                Some(stop) => drop(stop.run_until_cancelled(task).await),
+                None => drop(task.await),
+            }
         });
     }
 }

@@ -25,7 +25,7 @@ pub use allocation::{AllocationId, DEFAULT_LIFETIME, NotAnAllocation};
 pub use channel::{CHANNEL_HEADER_LEN, CHANNEL_LIFETIME, ChannelNumber};
 pub use credentials::Credentials;
 pub use five_tuple::{FiveTuple, Protocol};
-pub use peer_policy::PeerPolicy;
+pub use peer_policy::{PeerPolicy, is_globally_reachable};
 pub use permission::PERMISSION_LIFETIME;
 pub use quotas::{Limits, Quotas};
 pub use relay_ports::{LivePorts, RelayAddress};

@@ -53,6 +53,12 @@ pub(super) enum Reach {
     Denied,
 }
 
+/// Whether an address is public unicast: somebody on the Internet may have it.
+pub fn is_globally_reachable(ip: IpAddr) -> bool {
+    let by_default = PeerPolicy::default().classify(ip.to_canonical(), &[]);
+    by_default == Reach::Foreign && !matches!(ip, IpAddr::V6(ip) if in_v6(ip, NAT64))
+}
+
 /// The operator's lists on top of the default ones.
 #[derive(Debug, Clone, Default)]
 pub struct PeerPolicy {
@@ -149,6 +155,23 @@ mod tests {
         }
         for (name, ip) in special_addresses::refused() {
             assert_eq!(policy.classify(ip, &[]), Reach::Denied, "{name}");
+        }
+    }
+
+    #[test]
+    fn public_unicast_is_globally_reachable_in_whatever_form() {
+        for (address, expected) in [
+            ("9.9.9.9", true),
+            ("::ffff:9.9.9.9", true),
+            ("2606:4700::1", true),
+            ("10.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("64:ff9b::909:909", false),
+            ("fd00::1", false),
+            ("::1", false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(is_globally_reachable(address), expected, "{address}");
         }
     }
 

@@ -1,5 +1,10 @@
 //! The listeners over loopback, with foreign TLS, HTTP and WebSocket clients.
 
+mod application;
+mod applications;
+mod folders;
+mod hostile;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +32,7 @@ use tower::util::BoxCloneSyncService;
 use super::*;
 use crate::front::proxy::certificate::service::self_signed;
 use crate::front::proxy::ports::{StreamSink, TurnStream};
+use crate::front::proxy::routes::Application;
 use crate::units::{RemoteAddr, clock};
 
 /// Whatever a test waits for comes within this, or not at all.
@@ -58,10 +64,21 @@ impl Running {
     }
 
     fn start_trusting(limits: Limits, trusted_proxies: Vec<IpNet>) -> Self {
+        Self::start_with(|settings| {
+            settings.limits = limits;
+            settings.rules.set(Rules {
+                trusted_proxies,
+                ..Rules::default()
+            });
+        })
+    }
+
+    /// With `routing`, and what else a test needs.
+    fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let state = tempfile::tempdir().unwrap();
         let certificates = Arc::new(CertificateStore::new(certificate(state.path())));
         let anywhere = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let settings = Settings {
+        let mut settings = Settings {
             https: anywhere.clone(),
             http: anywhere.clone(),
             plain: anywhere.clone(),
@@ -69,14 +86,17 @@ impl Running {
             domain: "call.example".to_owned(),
             https_port: 443,
             hsts: "max-age=63072000".to_owned(),
-            trusted_proxies,
-            limits,
+            rules: Live::new(Rules::default()),
+            tls: TlsPolicy::default(),
+            routing: no_application(),
+            limits: Limits::default(),
         };
+        change(&mut settings);
         let (taken, turn) = mpsc::unbounded_channel();
         let services = Services {
             rest: BoxCloneSyncService::new(Router::new().fallback(rest)),
             signalling: BoxCloneSyncService::new(Router::new().fallback(echo)),
-            page: BoxCloneSyncService::new(Router::new().fallback(async || "page")),
+            page: BoxCloneSyncService::new(Router::new().fallback(page)),
             turn: Arc::new(Taken(taken)),
         };
         let proxy = Proxy::bind(settings, Arc::clone(&certificates), services).unwrap();
@@ -181,6 +201,29 @@ async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String
     String::from_utf8(bytes).unwrap()
 }
 
+/// Nothing but our own services: whether an application would be there is known to nobody.
+fn no_application() -> Routing {
+    Routing {
+        application: Application::Auto {
+            // The discard port, where nothing of the test's listens.
+            origin: "http://127.0.0.1:9".parse().unwrap(),
+            seen: "/nowhere/at/all".into(),
+        },
+        routes: Vec::new(),
+        layouts: "/nowhere".into(),
+        error_pages: None,
+        deprecated_api: false,
+        redirect_www: false,
+    }
+}
+
+async fn page(request: axum::extract::Request) -> (StatusCode, &'static str) {
+    match request.uri().path() {
+        "/missing" => (StatusCode::NOT_FOUND, "missing"),
+        _ => (StatusCode::OK, "page"),
+    }
+}
+
 /// Says whom it sees and how long the body was, or 413 if the body failed.
 async fn rest(request: axum::extract::Request) -> Response<Body> {
     assert_ne!(request.uri().path(), "/openvidu/api/panic", "injected");
@@ -228,7 +271,8 @@ async fn post<B>(
 where
     B: hyper::body::Body + 'static,
 {
-    let request = Request::post(path).body(body).unwrap();
+    let request = Request::post(path).header("host", "localhost");
+    let request = request.body(body).unwrap();
     let response = timeout(PATIENCE, sender.send_request(request)).await;
     let (head, body) = response.unwrap().unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -614,7 +658,9 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),
-        trusted_proxies: Vec::new(),
+        rules: Live::new(Rules::default()),
+        tls: TlsPolicy::default(),
+        routing: no_application(),
         limits: Limits::default(),
     };
     let plain = Settings {
