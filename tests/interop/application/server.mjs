@@ -6,6 +6,8 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { build, stop } from "esbuild";
@@ -69,13 +71,16 @@ const answers = {
   /** So many MiB, as fast as they are read. The digest comes last. */
   "/download": async (request, response) => {
     const hash = createHash("sha256");
+    const mib = Number(new URL(request.url, "http://any").searchParams.get("mib"));
     response.writeHead(200, { "content-type": "application/octet-stream", trailer: "x-sha256" });
-    for (let left = Number(new URL(request.url, "http://any").searchParams.get("mib")); left > 0; left -= 1) {
-      const chunk = Buffer.alloc(MIB, left);
-      hash.update(chunk);
-      if (!response.write(chunk)) await Promise.race([once(response, "drain"), once(response, "close")]);
-      if (response.destroyed) return;
-    }
+    const body = Readable.from((function* () {
+      for (let left = mib; left > 0; left -= 1) {
+        const chunk = Buffer.alloc(MIB, left);
+        hash.update(chunk);
+        yield chunk;
+      }
+    })(), { highWaterMark: 1 });
+    await pipeline(body, response, { end: false });
     response.addTrailers({ "x-sha256": hash.digest("hex") });
     response.end();
   },
@@ -140,11 +145,12 @@ plain.on("connection", (socket, request) => {
   });
 });
 
-// Whoever is attached later comes first and passes on what is not its own.
 server.on("upgrade", (request, socket, head) => {
-  if (request.url.split("?")[0] === "/group-call") plain.handleUpgrade(request, socket, head, (client) => plain.emit("connection", client, request));
-  else socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+  const path = request.url.split("?")[0];
+  if (path === "/group-call") plain.handleUpgrade(request, socket, head, (client) => plain.emit("connection", client, request));
+  else if (path !== "/socket.io/") socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
 });
+// SockJS comes before whoever is there already and passes on what is not its own; socket.io listens beside them.
 chat.installHandlers(server);
 sockets.attach(server, { destroyUpgrade: false });
 
