@@ -12,7 +12,7 @@ use crate::config::layers::{HANOK_FILE, OPENVIDU_FILE};
 use crate::config::settings::{Certificate, State, TurnLimits};
 use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, SubscribeOffer};
 use crate::config::{Loaded, Note, Options, Problem, Reloaded, Report, keys, load, reload};
-use crate::units::{IceCredentials, Secret};
+use crate::units::{IceCredentials, Secret, TlsSuite};
 
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
@@ -506,6 +506,28 @@ fn set_keys_without_effect_are_named_unless_they_say_the_default() {
         })
         .collect();
     assert_eq!(named, ["HANOK_OUTBOUND_DENY", "OPENVIDU_RECORDING"]);
+}
+
+#[test]
+fn cipher_lists_are_cut_to_what_is_spoken_and_an_empty_rest_is_refused() {
+    let Loaded { config, notes, .. } =
+        with("HTTPS_CIPHERS=ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256");
+    assert_eq!(config.web.tls_suites, [TlsSuite::EcdheRsaAes128]);
+    let [Note::UnknownCiphers { names, .. }] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert_eq!(names, &["DHE-RSA-AES128-GCM-SHA256"]);
+    assert_eq!(with("").config.web.tls_suites, TlsSuite::ALL);
+    let none = "HTTPS_CIPHERS=AES128-SHA";
+    let [fault] = &faults(none)[..] else {
+        panic!("one fault")
+    };
+    assert!(
+        fault.contains("names no cipher suite of TLS 1.2"),
+        "{fault}"
+    );
+    // There they choose nothing.
+    with(&format!("{none}\nHTTPS_PROTOCOLS=TLSv1.3"));
 }
 
 #[test]

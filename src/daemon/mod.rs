@@ -244,6 +244,11 @@ impl Daemon {
         *self.seeking.lock().unwrap_or_else(PoisonError::into_inner) = seeking;
     }
 
+    /// What TLS connections meet.
+    pub fn certificates(&self) -> &proxy::CertificateStore {
+        &self.live.certificates
+    }
+
     /// How many transports the media workers hold.
     pub fn transports(&self) -> u64 {
         let held = self.counters.iter().map(|counters| &counters.transports);

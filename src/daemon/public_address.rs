@@ -470,7 +470,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn servers_that_do_not_answer_cost_seconds() {
         let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let asked = poll(&[silent.local_addr().unwrap()], Family::V4);
+        let servers = [silent.local_addr().unwrap()];
+        let asked = poll(&servers, Family::V4);
         assert!(timeout(ANSWER_DEADLINE, asked).await.is_err());
         assert_eq!(ask(&[], Family::V4).await, None);
     }

@@ -198,18 +198,38 @@ pub(crate) async fn http(
     response.expect("the server answers")
 }
 
-/// The same; `None` if the server goes away meanwhile.
+/// A GET request with more headers, each ending its line.
+pub(crate) async fn http_from(
+    server: SocketAddr,
+    path: &str,
+    headers: &str,
+) -> (u16, String, String) {
+    let response = exchange(server, "GET", path, headers, "").await;
+    response.expect("the server answers")
+}
+
+/// The same as [`http`]; `None` if the server goes away meanwhile.
 pub(crate) async fn try_http(
     server: SocketAddr,
     method: &str,
     path: &str,
     body: Option<Value>,
 ) -> Option<(u16, String, String)> {
-    let secret = BASE64_STANDARD.encode("OPENVIDUAPP:MY_SECRET");
     let body = body.map(|body| body.to_string()).unwrap_or_default();
+    exchange(server, method, path, "", &body).await
+}
+
+async fn exchange(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<(u16, String, String)> {
+    let secret = BASE64_STANDARD.encode("OPENVIDUAPP:MY_SECRET");
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Basic {secret}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+         {headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     let exchange = async {

@@ -62,12 +62,14 @@ fn on_free_ports(turn: u16) -> (Vec<String>, u16) {
 }
 
 /// A `hanok serve --dev` of its own; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    plain: SocketAddr,
-    turn: SocketAddr,
+    pub(crate) plain: SocketAddr,
+    pub(crate) turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
     folder: TempDir,
+    /// The lines of its `.env` file.
+    lines: Vec<String>,
 }
 
 impl Drop for Process {
@@ -79,12 +81,28 @@ impl Drop for Process {
 
 impl Process {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more lines in its `.env` file.
+    pub(crate) async fn start_with(more: &[&str]) -> Self {
+        Self::start_telling(more, None).await
+    }
+
+    /// Under a service manager that listens at this socket.
+    pub(crate) async fn start_telling(more: &[&str], manager: Option<&Path>) -> Self {
         let turn = free_port();
-        let (lines, plain) = on_free_ports(turn);
-        let (folder, path) = env_file(&lines);
+        let (own_lines, plain) = on_free_ports(turn);
+        let mut file_lines = own_lines.clone();
+        file_lines.extend(more.iter().map(|line| (*line).to_owned()));
+        let (folder, path) = env_file(&file_lines);
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
-        let mut child = hanok(&["serve", "--dev", "--env-file", path.to_str().unwrap()])
+        let mut command = hanok(&["serve", "--dev", "--env-file", path.to_str().unwrap()]);
+        if let Some(manager) = manager {
+            command.env("NOTIFY_SOCKET", manager);
+        }
+        let mut child = command
             .env("TMPDIR", temporary)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -106,13 +124,22 @@ impl Process {
             turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
             folder,
+            lines: own_lines,
         };
         process.says("ready: https://127.0.0.1").await;
         process
     }
 
+    /// Writes the file anew, with other lines beside those that every process has, and tells it to read it.
+    pub(crate) fn reload_with(&self, more: &[&str]) {
+        let own = self.lines.iter().map(String::as_str);
+        let lines: Vec<_> = own.chain(more.iter().copied()).collect();
+        std::fs::write(self.folder.path().join(".env"), lines.join("\n") + "\n").unwrap();
+        self.signal(Signal::HUP);
+    }
+
     /// Waits for a line of the log.
-    async fn says(&mut self, text: &str) {
+    pub(crate) async fn says(&mut self, text: &str) {
         let mut said = Vec::new();
         let waiting = async {
             while let Some(line) = self.log.recv().await {
@@ -128,13 +155,13 @@ impl Process {
         assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the end; returns the exit status.
-    async fn ended(&mut self) -> i32 {
+    pub(crate) async fn ended(&mut self) -> i32 {
         let mut status = None;
         eventually("the process ends", async || {
             status = self.child.try_wait().unwrap();
@@ -312,7 +339,14 @@ async fn a_busy_media_range_or_web_port_exits_78_and_names_the_keys() {
         let (_folder, path) = env_file(&lines);
         let (status, _, err) = run(&["serve", "--dev", "--env-file", path.to_str().unwrap()]).await;
         assert_eq!(status, 78, "{err}");
-        assert!(err.contains(key), "{key} is not in {err}");
+        let way_out = match key {
+            "HANOK_PLAIN_LISTEN" => "HANOK_PLAIN_LISTEN=)",
+            _ => "HANOK_FRONT=off",
+        };
+        let owner = format!("(pid {})", std::process::id());
+        for part in [key, way_out, &owner] {
+            assert!(err.contains(part), "{part} is not in {err}");
+        }
     }
 }
 

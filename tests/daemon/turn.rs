@@ -197,7 +197,7 @@ async fn a_change_of_secrets_keeps_the_old_one_good_for_as_long_as_it_is_listed(
 
     let mut config = house.config.clone();
     config.turn.secrets = secrets(&["south", "north"]);
-    house.daemon.reload_turn(&config).await.unwrap();
+    house.daemon.reload(&config).await.unwrap();
     let (_owner, joined) = join(&house).await;
     let new = (
         text(&joined, "turnUsername").to_owned(),
@@ -211,7 +211,7 @@ async fn a_change_of_secrets_keeps_the_old_one_good_for_as_long_as_it_is_listed(
     }
 
     config.turn.secrets = secrets(&["south"]);
-    house.daemon.reload_turn(&config).await.unwrap();
+    house.daemon.reload(&config).await.unwrap();
     for ((name, password), code) in [(&old, 401), (&new, 0)] {
         let mut client = Relayed::new(&house, name, password).await;
         assert_eq!(client.allocate().await, code);
@@ -329,7 +329,7 @@ async fn a_thousand_reloads_disturb_nobody() {
             secrets(&["north"])
         };
         config.turn.limits.user_quota = 1 + number;
-        house.daemon.reload_turn(&config).await.unwrap();
+        house.daemon.reload(&config).await.unwrap();
         if number % 100 == 0 {
             assert_eq!(steady.refresh(600).await, 0);
         }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hanok::config::values::Listen;
+use hanok::front::proxy::Listener;
 use hanok::testing::client::LOOPBACK;
 use hanok::units::Secret;
 use tokio::task::JoinSet;
@@ -124,6 +125,8 @@ fn number(said: &str, name: &str) -> u64 {
 struct Row {
     /// Over UDP, over TCP, or over TLS.
     transport: &'static [&'static str],
+    /// TLS on the port of HTTPS instead of its own.
+    beside_http: bool,
     server: IpAddr,
     flags: &'static [&'static str],
     /// The peer; or another allocation of the same client's.
@@ -138,6 +141,7 @@ fn rows() -> Vec<Row> {
     let (v4, v6) = (Some(PEER.into()), Some(PEER_V6.into()));
     let row = |transport, flags, peer| Row {
         transport,
+        beside_http: false,
         server: LOOPBACK,
         flags,
         peer,
@@ -165,6 +169,13 @@ fn rows() -> Vec<Row> {
         row(TLS, &["-c", "-s"], v4),
         row(TLS, &["-c", "-x"], v6),
     ]);
+    let over_tls = rows.iter().filter(|row| row.transport == TLS);
+    let beside_http = over_tls.map(|row| Row {
+        beside_http: true,
+        ..*row
+    });
+    let beside_http: Vec<_> = beside_http.collect();
+    rows.extend(beside_http);
     let over_v6 = [row(UDP, &["-c"], v4), row(TCP, &["-c", "-x"], v6)];
     rows.extend(over_v6.map(|row| Row {
         server: Ipv6Addr::LOCALHOST.into(),
@@ -197,7 +208,9 @@ async fn coturns_clients_lose_nothing_over_udp_tcp_and_tls_to_any_peer() {
     let mut running = JoinSet::new();
     let mut expected = 0;
     for row in rows() {
-        let at = if row.transport == TLS {
+        let at = if row.beside_http {
+            house.address(Listener::Https).port()
+        } else if row.transport == TLS {
             tls
         } else {
             house.config.turn.port

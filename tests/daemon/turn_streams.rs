@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hanok::config::settings::Certificate;
 use hanok::config::values::{Listen, Workers};
+use hanok::front::proxy::Listener;
 use hanok::media::net::framing::{Extent, Framing, TurnFraming};
 use hanok::media::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
 use hanok::media::turn::{FiveTuple, Protocol};
@@ -73,6 +74,20 @@ impl TurnHouse {
     }
 
     async fn over_tls(&self, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+        self.over_tls_at(self.tls, alpn).await
+    }
+
+    /// On the port of HTTPS.
+    async fn over_https(&self, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+        let at = self.house.address(Listener::Https);
+        self.over_tls_at(at, alpn).await
+    }
+
+    async fn over_tls_at(
+        &self,
+        at: SocketAddr,
+        alpn: &[&[u8]],
+    ) -> io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -80,7 +95,7 @@ impl TurnHouse {
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        let socket = TcpStream::connect(self.tls).await?;
+        let socket = TcpStream::connect(at).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config))
             .connect(name, socket)
@@ -255,6 +270,65 @@ async fn a_tcp_client_and_a_tls_client_are_relayed_to_each_other_by_whichever_wo
         drop(by_tcp);
         house.holds(0).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_https_port_carries_turn_beside_http_whether_clients_say_so_or_not() {
+    let house = TurnHouse::open().await;
+    let https = house.house.address(Listener::Https);
+    for protocols in [&[][..], &[&b"http/1.1"[..]]] {
+        let mut stream = house.over_https(protocols).await.unwrap();
+        let request = b"GET /openvidu/api/config/openvidu-publicurl HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let _ = end.expect("it is closed in time");
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+    }
+    let h2 = house.over_https(&[b"h2", b"http/1.1"]).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(h2),
+    )
+    .await
+    .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let asked = hyper::Request::get("https://localhost/openvidu/api/config/openvidu-publicurl");
+    let asked = asked.body(http_body_util::Empty::<bytes::Bytes>::new());
+    let answer = sender.clone().send_request(asked.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    house.holds(0).await;
+
+    let mut streams = Vec::new();
+    let alpn: [&[&[u8]]; 3] = [&[], &[b"stun.turn"], &[b"stun.nat-discovery"]];
+    for protocols in alpn.repeat(2) {
+        let mut stream = house.over_https(protocols).await.unwrap();
+        let local = stream.get_ref().0.local_addr().ok();
+        assert_eq!(mapped(&mut stream).await, local);
+        streams.push(stream);
+    }
+    house.holds(6).await;
+
+    // Relayed from one to a client of the TURN port, and back.
+    let stream = house.over_https(&[]).await.unwrap();
+    let local = stream.get_ref().0.local_addr().unwrap();
+    let sealed = FiveTuple::new(Protocol::Tls, local, https);
+    let mut sealed = Relayed::allocate(stream, sealed).await;
+    let plain = TcpStream::connect(house.tcp).await.unwrap();
+    let five_tuple = FiveTuple::new(Protocol::Tcp, plain.local_addr().unwrap(), house.tcp);
+    let mut plain = Relayed::allocate(plain, five_tuple).await;
+    plain.bind(sealed.relayed).await;
+    sealed.bind(plain.relayed).await;
+    for len in [1, 172, 1_200] {
+        let data = vec![7; len];
+        plain.say(&data, 500).await;
+        assert_eq!(sealed.next().await, channel_data(&data));
+        sealed.say(&data, 500).await;
+        assert_eq!(plain.next().await, channel_data(&data));
+    }
+    drop((streams, sealed, plain));
+    house.holds(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

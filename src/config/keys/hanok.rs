@@ -535,9 +535,9 @@ pub(crate) static HANOK_LOG: Key<String> = Key {
     about: About {
         name: "HANOK_LOG",
         default: Some("info"),
-        doc: "Log levels: one for all, and module=level pairs, comma separated.",
+        doc: "Log levels: one for all, and module=level pairs, comma separated. access=off leaves out the access log.",
         empty: Empty::Default,
-        accepts: &["info", "warn,hanok::media=debug"],
+        accepts: &["info", "warn,hanok::media=debug", "info,access=off"],
         refuses: &["loud", "info,x=loud"],
         ..About::LIVE
     },

@@ -38,7 +38,7 @@ impl FilePath {
         }
         Some(Self {
             names,
-            is_folder: path.is_empty() || path.ends_with('/'),
+            is_folder: path.ends_with('/'),
         })
     }
 

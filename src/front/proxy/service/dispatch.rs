@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use axum::http::uri::{Authority, PathAndQuery};
-use axum::http::{HeaderValue, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::task::spawn_blocking;
@@ -172,7 +172,15 @@ impl Shared {
         );
         let host = match host {
             Ok(host) => host.unwrap_or_else(|| self.redirect.host().clone()),
-            Err(bad) => return refuse(bad.status()),
+            Err(bad) => {
+                let mut response = table.pages.response(bad.status());
+                if request.version() != Version::HTTP_2 {
+                    // Whoever sends this may mean something else by what follows.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                return Reply::Ours(response);
+            }
         };
         if table.www && asking.entrance == Entrance::Https && self.redirect.is_www(&host) {
             return Reply::Ours(self.redirect.answer(request.uri()));

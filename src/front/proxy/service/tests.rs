@@ -60,21 +60,18 @@ impl StreamSink for Taken {
 
 impl Running {
     fn start(limits: Limits) -> Self {
-        Self::start_trusting(limits, Vec::new())
+        Self::start_with(limits, Rules::default())
     }
 
-    fn start_trusting(limits: Limits, trusted_proxies: Vec<IpNet>) -> Self {
-        Self::start_with(|settings| {
+    fn start_with(limits: Limits, rules: Rules) -> Self {
+        Self::start_by(|settings| {
             settings.limits = limits;
-            settings.rules.set(Rules {
-                trusted_proxies,
-                ..Rules::default()
-            });
+            settings.rules = rules.into();
         })
     }
 
-    /// With `routing`, and what else a test needs.
-    fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    /// With whatever else a test needs.
+    fn start_by(change: impl FnOnce(&mut Settings)) -> Self {
         let state = tempfile::tempdir().unwrap();
         let certificates = Arc::new(CertificateStore::new(certificate(state.path())));
         let anywhere = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
@@ -86,7 +83,7 @@ impl Running {
             domain: "call.example".to_owned(),
             https_port: 443,
             hsts: "max-age=63072000".to_owned(),
-            rules: Live::new(Rules::default()),
+            rules: Rules::default().into(),
             tls: TlsPolicy::default(),
             routing: no_application(),
             limits: Limits::default(),
@@ -596,10 +593,67 @@ async fn connections_above_the_limit_of_their_source_are_closed_at_once() {
     running.stop().await;
 }
 
+fn trusting_this_machine() -> Rules {
+    Rules {
+        trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
+        ..Rules::default()
+    }
+}
+
+#[tokio::test]
+async fn lists_admit_by_the_clients_address_and_a_swap_counts_for_the_next_request() {
+    let mut rules = trusting_this_machine();
+    rules.access.rest = Some(vec!["198.51.100.0/24".parse().unwrap()]);
+    let running = Running::start_with(Limits::default(), rules.clone());
+    let stream = TokioIo::new(running.tls(&[b"http/1.1"]).await);
+    let (mut sender, connection) = client::http1::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let mut ask = async |path: &str, client: &str| {
+        let mut request = Request::get(path).header("host", "localhost");
+        if !client.is_empty() {
+            request = request.header("x-forwarded-for", client);
+        }
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let response = timeout(PATIENCE, sender.send_request(request)).await;
+        let response = response.unwrap().unwrap();
+        let status = response.status().as_u16();
+        response.into_body().collect().await.unwrap();
+        status
+    };
+    for (path, client, status) in [
+        ("/openvidu/api/sessions", "198.51.100.7", 200),
+        ("/openvidu/api/sessions", "203.0.113.7", 403),
+        ("/openvidu/api/sessions", "198.51.100.7, 203.0.113.7", 403),
+        ("/openvidu/api/sessions", "nobody", 403),
+        ("/openvidu/api/sessions", "127.0.0.1", 403),
+        ("/openvidu/api/sessions", "", 200),
+        ("/openvidu/cdr", "203.0.113.7", 403),
+        ("/openvidu", "203.0.113.7", 200),
+        ("/openvidu/accept-certificate", "203.0.113.7", 200),
+        ("/dashboard/", "203.0.113.7", 200),
+        ("/", "203.0.113.7", 200),
+    ] {
+        assert_eq!(ask(path, client).await, status, "{path} {client}");
+    }
+    rules.access.rest = Some(vec!["203.0.113.7/32".parse().unwrap()]);
+    rules.access.dashboard = Some(Vec::new());
+    running.shared.rules.set(rules);
+    for (path, client, status) in [
+        ("/openvidu/api/sessions", "198.51.100.7", 403),
+        ("/openvidu/api/sessions", "203.0.113.7", 200),
+        ("/dashboard/", "203.0.113.7", 403),
+    ] {
+        assert_eq!(ask(path, client).await, status, "{path} {client}");
+    }
+    drop(sender);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_trusted_proxy_names_the_client() {
     let ask = "GET /openvidu/api/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 9.9.9.9, 198.51.100.7\r\nConnection: close\r\n\r\n";
-    let running = Running::start_trusting(Limits::default(), vec!["127.0.0.1/32".parse().unwrap()]);
+    let running = Running::start_with(Limits::default(), trusting_this_machine());
     let answer = running.raw(Listener::Plain, ask).await;
     assert!(answer.ends_with("rest 198.51.100.7 0"), "{answer}");
     running.stop().await;
@@ -658,7 +712,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         domain: "call.example".to_owned(),
         https_port: 443,
         hsts: String::new(),
-        rules: Live::new(Rules::default()),
+        rules: Rules::default().into(),
         tls: TlsPolicy::default(),
         routing: no_application(),
         limits: Limits::default(),
@@ -759,16 +813,21 @@ async fn a_flood_of_continuations_ends_the_http_2_connection() {
 /// The beginning of a Binding request.
 const STUN: [u8; 8] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
 
+/// Where TURN is spoken over TLS: beside HTTP, and alone.
+const TURN_DOORS: [Listener; 2] = [Listener::Https, Listener::TurnTls];
+
 #[tokio::test]
 async fn what_says_that_it_is_turn_is_handed_over_before_it_says_more() {
     let mut running = Running::start(Limits::default());
-    for protocol in [&b"stun.turn"[..], b"stun.nat-discovery"] {
-        let alpn: [&[u8]; 2] = [b"something else", protocol];
-        let client = running.try_tls(Listener::TurnTls, &alpn).await.unwrap();
-        let taken = running.handed_over().await;
-        assert_eq!(taken.peer, client.get_ref().0.local_addr().unwrap());
-        assert_eq!(taken.session.alpn_protocol(), Some(protocol));
-        assert!(!taken.session.is_handshaking());
+    for door in TURN_DOORS {
+        for protocol in [&b"stun.turn"[..], b"stun.nat-discovery"] {
+            let alpn: [&[u8]; 2] = [b"something else", protocol];
+            let client = running.try_tls(door, &alpn).await.unwrap();
+            let taken = running.handed_over().await;
+            assert_eq!(taken.peer, client.get_ref().0.local_addr().unwrap());
+            assert_eq!(taken.session.alpn_protocol(), Some(protocol));
+            assert!(!taken.session.is_handshaking());
+        }
     }
     running.stop().await;
 }
@@ -776,32 +835,92 @@ async fn what_says_that_it_is_turn_is_handed_over_before_it_says_more() {
 #[tokio::test]
 async fn what_begins_with_stun_is_handed_over_with_what_has_been_read() {
     let mut running = Running::start(Limits::default());
-    let mut client = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
-    client.write_all(&STUN).await.unwrap();
-    let mut taken = running.handed_over().await;
-    let mut read = [0; 100];
-    let len = io::Read::read(&mut taken.session.reader(), &mut read).unwrap();
-    assert_eq!(read[..len], STUN);
-    // The connection lives on elsewhere.
-    let socket = std::net::TcpStream::from(taken.socket);
-    io::Write::write_all(&mut taken.session.writer(), b"answer").unwrap();
-    while taken.session.wants_write() {
-        taken.session.write_tls(&mut &socket).unwrap();
+    for door in TURN_DOORS {
+        for version in rustls::ALL_VERSIONS {
+            let stream = running.tcp(door).await;
+            let connector = TlsConnector::from(Arc::new(running.client(&[version], &[])));
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut client = connector.connect(name, stream).await.unwrap();
+            client.write_all(&STUN).await.unwrap();
+            let mut taken = running.handed_over().await;
+            let mut read = [0; 100];
+            let len = io::Read::read(&mut taken.session.reader(), &mut read).unwrap();
+            assert_eq!(read[..len], STUN);
+            // The connection lives on elsewhere.
+            let socket = std::net::TcpStream::from(taken.socket);
+            io::Write::write_all(&mut taken.session.writer(), b"answer").unwrap();
+            while taken.session.wants_write() {
+                taken.session.write_tls(&mut &socket).unwrap();
+            }
+            let mut answer = [0; 6];
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"answer");
+        }
     }
-    let mut answer = [0; 6];
-    client.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"answer");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn http_without_alpn_is_served_beside_turn_whatever_its_first_bytes_come_in() {
+    let mut running = Running::start(Limits::default());
+    let request = b"POST /openvidu/api/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+    for first in [1, 7, request.len()] {
+        let mut client = running.tls(&[]).await;
+        assert_eq!(client.get_ref().1.alpn_protocol(), None);
+        for _ in 0..2 {
+            let (head, rest) = request.split_at(first);
+            client.write_all(head).await.unwrap();
+            client.flush().await.unwrap();
+            client.write_all(rest).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"rest 127.0.0.1 3") {
+                let byte = timeout(PATIENCE, client.read_u8()).await.unwrap();
+                answer.push(byte.unwrap());
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        }
+    }
+    // What is neither gets HTTP's answer; ChannelData begins no conversation.
+    for nonsense in [&[0x40, 0, 0, 0][..], &[0xff; 100]] {
+        let mut client = running.tls(&[]).await;
+        client.write_all(nonsense).await.unwrap();
+        let _ = client.shutdown().await;
+        let answer = read_to_end(&mut client).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+            "{answer}"
+        );
+    }
+    assert!(running.turn.try_recv().is_err());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_names_no_protocol_that_is_spoken_here_is_refused_in_the_handshake() {
+    let running = Running::start(Limits::default());
+    for protocol in [&b"h3"[..], b"http/1.0", b"stun", b"xmpp-client"] {
+        let refused = running.try_tls(Listener::Https, &[protocol]).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+    }
+    // Who would speak TURN as well as HTTP gets HTTP: a browser says nothing of TURN.
+    let alpn: [&[u8]; 3] = [b"stun.turn", b"http/1.1", b"h2"];
+    let client = running.tls(&alpn).await;
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    drop(client);
     running.stop().await;
 }
 
 #[tokio::test]
 async fn nothing_but_turn_is_served_on_its_port() {
     let mut running = Running::start(Limits::default());
-    for protocol in [&b"http/1.1"[..], b"h2", b"acme-tls/1"] {
+    for protocol in [&b"http/1.1"[..], b"h2"] {
         let refused = running.try_tls(Listener::TurnTls, &[protocol]).await;
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains("NoApplicationProtocol"), "{refused}");
     }
+    let authority = running.try_tls(Listener::TurnTls, &[b"acme-tls/1"]);
+    assert!(authority.await.is_err());
     for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x40, 0, 0, 0], &[0xff]] {
         let mut client = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
         client.write_all(nonsense).await.unwrap();
@@ -814,23 +933,25 @@ async fn nothing_but_turn_is_served_on_its_port() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_on_the_turn_port_is_closed_in_time() {
+async fn who_says_nothing_is_closed_in_time_before_and_after_the_handshake() {
     let mut running = Running::start(Limits {
         tls_handshake: Duration::from_millis(300),
         ..Limits::default()
     });
-    let mut silent = running.tcp(Listener::TurnTls).await;
-    let mut shaken = running.try_tls(Listener::TurnTls, &[]).await.unwrap();
-    assert_eq!(
-        timeout(PATIENCE, silent.read(&mut [0]))
-            .await
-            .unwrap()
-            .unwrap(),
-        0
-    );
-    // Closed in either way, with a farewell or without.
-    let end = timeout(PATIENCE, shaken.read(&mut [0])).await.unwrap();
-    assert_eq!(end.unwrap_or(0), 0);
+    for door in TURN_DOORS {
+        let mut silent = running.tcp(door).await;
+        let mut shaken = running.try_tls(door, &[]).await.unwrap();
+        assert_eq!(
+            timeout(PATIENCE, silent.read(&mut [0]))
+                .await
+                .unwrap()
+                .unwrap(),
+            0
+        );
+        // Closed in either way, with a farewell or without.
+        let end = timeout(PATIENCE, shaken.read(&mut [0])).await.unwrap();
+        assert_eq!(end.unwrap_or(0), 0);
+    }
     assert!(running.turn.try_recv().is_err());
     running.stop().await;
 }

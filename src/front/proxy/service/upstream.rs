@@ -484,8 +484,12 @@ mod tests {
 
     #[test]
     fn a_time_out_is_found_among_the_causes_of_an_error() {
-        let wrapped = io::Error::other(io::Error::from(io::ErrorKind::TimedOut));
-        assert!(is_timeout(&wrapped));
+        #[derive(Debug, thiserror::Error)]
+        #[error("wrapped")]
+        struct Wrapped(#[source] io::Error);
+        let wrapped = |kind: io::ErrorKind| Wrapped(kind.into());
+        assert!(is_timeout(&wrapped(io::ErrorKind::TimedOut)));
+        assert!(!is_timeout(&wrapped(io::ErrorKind::ConnectionReset)));
         assert!(!is_timeout(&io::Error::from(
             io::ErrorKind::ConnectionRefused
         )));

@@ -139,7 +139,7 @@ impl App {
     }
 
     pub(super) fn proxied_with(&self, change: impl FnOnce(&mut Settings)) -> Running {
-        Running::start_with(|settings| {
+        Running::start_by(|settings| {
             settings.routing.application = Application::Upstream(self.origin());
             change(settings);
         })

@@ -124,15 +124,9 @@ async fn what_two_readers_could_take_for_two_things_is_refused() {
         let answer = https(&running, &request).await;
         let refused = answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.1 431 ");
         assert!(refused, "{name}: {answer}");
-        let smuggled = app.seen().iter().any(|seen| seen.target() == "/smuggled");
-        // Where the first request was refused by us and understood as a whole, the second one is a request of its own.
-        let own = ["two hosts", "no host", "bad host", "target without a slash"].contains(&name);
-        assert!(own || !smuggled, "{name}");
-        assert!(
-            own || answer.matches("HTTP/1.1 ").count() == 1,
-            "{name}: {answer}"
-        );
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{name}: {answer}");
     }
+    assert!(app.seen().is_empty(), "{:?}", app.seen());
     for method in ["TRACE", "CONNECT"] {
         let answer = https(
             &running,
@@ -220,8 +214,8 @@ async fn headers_of_http_2_cannot_break_out_of_those_of_http_1() {
 async fn slow_clients_are_closed_and_disturb_nobody() {
     let app = App::plain().await;
     let running = app.proxied_with(|settings| {
-        settings.limits.header_read = Duration::from_millis(300);
-        settings.limits.body_idle = Duration::from_millis(300);
+        settings.limits.header_read = Duration::from_secs(2);
+        settings.limits.body_idle = Duration::from_secs(2);
     });
     let mut slow = JoinSet::new();
     for text in [

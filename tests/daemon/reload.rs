@@ -1,0 +1,178 @@
+//! A configuration that is read again while calls go on.
+
+use std::os::unix::net::UnixDatagram;
+
+use hanok::testing::client::{Client, LOOPBACK, PATIENCE};
+use rustix::process::Signal;
+
+use crate::house::{Witness, new_session, new_token, rest};
+use crate::process::Process;
+use crate::turn::{Relayed, minted};
+
+const SESSIONS: &str = "/openvidu/api/sessions";
+
+async fn client_of(process: &Process, secret: &str, name: &str) -> Relayed {
+    let (username, password) = minted(secret, name);
+    Relayed::between(LOOPBACK, process.turn, &username, &password).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_changes_secrets_and_limits_under_a_call_and_an_allocation() {
+    let before = ["COTURN_SHARED_SECRET_KEY=north", "HANOK_TURN_USER_QUOTA=1"];
+    let mut process = Process::start_with(&before).await;
+    let witness = Witness::begin_at(process.plain).await;
+    let session = new_session(process.plain).await;
+    let token = new_token(process.plain, &session, "PUBLISHER").await;
+    let mut waiting = Client::open(process.plain).await.unwrap();
+    let mut lasting = client_of(&process, "north", "lasting").await;
+    assert_eq!(lasting.allocate().await, 0);
+    let (status, _) = rest(process.plain, "GET", SESSIONS, None).await;
+    assert_eq!(status, 200);
+
+    process.reload_with(&[
+        "COTURN_SHARED_SECRET_KEY=south",
+        "HANOK_TURN_USER_QUOTA=2",
+        "OPENVIDU_SECRET=another_secret_of_the_tests",
+        "HANOK_MEDIA_MAX_PORT=23998",
+    ]);
+    let keys = "OPENVIDU_SECRET, COTURN_SHARED_SECRET_KEY, HANOK_TURN_USER_QUOTA";
+    process
+        .says(&format!("configuration reloaded: {keys}"))
+        .await;
+    process
+        .says("from the next start on: HANOK_MEDIA_MAX_PORT")
+        .await;
+
+    witness.has_lost_nothing().await;
+    assert_eq!(lasting.refresh(600).await, 0);
+    let (status, _) = rest(process.plain, "GET", SESSIONS, None).await;
+    assert_eq!(status, 401, "the secret was changed");
+    let joined = waiting.join(&token).await.unwrap();
+    let (username, password) = (&joined["turnUsername"], &joined["turnCredential"]);
+    let (username, password) = (username.as_str().unwrap(), password.as_str().unwrap());
+    let mut of_join = Relayed::between(LOOPBACK, process.turn, username, password).await;
+    assert_eq!(of_join.allocate().await, 0, "made under the new key");
+    let mut old = client_of(&process, "north", "old").await;
+    assert_eq!(old.allocate().await, 401);
+    let (username, password) = minted("south", "new");
+    let mut codes = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Relayed::between(LOOPBACK, process.turn, &username, &password).await;
+        codes.push(client.allocate().await);
+        clients.push(client);
+    }
+    assert_eq!(codes, [0, 0, 486]);
+
+    process.reload_with(&["COTURN_SHARED_SECRET_KEY=south", "HANOK_TURN_USER_QUOTA=3"]);
+    process
+        .says("configuration reloaded: OPENVIDU_SECRET, HANOK_TURN_USER_QUOTA")
+        .await;
+    assert_eq!(clients[2].allocate().await, 0);
+    let (status, _) = rest(process.plain, "GET", SESSIONS, None).await;
+    assert_eq!(status, 200);
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_file_changes_nothing_and_every_problem_is_a_line() {
+    let before = ["COTURN_SHARED_SECRET_KEY=north", "HANOK_TURN_USER_QUOTA=1"];
+    let mut process = Process::start_with(&before).await;
+    let witness = Witness::begin_at(process.plain).await;
+    let broken = [
+        &[
+            "COTURN_SHARED_SECRET_KEY=south",
+            "HANOK_TURN_USER_QUOTA=many",
+            "ALLOWED_ACCESS_TO_RESTAPI=nobody",
+        ][..],
+        // Good by itself, but not in use: what cannot be loaded is no part of it either.
+        &["COTURN_SHARED_SECRET_KEY=south", "no key at all"],
+    ];
+    for (lines, problems) in broken.into_iter().zip([
+        &[
+            "HANOK_TURN_USER_QUOTA=many",
+            "ALLOWED_ACCESS_TO_RESTAPI=nobody",
+        ][..],
+        &["the line"],
+    ]) {
+        process.reload_with(lines);
+        for problem in problems {
+            process.says(problem).await;
+        }
+        process
+            .says("not reloaded: everything stays as it was")
+            .await;
+        let mut old = client_of(&process, "north", problems[0]).await;
+        assert_eq!(old.allocate().await, 0);
+        let mut new = client_of(&process, "south", "new").await;
+        assert_eq!(new.allocate().await, 401);
+        let (status, _) = rest(process.plain, "GET", SESSIONS, None).await;
+        assert_eq!(status, 200);
+    }
+    process.reload_with(&["COTURN_SHARED_SECRET_KEY=south,north"]);
+    process.says("configuration reloaded: ").await;
+    let mut new = client_of(&process, "south", "new").await;
+    assert_eq!(new.allocate().await, 0);
+    witness.has_lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_log_levels_are_reloaded_and_sigterm_still_ends_the_process() {
+    let mut process = Process::start_with(&["HANOK_LOG=warn,hanok::daemon=info"]).await;
+    let proxied = "X-Forwarded-For: 198.51.100.9\r\n";
+    let ask = async |process: &Process| {
+        let (status, ..) = crate::house::http_from(process.plain, SESSIONS, proxied).await;
+        status
+    };
+    assert_eq!(ask(&process).await, 200);
+    process.reload_with(&["HANOK_LOG=info", "ALLOWED_ACCESS_TO_RESTAPI=203.0.113.0/24"]);
+    process
+        .says("reloaded: ALLOWED_ACCESS_TO_RESTAPI, HANOK_LOG")
+        .await;
+    assert_eq!(ask(&process).await, 403);
+    process.reload_with(&["HANOK_LOG=debug", "HANOK_TRUSTED_PROXIES=192.0.2.1"]);
+    process
+        .says("reloaded: ALLOWED_ACCESS_TO_RESTAPI, HANOK_TRUSTED_PROXIES, HANOK_LOG")
+        .await;
+    assert_eq!(ask(&process).await, 200, "nobody is listed any more");
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_is_told_when_a_reload_begins_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = async || {
+        let manager = manager.try_clone().unwrap();
+        let told = tokio::task::spawn_blocking(move || {
+            let mut message = [0; 500];
+            let len = manager.recv(&mut message).unwrap();
+            String::from_utf8(message[..len].to_vec()).unwrap()
+        });
+        told.await.unwrap()
+    };
+    let mut process = Process::start_telling(&[], Some(&path)).await;
+    assert_eq!(told().await.trim(), "READY=1");
+    for lines in [
+        &["HANOK_TURN_USER_QUOTA=5"],
+        &["HANOK_TURN_USER_QUOTA=many"],
+    ] {
+        let before = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        process.reload_with(lines);
+        let reloading = told().await;
+        let mut assignments = reloading.lines();
+        assert_eq!(assignments.next(), Some("RELOADING=1"));
+        let began = assignments
+            .next()
+            .and_then(|line| line.strip_prefix("MONOTONIC_USEC="));
+        let began: i64 = began.unwrap().parse().unwrap();
+        assert!(began / 1_000_000 >= before.tv_sec, "{reloading}");
+        assert_eq!(told().await.trim(), "READY=1");
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(told().await.trim(), "STOPPING=1");
+    assert_eq!(process.ended().await, 0);
+}
