@@ -58,12 +58,13 @@ const head = (...lines) => `POST /api/v1/outer HTTP/1.1\r\nHost: outer\r\n${line
 const chunked = `${HIDDEN.length.toString(16)}\r\n${HIDDEN}\r\n0\r\n\r\n`;
 
 /**
- * Requests that two readers may read differently, each with another one hidden in it. Where `isHarmless`, reading it in
- * the only way that RFC 9112 leaves is right too; all others are refused and their connection closed.
+ * Requests that two readers may read differently, each with another one hidden in it: refused, and their connection closed.
+ * Where `isRead`, RFC 9112 section 6.3 lets the coding count if the connection ends then; where `isHarmless`, it leaves one
+ * way of reading only, in which the other one is part of a body.
  */
 export const smuggling = {
-  "both lengths": { text: `${head("Content-Length: 4", "Transfer-Encoding: chunked")}0\r\n\r\n${HIDDEN}` },
-  "both lengths, the other way round": { text: `${head("Transfer-Encoding: chunked", `Content-Length: ${chunked.length}`)}0\r\n\r\n${HIDDEN}` },
+  "both lengths": { text: `${head("Content-Length: 4", "Transfer-Encoding: chunked")}0\r\n\r\n${HIDDEN}`, isRead: true },
+  "both lengths, the other way round": { text: `${head("Transfer-Encoding: chunked", `Content-Length: ${chunked.length}`)}0\r\n\r\n${HIDDEN}`, isRead: true },
   "an unknown coding": { text: `${head("Transfer-Encoding: xchunked", `Content-Length: ${HIDDEN.length}`)}${HIDDEN}` },
   "chunked is not the last coding": { text: `${head("Transfer-Encoding: chunked, identity")}0\r\n\r\n${HIDDEN}` },
   "two codings in two lines": { text: `${head("Transfer-Encoding: chunked", "Transfer-Encoding: cow")}0\r\n\r\n${HIDDEN}` },

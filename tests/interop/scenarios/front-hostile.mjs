@@ -50,12 +50,12 @@ const status = ({ bytes }) => Number(/^HTTP\/1\.[01] (\d{3})/.exec(bytes.toStrin
 
 async function smuggle(target, from) {
   const wrong = [];
-  await Promise.all(Object.entries(smuggling).map(async ([name, { text, isHarmless }]) => {
+  await Promise.all(Object.entries(smuggling).map(async ([name, { text, isHarmless, isRead }]) => {
     const socket = await dial(target, { from });
     socket.write(Buffer.from(text, "latin1"));
     const answer = await listen(socket);
     socket.destroy();
-    const isRefused = (status(answer) === 0 || status(answer) >= 400) && answer.isClosed;
+    const isRefused = (isRead || status(answer) === 0 || status(answer) >= 400) && answer.isClosed;
     if (!isHarmless && !isRefused) wrong.push(`${name}: ${status(answer)}${answer.isClosed ? "" : ", and the connection stays"}`);
     if (answer.bytes.toString("latin1").split(/^HTTP\/1\.1 (?!100)/m).length > 2) wrong.push(`${name}: two answers`);
   }));
