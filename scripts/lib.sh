@@ -104,7 +104,21 @@ setup_tests() {
   setup_build
   setup_node
   need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
-    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl
+    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble
+  setup_pebble
+}
+
+# Debian's Pebble is a certificate authority for tests; the newest one knows renewal information and profiles, too. It
+# is built where a Go that can is here, and used instead.
+PEBBLE_VERSION=v2.10.1
+setup_pebble() {
+  local own="${XDG_CACHE_HOME:-$HOME/.cache}/hanok/pebble-$PEBBLE_VERSION"
+  if [ ! -x "$own/pebble" ]; then
+    have go && at_least 1.24 "$(go env GOVERSION | tr -d go)" || return 0
+    say "building Pebble $PEBBLE_VERSION"
+    GOBIN="$own" go install "github.com/letsencrypt/pebble/v2/cmd/pebble@$PEBBLE_VERSION" || return 0
+  fi
+  export HANOK_TEST_PEBBLE="$own/pebble"
 }
 
 # npm_ci FOLDER: installs exactly what the folder's lock file names, unless that is there already.

@@ -70,15 +70,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "front/acme",
-        &["control/store", "telemetry", "units", "views"],
-    ),
-    (
         "front/proxy",
         &[
             "control/access",
             "control/store",
-            "front/acme",
             "telemetry",
             "units",
             "views",
@@ -112,7 +107,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "config",
             "control/store",
-            "front/acme",
+            "front/proxy",
             "loadtest",
             "telemetry",
             "units",

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
 
+mod cert;
 mod check_config;
 mod loadtest;
 mod print_config;
@@ -62,6 +63,9 @@ enum Command {
                       Exit status: 0 with a valid result, 1 without one."
     )]
     Loadtest(Box<loadtest::Arguments>),
+    /// The certificate of HTTPS and TURN over TLS
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Credentials of the TURN server
     #[command(subcommand)]
     TurnCred(turn_cred::Command),
@@ -147,6 +151,7 @@ pub fn run<O: Write, E: Write>(
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
+        Command::Cert(command) => cert::run(command, machine, terminal).map(Action::Exit),
         Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
@@ -390,6 +395,31 @@ mod tests {
             urls("DOMAIN_OR_PUBLIC_IP=example.com\nHANOK_EXTERNAL_IP=203.0.113.7"),
             "turn:example.com:3478"
         );
+    }
+
+    #[test]
+    fn cert_tells_imports_and_asks() {
+        let state = tempfile::tempdir().unwrap();
+        let lets_encrypt = format!(
+            "{GOOD}CERTIFICATE_TYPE=letsencrypt\nLETSENCRYPT_EMAIL=me@example.org\nHANOK_STATE_DIR={}\n",
+            state.path().display()
+        );
+        let (status, out, _) = hanok("cert status", &lets_encrypt);
+        assert_eq!(status, EXIT_FAILURE);
+        assert!(out.contains("no certificate"), "{out}");
+        let (status, out, _) = hanok("cert status --json", &lets_encrypt);
+        assert_eq!(status, EXIT_FAILURE);
+        let json: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+        assert!(json["certificate"].is_null() && json["error"].is_string());
+        let (status, _, err) = hanok("cert import /nowhere", &lets_encrypt);
+        assert_eq!(status, EXIT_FAILURE);
+        assert!(err.contains("fullchain.pem"), "{err}");
+        let (status, _, err) = hanok("cert renew", GOOD);
+        assert_eq!(status, EXIT_FAILURE);
+        assert!(err.contains("by itself"), "{err}");
+        let (status, _, err) = hanok("cert status", "HTTPS_PORT=x\n");
+        assert_eq!(status, EXIT_CONFIG);
+        assert!(err.contains("HTTPS_PORT"), "{err}");
     }
 
     #[test]

@@ -6,6 +6,9 @@ use crate::units::IceServerError;
 /// secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// A secret that authorities hand out in base64url.
+    #[error("must be base64url: letters, digits, - and _, copied as the authority shows it")]
+    NotBase64Url,
     /// `KEY=` or nothing where something is needed.
     #[error("may not be empty")]
     Empty,

@@ -114,6 +114,12 @@ pub enum KeyFault {
         /// The other key.
         other: &'static str,
     },
+    /// A key that says nothing without another one.
+    #[error("says nothing without {other}: set both, as the authority shows them, or neither")]
+    Alone {
+        /// The other key.
+        other: &'static str,
+    },
     /// A range that ends before it begins.
     #[error("is lower than {first_key} ({first}): write the end of the range")]
     RangeReversed {
@@ -188,14 +194,6 @@ pub enum Note {
     /// `DOTENV_PATH` leads nowhere; as in the original that is not fatal.
     #[error("{} of DOTENV_PATH does not exist: only the process environment and defaults count", .0.display())]
     MissingFile(PathBuf),
-    /// Let's Encrypt is asked for, but not built yet.
-    #[error(
-        "{origin}: CERTIFICATE_TYPE=letsencrypt has no effect yet: a self-signed certificate is used"
-    )]
-    SelfSignedMeanwhile {
-        /// `FILE:LINE` or `environment`.
-        origin: String,
-    },
     /// Media and relay ports overlap.
     #[error("the media ports {media} and the relay ports {relay} overlap: both take what is free")]
     RangesOverlap {

@@ -85,6 +85,16 @@ impl Config {
         let ports = https.into_iter().chain(own);
         ports.map(|port| turns_url(name, port)).collect()
     }
+
+    /// What the certificate is for: the domain or address, and `www.` before it with `REDIRECT_WWW`.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let host = &self.public.host;
+        let mut names = vec![host.to_string()];
+        if let Some(name) = host.name().filter(|_| self.web.redirect_www) {
+            names.push(format!("www.{name}"));
+        }
+        names
+    }
 }
 
 /// What clients reach us by. The URL is derived, never configured.
@@ -344,6 +354,8 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// `HANOK_ACME_PORTS_FORWARDED`.
     pub ports_forwarded: bool,
+    /// `HANOK_ACME_EAB_KEY_ID` and `HANOK_ACME_EAB_HMAC_KEY` (RFC 8555 section 7.3.4).
+    pub binding: Option<(String, Secret)>,
 }
 
 /// Where durable state lies.
@@ -393,11 +405,7 @@ pub(crate) fn assemble(reading: &mut Reading<'_>) -> Config {
         recording: recording(reading),
         cdr: cdr(reading),
         webhook: webhook(reading),
-        acme: Acme {
-            directory: reading.get(&hanok::HANOK_ACME_DIRECTORY),
-            ca_file: reading.get(&hanok::HANOK_ACME_CA_FILE),
-            ports_forwarded: reading.get(&hanok::HANOK_ACME_PORTS_FORWARDED),
-        },
+        acme: acme(reading),
         state: state(reading),
         admin_listen: reading.get(&hanok::HANOK_ADMIN_LISTEN),
         control_socket: reading.get(&hanok::HANOK_CONTROL_SOCKET),
@@ -519,7 +527,6 @@ fn plain_listen(reading: &mut Reading<'_>) -> Option<Listen> {
 }
 
 fn certificate(reading: &mut Reading<'_>) -> Certificate {
-    let about = &openvidu::CERTIFICATE_TYPE.about;
     let email = reading.get(&proxy::LETSENCRYPT_EMAIL);
     let certificate = reading.get(&hanok::HANOK_CERTIFICATE_FILE);
     let key = reading.get(&hanok::HANOK_CERTIFICATE_KEY_FILE);
@@ -538,10 +545,36 @@ fn certificate(reading: &mut Reading<'_>) -> Certificate {
             if email.is_empty() || email == SAMPLE_EMAIL {
                 reading.fault(&proxy::LETSENCRYPT_EMAIL.about, Refusal::SampleEmail);
             }
-            let origin = reading.origin(about).unwrap_or_default();
-            reading.notes.push(Note::SelfSignedMeanwhile { origin });
             Certificate::LetsEncrypt { email }
         }
+    }
+}
+
+fn acme(reading: &mut Reading<'_>) -> Acme {
+    let (id_key, hmac_key) = (
+        &hanok::HANOK_ACME_EAB_KEY_ID,
+        &hanok::HANOK_ACME_EAB_HMAC_KEY,
+    );
+    let key_id = Some(reading.get(id_key)).filter(|id| !id.is_empty());
+    let binding = match (key_id, reading.get(hmac_key)) {
+        (Some(key_id), Some(hmac)) => Some((key_id, hmac)),
+        (None, None) => None,
+        (Some(_), None) => {
+            let other = hmac_key.about.name;
+            reading.fault(&id_key.about, KeyFault::Alone { other });
+            None
+        }
+        (None, Some(_)) => {
+            let other = id_key.about.name;
+            reading.fault(&hmac_key.about, KeyFault::Alone { other });
+            None
+        }
+    };
+    Acme {
+        directory: reading.get(&hanok::HANOK_ACME_DIRECTORY),
+        ca_file: reading.get(&hanok::HANOK_ACME_CA_FILE),
+        ports_forwarded: reading.get(&hanok::HANOK_ACME_PORTS_FORWARDED),
+        binding,
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Uri;
 use ipnet::IpNet;
 
@@ -116,6 +118,17 @@ pub fn secrets(text: &str) -> Result<Vec<Secret>, Refusal> {
             secret => Ok(Secret::new(secret)),
         })
         .collect()
+}
+
+/// A secret in base64url (RFC 4648 section 5), with or without padding; empty means none.
+pub fn base64url_secret(text: &str) -> Result<Option<Secret>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')) {
+        Ok(_) => Ok(Some(Secret::new(text))),
+        Err(_) => Err(Refusal::NotBase64Url),
+    }
 }
 
 /// The shape of a host: address or name. Whether a name without a dot resolves is asked later.

@@ -113,6 +113,7 @@ pub struct Daemon {
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
     _revoking: JoinSet<()>,
+    _keeping: JoinSet<()>,
     state: StateFolder,
 }
 
@@ -124,7 +125,7 @@ impl Daemon {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
-        let certificates = web::certificate(config, state.path())?;
+        let (certificates, keeper) = web::certificate(config, state.path())?;
         let media = media::start(config, &turn_secrets).await?;
         let over_tls = OverTls {
             urls: config.turns_urls(),
@@ -164,6 +165,8 @@ impl Daemon {
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keeper.run());
         let daemon = Self {
             directory,
             connections,
@@ -194,6 +197,7 @@ impl Daemon {
             }),
             seeking: Mutex::default(),
             _revoking: revoking,
+            _keeping: keeping,
             state,
         };
         daemon.seek(config);

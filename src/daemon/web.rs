@@ -21,6 +21,8 @@ use crate::control::rest;
 use crate::control::session::{self, Directory};
 use crate::control::signalling::{self, Connections};
 use crate::front::dashboard;
+use crate::front::proxy::certificate::acme::{self, plan::Challenge};
+use crate::front::proxy::certificate::service::keeper::{Keeper, Source};
 use crate::front::proxy::{
     self, AccessLists, Application, BindError, CertificateStore, Limits, Proxy, Routing, Services,
     Target, TlsPolicy, certificate,
@@ -29,14 +31,12 @@ use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
 use crate::units::{Bitrate, Live, clock};
 
-/// The certificate that HTTPS serves.
+/// The certificate that HTTPS and TURN over TLS serve, and who keeps it current.
 pub(super) fn certificate(
     config: &Config,
     state: &Path,
-) -> Result<Arc<CertificateStore>, Misconfigured> {
-    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
-    let domain = config.public.host.in_url();
-    let domain = domain.trim_matches(['[', ']']);
+) -> Result<(Arc<CertificateStore>, Keeper), Misconfigured> {
+    let domain = config.public.host.to_string();
     let others: Vec<String> = if config.dev {
         ["localhost", "127.0.0.1", "::1"]
             .map(str::to_owned)
@@ -44,14 +44,47 @@ pub(super) fn certificate(
     } else {
         Vec::new()
     };
-    let certificate = match own_certificate(config)? {
-        Some(own) => own,
-        // `letsencrypt` too, until the ACME client exists; start-up has said so.
-        None => certificate::service::self_signed(state, domain, &others, now)
-            // Whatever is wrong with it, starting again changes nothing.
-            .map_err(|error| Misconfigured(error.to_string()))?,
+    let source = match &config.web.certificate {
+        Certificate::SelfSigned => Source::SelfSigned,
+        Certificate::Own { certificate, key } => Source::Own {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        },
+        Certificate::LetsEncrypt { email } => Source::Acme(acme_settings(config, email)),
     };
-    Ok(Arc::new(CertificateStore::new(certificate)))
+    // Whatever is wrong with it, starting again changes nothing.
+    certificate::service::keeper::begin(source, state, &domain, &others)
+        .map_err(|error| Misconfigured(error.to_string()))
+}
+
+/// What is ordered, and how it can be proven.
+fn acme_settings(config: &Config, email: &str) -> acme::Settings {
+    let web = &config.web;
+    let reaches = |port: u16, asked: u16| port == asked || config.acme.ports_forwarded;
+    let mut challenges = Vec::new();
+    if web.front == Front::On {
+        if web.http_port.is_some_and(|port| reaches(port, 80)) {
+            challenges.push(Challenge::Http01);
+        }
+        if reaches(web.https_port, 443) {
+            challenges.push(Challenge::TlsAlpn01);
+        }
+    }
+    acme::Settings {
+        directory: config.acme.directory.clone(),
+        ca_file: config.acme.ca_file.clone(),
+        email: email.to_owned(),
+        names: config.certificate_names(),
+        challenges,
+        binding: config
+            .acme
+            .binding
+            .as_ref()
+            .map(|(key_id, hmac_key)| acme::Binding {
+                key_id: key_id.clone(),
+                hmac_key: hmac_key.clone(),
+            }),
+    }
 }
 
 /// The pair of `CERTIFICATE_TYPE=owncert`, if that is what is configured.
@@ -250,9 +283,15 @@ fn explain(error: BindError) -> anyhow::Error {
     match error {
         BindError::Listen { address, .. } => {
             let owner = port_owner(Protocol::Tcp, address.port());
-            let owner = owner
-                .map(|owner| format!("; it belongs to {owner}"))
-                .unwrap_or_default();
+            let owner = match owner {
+                Some(owner) => format!("; it belongs to {owner}"),
+                // Whose it is, only root may see.
+                None if error.is_taken() => {
+                    let port = address.port();
+                    format!("; as root, `ss -ltnp sport = :{port}` names that process")
+                }
+                None => String::new(),
+            };
             Misconfigured(format!("{error}{owner}")).into()
         }
         BindError::Tls(_) | BindError::Domain(_) | BindError::Hsts(_) => {

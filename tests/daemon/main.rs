@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acme;
 mod addresses;
 mod call;
 mod calls;
@@ -14,6 +15,7 @@ mod house;
 mod loadtest;
 mod loopback;
 mod nginx;
+mod pebble;
 mod process;
 mod reconnection;
 mod reload;

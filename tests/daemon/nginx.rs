@@ -468,6 +468,8 @@ async fn whatever_differs_from_nginx_is_meant() {
         config.public.host = Host::Name(DOMAIN.to_owned());
         config.public.https_port = 443;
         config.web.http_port = Some(0);
+        // The client stands for one from outside, whom nginx does not believe either.
+        config.web.trusted_proxies = Vec::new();
         config.web.app_upstream = AppUpstream::Url(format!("http://{application}"));
         config.web.routes = hanok::config::validate::routes("/down=http://127.0.0.1:9").unwrap();
         config.web.certificate = Certificate::Own { certificate, key };

@@ -11,6 +11,7 @@ use crate::config::validate;
 use crate::config::values::{
     AppUpstream, CallOpen, Front, Listen, Route, Server, SubscribeOffer, TurnUser, Workers,
 };
+use crate::units::Secret;
 
 /// The keys of this file, in the order of the sample file.
 pub(crate) static KEYS: &[&dyn AnyKey] = &[
@@ -26,6 +27,8 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_ACME_DIRECTORY,
     &HANOK_ACME_CA_FILE,
     &HANOK_ACME_PORTS_FORWARDED,
+    &HANOK_ACME_EAB_KEY_ID,
+    &HANOK_ACME_EAB_HMAC_KEY,
     &HANOK_MEDIA_MIN_PORT,
     &HANOK_MEDIA_MAX_PORT,
     &HANOK_WORKERS,
@@ -187,7 +190,6 @@ pub(crate) static HANOK_ACME_DIRECTORY: Key<String> = Key {
         default: Some("https://acme-v02.api.letsencrypt.org/directory"),
         doc: "The directory of the ACME server.",
         empty: Empty::Default,
-        effect: Effect::Later("Let's Encrypt"),
         accepts: &["https://127.0.0.1:14000/dir"],
         refuses: &["letsencrypt"],
         ..About::RESTART
@@ -201,7 +203,6 @@ pub(crate) static HANOK_ACME_CA_FILE: Key<Option<PathBuf>> = Key {
         default: Some(""),
         doc: "The PEM file of the root that the ACME server's own certificate leads to; empty is the public roots.",
         empty: Empty::Value,
-        effect: Effect::Later("Let's Encrypt"),
         accepts: &["", "/etc/pebble/ca.pem"],
         refuses: &["a\0b"],
         ..About::RESTART
@@ -215,9 +216,38 @@ pub(crate) static HANOK_ACME_PORTS_FORWARDED: Key<bool> = Key {
         default: Some("false"),
         doc: "80 and 443 reach other ports of ours by forwarding.",
         empty: Empty::Default,
-        effect: Effect::Later("Let's Encrypt"),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
+        ..About::RESTART
+    },
+};
+
+pub(crate) static HANOK_ACME_EAB_KEY_ID: Key<String> = Key {
+    parse: validate::text,
+    about: About {
+        name: "HANOK_ACME_EAB_KEY_ID",
+        default: Some(""),
+        doc: "The key identifier of your account with an ACME server that wants external account binding, such as ZeroSSL or Google; with HANOK_ACME_EAB_HMAC_KEY.",
+        empty: Empty::Value,
+        accepts: &["", "kid-1"],
+        refuses: &[],
+        ..About::RESTART
+    },
+};
+
+pub(crate) static HANOK_ACME_EAB_HMAC_KEY: Key<Option<Secret>> = Key {
+    parse: validate::base64url_secret,
+    about: About {
+        name: "HANOK_ACME_EAB_HMAC_KEY",
+        default: Some(""),
+        doc: "The key that belongs to it, base64url as the authority shows it.",
+        empty: Empty::Value,
+        secret: true,
+        accepts: &[
+            "",
+            "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
+        ],
+        refuses: &["a+b/", "a b", "a"],
         ..About::RESTART
     },
 };

@@ -42,7 +42,6 @@ pub(crate) static LETSENCRYPT_EMAIL: Key<String> = Key {
         default: Some("user@example.com"),
         doc: "Your e-mail address for Let's Encrypt; mandatory with CERTIFICATE_TYPE=letsencrypt.",
         empty: Empty::Value,
-        effect: Effect::Later("Let's Encrypt"),
         accepts: &["", "me@example.org"],
         refuses: &[],
         ..About::RESTART

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::headers::Sender;
+use super::routes::{Destination, below};
 
 /// What a path is restricted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,27 +16,25 @@ pub enum Restriction {
     RestApi,
 }
 
-/// By which list `path` is restricted, if by any; it is compared as it was sent, as routes are.
+/// By which list a request for `path`, which goes to `destination`, is restricted, if by any.
 ///
 /// Signalling, recordings, layouts and the certificate page are open to all, as with OpenVidu's nginx: they have rules of
-/// their own. Whatever else lies below `/openvidu/` is the REST API's, so that no spelling of a path leads around its
-/// list.
-pub fn restriction(path: &str) -> Option<Restriction> {
-    let is_in = |folder: &str| {
-        let rest = path.strip_prefix(folder);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if is_in("/dashboard") || is_in("/openvidu/info") {
-        return Some(Restriction::Dashboard);
+/// their own. Whatever else the REST service would answer is behind its list, so that no spelling of a path leads around
+/// it; and whatever it does not answer is the application's.
+pub fn restriction(destination: Destination, path: &str) -> Option<Restriction> {
+    let is_in = |folder: &str| below(folder, path).is_some();
+    match destination {
+        Destination::Dashboard => Some(Restriction::Dashboard),
+        Destination::Rest if is_in("/openvidu/info") => Some(Restriction::Dashboard),
+        Destination::Rest => {
+            let open = ["/openvidu/recordings", "/openvidu/accept-certificate"];
+            (!open.into_iter().any(is_in)).then_some(Restriction::RestApi)
+        }
+        Destination::Signalling
+        | Destination::Layouts
+        | Destination::Elsewhere
+        | Destination::Nothing => None,
     }
-    let open = [
-        "/openvidu/recordings",
-        "/openvidu/layouts",
-        "/openvidu/accept-certificate",
-    ];
-    let below = path.strip_prefix("/openvidu/");
-    let restricted = below.is_some_and(|below| !below.is_empty()) && !open.into_iter().any(is_in);
-    restricted.then_some(Restriction::RestApi)
 }
 
 /// The lists.
@@ -50,12 +49,12 @@ pub struct AccessLists {
 }
 
 impl AccessLists {
-    /// Whether `sender` may ask for `path`.
+    /// Whether `sender` may ask for `path`, which goes to `destination`.
     ///
     /// Where there is a list, who cannot be known is not admitted, and this machine's loopback address counts only for
     /// those who talk to us directly: in a header anybody can write it (`robustness` S25).
-    pub fn admits(&self, path: &str, sender: Sender) -> bool {
-        let list = match restriction(path) {
+    pub fn admits(&self, destination: Destination, path: &str, sender: Sender) -> bool {
+        let list = match restriction(destination, path) {
             None => return true,
             Some(Restriction::Dashboard) => &self.dashboard,
             Some(Restriction::RestApi) => &self.rest,
@@ -79,7 +78,14 @@ impl AccessLists {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::proxy::routes::{Entrance, destination};
     use proptest::prelude::*;
+
+    /// By the HTTPS port, and by the plain listener.
+    fn restricted(path: &str) -> [Option<Restriction>; 2] {
+        [Entrance::Https, Entrance::Plain]
+            .map(|entrance| restriction(destination(entrance, path), path))
+    }
 
     fn networks(text: &str) -> Vec<IpNet> {
         let elements = text.split(',').filter(|element| !element.is_empty());
@@ -90,31 +96,32 @@ mod tests {
     fn the_api_and_the_dashboard_are_restricted_and_what_browsers_of_participants_need_is_not() {
         use Restriction::{Dashboard, RestApi};
         for (path, expected) in [
-            ("/openvidu/api", Some(RestApi)),
-            ("/openvidu/api/sessions", Some(RestApi)),
-            ("/openvidu/apifoo", Some(RestApi)),
-            ("/openvidu/cdr", Some(RestApi)),
-            ("/openvidu//api", Some(RestApi)),
-            ("/openvidu/%61pi/sessions", Some(RestApi)),
-            ("/openvidu/recordingsx", Some(RestApi)),
-            ("/openvidu/info", Some(Dashboard)),
-            ("/openvidu/info/x", Some(Dashboard)),
-            ("/openvidu/information", Some(RestApi)),
-            ("/dashboard", Some(Dashboard)),
-            ("/dashboard/", Some(Dashboard)),
-            ("/dashboard/api/x", Some(Dashboard)),
-            ("/dashboards", None),
-            ("/openvidu", None),
-            ("/openvidu/", None),
-            ("/openvidu/recordings/a/a.mp4", None),
-            ("/openvidu/layouts/custom/index.html", None),
-            ("/openvidu/accept-certificate", None),
-            ("/openvidux", None),
-            ("/", None),
-            ("/api/v1", None),
-            ("*", None),
+            ("/openvidu/api", [Some(RestApi); 2]),
+            ("/openvidu/api/sessions", [Some(RestApi); 2]),
+            ("/openvidu/cdr", [Some(RestApi); 2]),
+            // On the HTTPS port these are the application's.
+            ("/openvidu/apifoo", [None, Some(RestApi)]),
+            ("/openvidu//api", [None, Some(RestApi)]),
+            ("/openvidu/%61pi/sessions", [None, Some(RestApi)]),
+            ("/openvidu/recordingsx", [None, Some(RestApi)]),
+            ("/openvidu/information", [None, Some(RestApi)]),
+            ("/openvidu/info", [Some(Dashboard); 2]),
+            ("/openvidu/info/x", [Some(Dashboard); 2]),
+            ("/dashboard", [Some(Dashboard); 2]),
+            ("/dashboard/", [Some(Dashboard); 2]),
+            ("/dashboard/api/x", [Some(Dashboard); 2]),
+            ("/dashboards", [None; 2]),
+            ("/openvidu", [None; 2]),
+            ("/openvidu/", [None; 2]),
+            ("/openvidu/recordings/a/a.mp4", [None; 2]),
+            ("/openvidu/layouts/custom/index.html", [None; 2]),
+            ("/openvidu/accept-certificate", [None; 2]),
+            ("/openvidux", [None; 2]),
+            ("/", [None; 2]),
+            ("/api/v1", [None; 2]),
+            ("*", [None; 2]),
         ] {
-            assert_eq!(restriction(path), expected, "{path}");
+            assert_eq!(restricted(path), expected, "{path}");
         }
     }
 
@@ -143,7 +150,7 @@ mod tests {
             (unnamed("127.0.0.1"), false, false),
             (unnamed("198.51.100.7"), false, false),
         ] {
-            let admits = |path| lists.admits(path, sender);
+            let admits = |path| lists.admits(destination(Entrance::Https, path), path, sender);
             assert_eq!(admits("/openvidu/api/sessions"), rest, "{sender:?}");
             assert_eq!(admits("/dashboard/"), dashboard, "{sender:?}");
             assert!(admits("/openvidu"), "{sender:?}");
@@ -153,25 +160,29 @@ mod tests {
     #[test]
     fn without_a_list_everybody_is_admitted_and_an_empty_one_admits_this_machine_alone() {
         let stranger = Sender::Unnamed([198, 51, 100, 7].into());
-        assert!(AccessLists::default().admits("/openvidu/api", stranger));
+        let api =
+            |lists: &AccessLists, sender| lists.admits(Destination::Rest, "/openvidu/api", sender);
+        assert!(api(&AccessLists::default(), stranger));
         let nobody = AccessLists {
             rest: Some(Vec::new()),
             ..AccessLists::default()
         };
-        assert!(!nobody.admits("/openvidu/api", Sender::Direct([198, 51, 100, 7].into())));
-        assert!(nobody.admits("/openvidu/api", Sender::Direct([127, 0, 0, 1].into())));
-        assert!(nobody.admits("/dashboard/", stranger));
+        assert!(!api(&nobody, Sender::Direct([198, 51, 100, 7].into())));
+        assert!(api(&nobody, Sender::Direct([127, 0, 0, 1].into())));
+        assert!(nobody.admits(Destination::Dashboard, "/dashboard/", stranger));
     }
 
     proptest! {
         #[test]
-        fn nothing_that_rest_answers_is_outside_its_list(tail in "[!-~]{1,40}") {
-            // Of what the proxy hands to REST, only this is open.
+        fn nothing_that_rest_answers_is_outside_its_list(tail in "[!-~]{1,40}", plain: bool) {
             let path = format!("/openvidu/{tail}");
-            let open = ["recordings", "layouts", "accept-certificate", "info"];
-            let first = tail.split('/').next().unwrap();
-            let expected = !open.contains(&first);
-            prop_assert_eq!(restriction(&path) == Some(Restriction::RestApi), expected);
+            let entrance = if plain { Entrance::Plain } else { Entrance::Https };
+            let destination = destination(entrance, &path);
+            let open = ["recordings", "accept-certificate", "info"];
+            let is_open = open.contains(&tail.split('/').next().unwrap());
+            let expected = destination == Destination::Rest && !is_open;
+            let found = restriction(destination, &path) == Some(Restriction::RestApi);
+            prop_assert_eq!(found, expected);
         }
     }
 }

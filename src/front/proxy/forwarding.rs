@@ -10,6 +10,7 @@ use axum::http::header::{
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -106,10 +107,22 @@ pub fn host(
 }
 
 /// The protocol that a client wants to change to (RFC 9110 section 7.8).
+///
+/// None of those that carry requests: in a tunnel to an application that speaks HTTP/2 nobody would look at them any
+/// more, and they could name any path and any client.
 pub fn wanted_upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = version == Version::HTTP_11
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| asked).cloned()
+    let mut lines = headers.get_all(UPGRADE).iter();
+    let (Some(protocol), None) = (lines.next().filter(|_| asked), lines.next()) else {
+        return None;
+    };
+    let carries_requests = |name: &str| {
+        let name = name.trim().to_ascii_lowercase();
+        name == "h2c" || name == "h2" || name.starts_with("http/") || name.starts_with("tls/")
+    };
+    let is_fine = !protocol.to_str().ok()?.split(',').any(carries_requests);
+    is_fine.then(|| protocol.clone())
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -139,6 +152,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub fn to_upstream(headers: &mut HeaderMap, via: &Via<'_>, upgrade: Option<HeaderValue>) {
     remove_hop_by_hop(headers);
     headers.remove(EXPECT);
+    headers.remove(HTTP2_SETTINGS);
     let dropped: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().contains('_') || (!via.trusted && is_forwarding(name)))
@@ -376,6 +390,20 @@ mod tests {
             wanted_upgrade(Version::HTTP_11, &map(&[("upgrade", "h2c")])),
             None
         );
+        for refused in ["h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.2", "\u{e9}"] {
+            let lines = [("connection", "upgrade"), ("upgrade", refused)];
+            assert_eq!(
+                wanted_upgrade(Version::HTTP_11, &map(&lines)),
+                None,
+                "{refused}"
+            );
+        }
+        let twice = [
+            ("connection", "upgrade"),
+            ("upgrade", "a"),
+            ("upgrade", "b"),
+        ];
+        assert_eq!(wanted_upgrade(Version::HTTP_11, &map(&twice)), None);
         to_upstream(&mut headers, &via(&host, false), upgrade);
         assert_eq!(headers[CONNECTION], "upgrade");
         assert_eq!(headers[UPGRADE], "websocket");

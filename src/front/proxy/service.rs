@@ -152,6 +152,13 @@ pub enum BindError {
     Hsts(InvalidHeaderValue),
 }
 
+impl BindError {
+    /// Whether somebody else has the port.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 fn advice(listener: Listener, error: &io::Error) -> &'static str {
     let kind = error.kind();
     if kind == io::ErrorKind::AddrInUse {

@@ -70,11 +70,13 @@ const fn of_rustls(suite: TlsSuite) -> SupportedCipherSuite {
 
 /// For the port that HTTP shares with TURN, and with authorities that come for a challenge's certificate (RFC 8737). A
 /// client that names none of these is refused in the handshake; one that names nothing is known by its first byte.
+///
+/// TURN comes first: no browser names it for its web pages, while coturn's client names HTTP beside it.
 pub(super) fn http(
     certificates: Arc<CertificateStore>,
     policy: &TlsPolicy,
 ) -> Result<ServerConfig, rustls::Error> {
-    let protocols = [HTTP_2, b"http/1.1", ACME_TLS, TURN, NAT_DISCOVERY];
+    let protocols = [TURN, NAT_DISCOVERY, HTTP_2, b"http/1.1", ACME_TLS];
     server_config(certificates, policy, &protocols)
 }
 

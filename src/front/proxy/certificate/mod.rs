@@ -2,7 +2,9 @@
 //!
 //! [`service`] reads and writes the files; everything else here is values in, values out.
 
+pub mod acme;
 pub mod challenges;
+pub mod facts;
 pub mod pem;
 pub mod self_signed;
 pub mod service;
@@ -57,6 +59,15 @@ impl Certificate {
     /// Whether browsers that trust the system's authorities accept it for the configured domain.
     pub fn is_trusted(&self) -> bool {
         self.trusted
+    }
+
+    /// The same, no longer promised to be accepted.
+    #[must_use]
+    pub fn distrusted(self) -> Self {
+        Self {
+            trusted: false,
+            ..self
+        }
     }
 
     /// The chain, the server's own certificate first.

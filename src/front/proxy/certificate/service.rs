@@ -1,9 +1,12 @@
 //! The files: the operator's pair, the self-signed certificate that is kept, the system's authorities.
 
+pub mod command;
+pub mod keeper;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
@@ -64,7 +67,7 @@ fn read_pem(path: &Path) -> Result<Vec<u8>, CertificateError> {
     })
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
         .take(MAX_PEM_LEN + 1)
@@ -111,17 +114,19 @@ pub fn self_signed(
         self_signed::make(domain, others, now).map_err(|error| not_made(error.to_string()))?;
     let certificate = self_signed::reuse(text.as_bytes(), domain, others, now)
         .ok_or_else(|| not_made(Problem::Malformed.to_string()))?;
-    keep(state_dir, &path, text.as_bytes()).map_err(not_kept)?;
+    keep(&path, text.as_bytes()).map_err(not_kept)?;
     Ok(certificate)
 }
 
-/// Writes a file that is either the old one or the new one, and readable for its owner only.
-fn keep(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that is either the old one or the new one, and readable for its owner only. Makes its folder.
+pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
-    let draft = path.with_extension("pem.new");
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -140,8 +145,10 @@ fn keep(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Empty where the system keeps none: then no certificate counts as trusted, which is the safe side.
 pub(in crate::front::proxy) fn system_authorities() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    for path in AUTHORITIES {
-        if let Ok(bytes) = read_bounded(Path::new(path))
+    // As OpenSSL and everything built on it do.
+    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    for path in own.into_iter().chain(AUTHORITIES.map(PathBuf::from)) {
+        if let Ok(bytes) = read_bounded(&path)
             && let Ok(authorities) = pem::chain(&bytes)
         {
             roots.add_parsable_certificates(authorities);
@@ -153,7 +160,6 @@ pub(in crate::front::proxy) fn system_authorities() -> RootCertStore {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use aws_lc_rs::encoding::{AsDer as _, EcPrivateKeyRfc5915Der};

@@ -77,7 +77,12 @@ impl Table {
         let routes = routing.routes.into_iter().map(|(prefix, target)| {
             let place = match target {
                 Target::Upstream(origin) => Place::Upstream(upstream(origin)),
-                Target::Folder(path) => Place::Folder(Folder::of_application(path)),
+                Target::Folder(path) => {
+                    if !path.is_dir() {
+                        tracing::warn!(%prefix, folder = %path.display(), "a route of HANOK_PROXY_ROUTES leads to no folder");
+                    }
+                    Place::Folder(Folder::of_application(path))
+                }
             };
             (prefix, place)
         });
@@ -108,10 +113,17 @@ fn pages(folder: &Path) -> ErrorPages {
             }
         }
     };
-    ErrorPages {
+    let pages = ErrorPages {
         not_found: read(NOT_FOUND_FILE),
         server_error: read(SERVER_ERROR_FILE),
+    };
+    if pages.not_found.is_none() && pages.server_error.is_none() {
+        tracing::warn!(
+            folder = %folder.display(),
+            "HANOK_ERROR_PAGES has neither {NOT_FOUND_FILE} nor {SERVER_ERROR_FILE}"
+        );
     }
+    pages
 }
 
 fn page(path: &Path) -> io::Result<Bytes> {
@@ -199,11 +211,13 @@ impl Shared {
             *request.uri_mut() = with_path(request.uri(), &path);
         }
         let path = request.uri().path();
-        if !self.rules.get().access.admits(path, asking.sender) {
+        let destination = destination(asking.entrance, path);
+        let rules = self.rules.get();
+        if !rules.access.admits(destination, path, asking.sender) {
             tracing::debug!(sender = ?asking.sender, path, "not on the access list");
             return refuse(StatusCode::FORBIDDEN);
         }
-        match destination(asking.entrance, path) {
+        match destination {
             Destination::Signalling => {
                 Reply::Ours(self.serve(&self.services.signalling, request, asking).await)
             }

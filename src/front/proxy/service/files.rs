@@ -105,28 +105,26 @@ fn find(folder: &Path, path: &FilePath, falls_back: bool) -> io::Result<Found> {
     let root = open(folder, flags, Mode::empty())?;
     let names = path.names();
     let found = match open_below(&root, names)? {
-        Some((file, kind)) => match (kind, path.is_folder()) {
-            (FileType::RegularFile, false) => {
-                as_file(file, names.last().map_or(INDEX, String::as_str))?
-            }
-            (FileType::Directory, true) => index(&file)?,
-            (FileType::Directory, false) if !matches!(index(&file)?, Found::Nothing) => {
-                Found::FolderWithoutSlash
-            }
-            _ => Found::Nothing,
+        Some((file, FileType::RegularFile)) if !path.is_folder() => {
+            as_file(file, names.last().map_or(INDEX, String::as_str))?
+        }
+        Some((folder, FileType::Directory)) => match index(&folder)? {
+            Found::File(..) if !path.is_folder() => Found::FolderWithoutSlash,
+            found @ (Found::File(..) | Found::FolderWithoutSlash | Found::Nothing) => found,
         },
-        None => Found::Nothing,
+        Some(_) | None => Found::Nothing,
     };
-    match found {
-        Found::Nothing if falls_back => index(&root),
-        found => Ok(found),
+    if falls_back && matches!(found, Found::Nothing) {
+        index(&root)
+    } else {
+        Ok(found)
     }
 }
 
 fn index(folder: &OwnedFd) -> io::Result<Found> {
     match open_below(folder, &[INDEX.to_owned()])? {
         Some((file, FileType::RegularFile)) => as_file(file, INDEX),
-        _ => Ok(Found::Nothing),
+        Some(_) | None => Ok(Found::Nothing),
     }
 }
 

@@ -481,6 +481,39 @@ async fn routes_go_by_the_longest_prefix_and_none_takes_a_path_of_ours() {
 }
 
 #[tokio::test]
+async fn another_routing_counts_for_the_next_request_and_leaves_tunnels_alone() {
+    let app = App::scripted(|seen| match seen.header("upgrade").as_str() {
+        "" => Act::Answer(ok("first")),
+        _ => Act::Echo("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n".to_owned()),
+    })
+    .await;
+    let other = App::scripted(|_| Act::Answer(ok("second"))).await;
+    let running = app.proxied();
+    assert!(https(&running, &get("/", "")).await.ends_with("first"));
+    let mut tunnel = running.tls(&[b"http/1.1"]).await;
+    tunnel
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, tunnel.read_u8()).await.unwrap().unwrap());
+    }
+    RoutingHandle::new(running.shared.table.clone(), &running.shared.limits).set(Routing {
+        application: Application::Upstream(other.origin()),
+        ..no_application()
+    });
+    assert!(https(&running, &get("/", "")).await.ends_with("second"));
+    tunnel.write_all(b"alive").await.unwrap();
+    let mut echo = [0; 5];
+    let read = timeout(PATIENCE, tunnel.read_exact(&mut echo)).await;
+    read.unwrap().unwrap();
+    assert_eq!(&echo, b"alive");
+    drop(tunnel);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_upstream_with_tls_on_this_machine_may_have_any_certificate() {
     let state = tempfile::tempdir().unwrap();
     let store = Arc::new(CertificateStore::new(certificate(state.path())));
