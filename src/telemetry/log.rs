@@ -5,13 +5,17 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 /// The levels of the log that has been started.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// The HTTP/2 library warns of what clients do wrong, once for every connection; its errors are enough unless
+/// `HANOK_LOG` names it.
+const HTTP2: &str = "h2";
 
 /// Starts the process's log with `levels`: directives of `HANOK_LOG`, which were validated when they were read; wrong
 /// ones mean `info`. Does nothing if the log was started before.
@@ -47,5 +51,39 @@ pub fn set_levels(levels: &str) {
 }
 
 fn targets(levels: &str) -> Targets {
-    Targets::from_str(levels).unwrap_or_else(|_| Targets::new().with_default(Level::INFO))
+    let chosen =
+        Targets::from_str(levels).unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
+    if chosen.iter().any(|(target, _)| target.starts_with(HTTP2)) {
+        return chosen;
+    }
+    let most = chosen.default_level().unwrap_or(LevelFilter::OFF);
+    chosen.with_target(HTTP2, most.min(LevelFilter::ERROR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_cannot_fill_the_log_with_warnings_of_the_http2_library() {
+        let stream = "h2::proto::streams::recv";
+        for (levels, warns) in [
+            ("info", false),
+            ("debug", false),
+            ("warn,hanok=debug", false),
+            ("info,h2=warn", true),
+            ("info,h2::proto=debug", true),
+            ("nonsense=nonsense", false),
+        ] {
+            let targets = targets(levels);
+            assert_eq!(
+                targets.would_enable(stream, &Level::WARN),
+                warns,
+                "{levels}"
+            );
+            assert!(targets.would_enable(stream, &Level::ERROR), "{levels}");
+            assert!(targets.would_enable("hanok", &Level::WARN), "{levels}");
+        }
+        assert!(!targets("off").would_enable(stream, &Level::ERROR));
+    }
 }

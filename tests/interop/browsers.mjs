@@ -92,16 +92,26 @@ export function signalAll(pid, signal) {
   }
 }
 
-export async function launch(kind) {
+/**
+ * @param options authority: one that this browser trusts (authority.mjs); then, unlike otherwise, it looks at certificates
+ */
+export async function launch(kind, { authority } = {}) {
   const profile = await mkdtemp(join(tmpdir(), `hanok-${kind}-`));
+  const settings = { ...LAUNCH[kind] };
+  if (authority) {
+    settings.args = settings.args?.filter((argument) => argument !== "--ignore-certificate-errors");
+    // Chromium looks for what its user trusts at home.
+    settings.env = { ...process.env, HOME: profile, XDG_DATA_HOME: undefined };
+    for (const folder of kind === "firefox" ? [profile] : [join(profile, ".pki/nssdb"), join(profile, ".local/share/pki/nssdb")]) await authority.trustIn(folder);
+  }
   const browser = await puppeteer.launch({
-    ...LAUNCH[kind],
+    ...settings,
     headless: true,
     // Whoever runs the scenarios ends the browsers, after what hangs on them.
     handleSIGINT: false,
     handleSIGTERM: false,
     handleSIGHUP: false,
-    acceptInsecureCerts: true,
+    acceptInsecureCerts: !authority,
     userDataDir: profile,
     protocolTimeout: 30_000,
     defaultViewport: { width: 1000, height: 700 },

@@ -197,7 +197,9 @@ export class Daemon {
     if (!this.ended) this.process.kill("SIGKILL");
   }
 
+  /** Ends it, if it has not ended, and removes what it has written. */
   remove() {
+    this.kill();
     return rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -92,6 +92,8 @@ export class Party {
   setAutoSubscribe(on) { return this.#call("setAutoSubscribe", on); }
   subscribe(streamId) { return this.#call("subscribe", streamId); }
   signal(signal) { return this.#call("signal", signal); }
+  beginSignals(every) { return this.#call("beginSignals", every); }
+  endSignals() { return this.#call("endSignals"); }
   disconnect() { return this.#call("disconnect"); }
   subscribed(streamId) { return this.#call("subscribed", streamId); }
   published() { return this.#call("published"); }

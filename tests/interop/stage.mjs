@@ -24,6 +24,8 @@ export class Stage {
   #rooms = 0;
   #artefacts = null;
   entrance = new Turnstile(BEGIN_AT_ONCE);
+  /** What scenes have of their own, until they are over. */
+  kept = new Set();
   /** Whatever a log must not tell: tokens, credentials of TURN, passwords of ICE, RPC session ids. */
   secrets = new Set();
 
@@ -63,8 +65,8 @@ export class Stage {
     return this.#browsers.get(kind);
   }
 
-  async ownBrowser(kind) {
-    const launched = await launch(kind);
+  async ownBrowser(kind, options) {
+    const launched = await launch(kind, options);
     this.#ownBrowsers.add(launched);
     return launched;
   }
@@ -120,6 +122,7 @@ export class Stage {
   async close() {
     await Promise.all([this.#browsers.close(), ...[...this.#ownBrowsers].map((launched) => this.quit(launched))]);
     this.#pages?.close();
+    for (const one of this.kept) await one.remove();
     for (const starting of this.#daemons.values()) {
       const daemon = await starting.catch(() => null);
       daemon?.kill();
@@ -139,6 +142,8 @@ class Scene {
   #rooms = [];
   #cords = [];
   #browsers = [];
+  #ownDaemons = [];
+  #kept = [];
 
   constructor(stage, settings) {
     this.#stage = stage;
@@ -155,6 +160,23 @@ class Scene {
 
   daemon() {
     return this.#stage.daemon(this.#settings);
+  }
+
+  /**
+   * A daemon for this scene alone. When the scene has passed it has to end well: with 0, and with no complaint but those
+   * that are `explained`.
+   */
+  async ownDaemon({ explained = /^$/, ...options } = {}) {
+    const daemon = this.keep(await Daemon.start(this.world, options));
+    this.#ownDaemons.push({ daemon, explained });
+    return daemon;
+  }
+
+  /** Whatever has a `remove`: it is called when the scene is over, the last one first. */
+  keep(one) {
+    this.#kept.push(one);
+    this.#stage.kept.add(one);
+    return one;
   }
 
   /** Creates a session by REST. */
@@ -216,9 +238,9 @@ class Scene {
     return page;
   }
 
-  /** A browser for this scene alone. */
-  async ownBrowser(kind) {
-    const launched = await this.#stage.ownBrowser(kind);
+  /** A browser for this scene alone; options: of `launch` (browsers.mjs). */
+  async ownBrowser(kind, options) {
+    const launched = await this.#stage.ownBrowser(kind, options);
     this.#browsers.push(launched);
     return launched;
   }
@@ -244,6 +266,18 @@ class Scene {
         return status === 404 || assert.fail(text);
       }, { within: 1000 * Number(room.daemon.keys.HANOK_RECONNECT_GRACE) + 3000 });
     }
+    for (const { daemon, explained } of this.#ownDaemons) {
+      if (!daemon.ended) assert.equal(await daemon.stop(), 0);
+      assert.deepEqual(daemon.complaints().filter((line) => !explained.test(line)), []);
+    }
+    await this.#removeKept();
+  }
+
+  async #removeKept() {
+    for (const one of this.#kept.splice(0).reverse()) {
+      this.#stage.kept.delete(one);
+      await one.remove();
+    }
   }
 
   /** After a scenario that failed: pictures, events and logs into a folder, then a clean table. */
@@ -263,12 +297,13 @@ class Scene {
       told.push(`${party}, last events:`, ...lines.slice(-8).map((line) => `  ${line}`));
     }
     await Promise.race([this.#close(), sleep(10_000, null, { ref: false })]);
-    for (const daemon of new Set(this.#rooms.map((room) => room.daemon))) {
+    for (const daemon of new Set([...this.#rooms, ...this.#ownDaemons].map(({ daemon }) => daemon))) {
       await writeFile(join(folder, `daemon-${daemon.process.pid}.log`), daemon.log());
       told.push("daemon, last lines:", ...daemon.log().trimEnd().split("\n").slice(-8).map((line) => `  ${line}`));
       await this.#stage.forget(daemon);
     }
     for (const room of this.#rooms) await room.daemon.rest("DELETE", room.path).catch(() => {});
+    await this.#removeKept();
     return { folder, told };
   }
 

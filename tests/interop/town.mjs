@@ -9,9 +9,9 @@
 
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { until, within } from "./expect.mjs";
@@ -210,6 +210,21 @@ export class TownWorld {
     await run("ip", ["-n", clients, "route", "replace", any, "via", this.#net(CLIENTS, 1)]);
   }
 
+  /**
+   * The server's machine trusts this authority (authority.mjs) and no other. What starts there later sees it, until
+   * `restore`.
+   */
+  async trust({ certificate }) {
+    // `ip netns exec` shows this folder in the place of the system's.
+    const folder = this.#trustFolder;
+    mkdirSync(join(folder, "certs"), { recursive: true });
+    copyFileSync(certificate, join(folder, "certs", "ca-certificates.crt"));
+  }
+
+  get #trustFolder() {
+    return `/etc/netns/${this.names.server}/ssl`;
+  }
+
   /** Starts Debian's coturn; returns what a browser must know of it. */
   async relay() {
     const listen = this.#net(RELAYS, 2);
@@ -274,6 +289,7 @@ export class TownWorld {
     this.#relay = null;
     this.#nat = "none";
     this.#cuts = [];
+    rmSync(this.#trustFolder, { recursive: true, force: true });
     await this.#apply();
     await this.line("clear");
   }

@@ -11,6 +11,7 @@ const run = promisify(execFile);
 const SERVER_ADDRESS = "10.213.0.1";
 // The second one is where clients are after a move.
 const CLIENT_ADDRESSES = ["10.213.0.2", "10.213.0.3"];
+const STRANGER_ADDRESS = "10.213.0.6";
 
 /** Two namespaces and the cable between them. Only root may make them. */
 export class Namespaces {
@@ -82,6 +83,16 @@ export function vethWorld(serverNamespace) {
       await run("ip", ["address", "delete", `${from}/29`, "dev", "veth0"]);
       await run("ip", ["address", "add", `${to}/29`, "dev", "veth0"]);
       await run("ip", ["route", "replace", "default", "via", SERVER_ADDRESS]);
+    },
+    /** Somebody else at the clients' end of the cable, for as long as `action` takes, which is given the address. */
+    async withStranger(action) {
+      const stranger = [`${STRANGER_ADDRESS}/29`, "dev", "veth0"];
+      await run("ip", ["address", "add", ...stranger]);
+      try {
+        return await action(STRANGER_ADDRESS);
+      } finally {
+        await run("ip", ["address", "delete", ...stranger]);
+      }
     },
     /** Drops what `rule` matches on the daemon's side; tells how many it were when it ends. */
     async dropping(rule, action) {

@@ -200,6 +200,7 @@ function party() {
   const events = [];
   const streams = new Map();
   const subscribers = new Map();
+  const signals = {};
   let publisher = null;
   let autoSubscribe = true;
 
@@ -289,6 +290,19 @@ function party() {
     signal: told(async (signal) => {
       const to = signal.to?.map((connectionId) => ({ connectionId }));
       await session.signal({ ...signal, to });
+    }),
+    // Says something to itself again and again, until it is asked how many milliseconds each took.
+    beginSignals: told((every) => {
+      signals.times = [];
+      signals.timer = setInterval(async () => {
+        const begun = performance.now();
+        await session.signal({ type: "self", data: "", to: [session.connection] });
+        signals.times.push(performance.now() - begun);
+      }, every);
+    }),
+    endSignals: told(() => {
+      clearInterval(signals.timer);
+      return signals.times;
     }),
     disconnect: told(async () => session.disconnect()),
     // null while a subscription is still being made.

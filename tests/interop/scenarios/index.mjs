@@ -11,6 +11,10 @@ import { bandwidth } from "./bandwidth.mjs";
 import { calls } from "./calls.mjs";
 import { changes } from "./changes.mjs";
 import { damaged } from "./damaged.mjs";
+import { application } from "./front-application.mjs";
+import { hostile } from "./front-hostile.mjs";
+import { behindNginx } from "./front-nginx.mjs";
+import { only443 } from "./front-only-443.mjs";
 import { network } from "./network.mjs";
 import { cuts } from "./network-cuts.mjs";
 import { losses } from "./network-loss.mjs";
@@ -26,4 +30,4 @@ import { tokens } from "./tokens.mjs";
 // They watch for half a minute each.
 const rates = bandwidth.map((scenario) => ({ ...scenario, lane: "rates" }));
 
-export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...rates, ...network, ...paths, ...cuts, ...losses, ...page, ...shutdown, ...cells];
+export const scenarios = [...calls, ...changes, ...replacing, ...signals, ...tokens, ...damaged, ...rest, ...quality, ...rates, ...network, ...paths, ...cuts, ...losses, ...page, ...application, ...behindNginx, ...only443, ...hostile, ...shutdown, ...cells];
