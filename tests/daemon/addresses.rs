@@ -81,6 +81,23 @@ async fn media_goes_on_from_and_to_a_new_port_after_the_next_check() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn media_goes_on_from_and_to_a_new_port_of_the_same_host_before_any_check() {
+    let house = House::open().await;
+    let call = house.call(1).await;
+    for moved in [&call.sending, call.receiving()] {
+        // Firefox checks every five seconds or so.
+        moved.check_every(Duration::from_secs(20)).await;
+        call.goes_on().await;
+        let checks = moved.report().checks;
+        moved.rebind().await.unwrap();
+        call.goes_on().await;
+        call.goes_on().await;
+        assert_eq!(moved.report().checks, checks);
+    }
+    call.is_in_step();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_is_dropped_gives_its_ports_back() {
     let house = House::open().await;
     let port = house.config.turn.port;

@@ -69,7 +69,9 @@ export class Cord {
       near.unpipe(far).pause();
       far.unpipe(near).pause();
     }
-    if (this.#rules.possible) this.#unsilence = await this.#rules.silence(open.map(({ far }) => far.localPort));
+    // A connection that is not up yet, or no longer, has no port.
+    const ports = open.map(({ far }) => far.localPort).filter(Boolean);
+    if (this.#rules.possible) this.#unsilence = await this.#rules.silence(ports);
   }
 
   async mend() {

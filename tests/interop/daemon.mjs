@@ -1,6 +1,6 @@
 // The daemon under test: started with an environment file or as `--dev`, asked over REST, ended by its pid.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { openSync, closeSync, readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { request } from "node:https";
@@ -8,12 +8,15 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { assert, until, within } from "./expect.mjs";
 
 const BINARY = resolve(process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url)));
 // Keys that we set for later versions, and a name that a scenario knows to be none.
 const EXPLAINED = / has no effect yet| name=hanok\.invalid$/;
 const STOP_WITHIN = 8_000;
+
+const run = promisify(execFile);
 
 // Daemons of one run have different media ports; those of another run begin elsewhere.
 let mediaSlot = Math.floor(Math.random() * 50);
@@ -142,6 +145,12 @@ export class Daemon {
       outgoing.on("error", reject);
       outgoing.end(payload);
     }));
+  }
+
+  /** What `hanok turn-cred new` prints under this daemon's configuration, which is not that of `--dev`. */
+  async turnCredential() {
+    const [command, ...rest] = [...this.world.prefix, BINARY, "turn-cred", "new", "--json", "--env-file", join(this.folder, ".env")];
+    return JSON.parse((await run(command, rest)).stdout);
   }
 
   async sessions() {

@@ -1,9 +1,12 @@
 // One participant: a published client (page/party.js) in a tab of a browser.
 
-import { assert, until, within } from "./expect.mjs";
+import { assert, sleep, until, within } from "./expect.mjs";
 
 const CONNECT_WITHIN = 15_000;
 const AEAD = /AEAD_AES_(256|128)_GCM$/;
+
+/** A browser's own fake camera has stopped yielding pictures, as Chromium's does on a busy machine now and then. */
+export class CameraStoodStill extends Error {}
 
 export class Party {
   connectionId = null;
@@ -121,7 +124,21 @@ export class Party {
    * Waits until media of `stream` (a Party that publishes) really arrives: frames are decoded and audio
    * packets come in, and both go on rising. A kind that is not published must not arrive at all.
    */
-  async receives(publisher, { audio = true, video = true, limit = 15_000 } = {}) {
+  async receives(publisher, options) {
+    try {
+      return await this.#receives(publisher, options);
+    } catch (error) {
+      // Whose fault it is shows at the other end.
+      const sent = await publisher.published().catch((late) => ({ late: late.message }));
+      const message = `${error.message}; sent: ${JSON.stringify(sent)}`;
+      await sleep(1000);
+      const later = await publisher.published().catch(() => ({}));
+      const isStill = options?.video !== false && later?.captured !== undefined && later.captured === sent?.captured;
+      throw isStill ? new CameraStoodStill(message) : new Error(message, { cause: error });
+    }
+  }
+
+  async #receives(publisher, { audio = true, video = true, limit = 15_000 } = {}) {
     const id = publisher.streamId;
     let first = await until(`${this}: media of ${publisher}`, async () => {
       const stats = await this.subscribed(id);

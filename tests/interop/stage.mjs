@@ -189,6 +189,14 @@ class Scene {
     return room;
   }
 
+  /** A credential of a daemon's TURN server and the URLs for which it is good. */
+  async turnCredential(daemon = undefined) {
+    daemon ??= await this.daemon();
+    const minted = await daemon.turnCredential();
+    this.#stage.secrets.add(minted.credential);
+    return minted;
+  }
+
   /**
    * Opens a tab with a published client in it. own: in a browser of its own (from `ownBrowser`).
    */

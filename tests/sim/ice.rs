@@ -170,6 +170,34 @@ fn media_from_an_unchecked_address_moves_nothing_even_if_authentic() {
 }
 
 #[test]
+fn media_from_another_port_of_a_silent_peers_host_is_followed_if_it_is_authentic() {
+    let mut call = connected();
+    call.browser.silent = true;
+    let (another_port, another_host) = (addr(MOVED), addr("10.0.0.9:5999"));
+    let follow = |call: &mut Call, from: SocketAddr, number, damage: u8| {
+        let mut packet = protect(&mut call.browser, &rtp(number), Sender::protect_rtp);
+        *packet.last_mut().unwrap() ^= damage;
+        let now = call.now;
+        let followed = call.transport.follow(now, path_from(from), &mut packet);
+        matches!(followed, Some(Input::Rtp { .. }))
+    };
+    assert!(
+        !follow(&mut call, another_port, 1, 0),
+        "the old port is alive"
+    );
+    call.run_for(Duration::from_millis(1_100));
+    assert!(!follow(&mut call, another_host, 2, 0), "another host");
+    assert!(!follow(&mut call, another_port, 3, 1), "a forgery");
+    assert_eq!(call.transport.path(), Some(path_from(addr(BROWSER))));
+    assert!(follow(&mut call, another_port, 4, 0));
+    assert_eq!(call.transport.path(), Some(path_from(another_port)));
+    assert!(call.transport.is_validated(&path_from(another_port)));
+    // Checks alone keep a transport alive.
+    call.run_for(Duration::from_secs(29));
+    assert!(call.transport.path().is_none());
+}
+
+#[test]
 fn a_checked_address_takes_over_from_a_silent_one_without_any_media() {
     let mut call = connected();
     call.browser.silent = true;

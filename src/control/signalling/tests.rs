@@ -734,6 +734,32 @@ async fn evictions_and_closed_sessions_reach_their_clients() {
     );
 }
 
+/// Browsers whose former socket fails while `connect` is being answered give up their request: without the answer they
+/// neither ping nor tell their application that they are back.
+#[tokio::test]
+async fn who_comes_back_and_does_not_ping_is_closed_and_may_come_back_again() {
+    let house = House::open().await;
+    let mut before = house.knock().await;
+    before.ask("ping", json!({"interval": 1000})).await;
+    let token = house.token("S1", "A", Role::Publisher).await;
+    let joined = before.ask("joinRoom", join_room("S1", &token)).await;
+    let connect = json!({"sessionId": joined["result"]["sessionId"], "reconnect": true});
+
+    let mut deaf = house.knock().await;
+    let answer = deaf.ask("connect", connect.clone()).await;
+    assert!(answer.get("result").is_some(), "{answer}");
+    assert_eq!(deaf.receive().await, Err(1000));
+
+    let mut back = house.knock().await;
+    back.ask("connect", connect).await;
+    back.ask("ping", Value::Null).await;
+    // For longer than the other one was given.
+    let while_it_lasts = tokio::time::timeout(Duration::from_millis(2500), back.receive()).await;
+    assert!(while_it_lasts.is_err(), "{while_it_lasts:?}");
+    assert!(back.ask("ping", Value::Null).await.get("result").is_some());
+    assert_eq!(house.active("S1").await, ["con_A"]);
+}
+
 #[tokio::test]
 async fn at_shutdown_clients_are_told_and_then_closed() {
     let house = House::open().await;

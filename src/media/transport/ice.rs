@@ -18,8 +18,9 @@ pub(super) const QUIET: Duration = Duration::from_secs(8);
 /// Validated paths kept per transport; the least recently checked one gives way.
 const MAX_PATHS: usize = 8;
 
-/// Once the chosen path has not been heard for so long, authentic media from another validated path shows where the
-/// peer is: Firefox never nominates again when a NAT gives it another port.
+/// Once the chosen path has not been heard for so long, authentic media from another validated path, or from another
+/// port of the same host, shows where the peer is: a NAT has given it another port. Firefox never nominates again then,
+/// and checks every five seconds only.
 const MEDIA_MOVES_AFTER: Duration = Duration::from_secs(1);
 
 /// The same for a valid check without nomination; longer than the interval between two checks of Firefox.
@@ -147,6 +148,30 @@ impl Agent {
         {
             self.choose(*path);
         }
+    }
+
+    /// Whether `path`, from which no check came, leads to another port of the peer's host while nothing comes from the
+    /// chosen one any more.
+    pub(super) fn may_have_moved(&self, now: Instant, path: &Path) -> bool {
+        let is_neighbour = |chosen: Path| {
+            chosen.link == path.link
+                && chosen.remote.ip() == path.remote.ip()
+                && chosen.remote.port() != path.remote.port()
+        };
+        self.chosen.is_some_and(is_neighbour) && self.has_fallen_silent(now, MEDIA_MOVES_AFTER)
+    }
+
+    /// Authentic media has arrived from where the peer may have moved to. That counts like a check, but for the time
+    /// after which a peer without checks is gone.
+    pub(super) fn follow(&mut self, now: Instant, path: Path) {
+        self.make_room();
+        self.paths.push(Validated {
+            path,
+            checked_at: now,
+            heard_at: now,
+            nominated: false,
+        });
+        self.choose(path);
     }
 
     fn choose(&mut self, path: Path) {

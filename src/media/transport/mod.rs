@@ -288,6 +288,28 @@ impl Transport {
         input
     }
 
+    /// Whether media from `path`, where no check came from, may be this peer's all the same: see
+    /// [`Transport::follow`].
+    pub fn may_have_moved(&self, now: Instant, path: &Path) -> bool {
+        matches!(&self.security, Security::Ready(srtp) if srtp.connected)
+            && self.ice.may_have_moved(now, path)
+    }
+
+    /// Opens media in place that came from another port of a silent peer's host, and moves there if it is authentic.
+    /// `None` if it is somebody else's; the packet is of no use then.
+    pub fn follow(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Option<Input> {
+        if !self.may_have_moved(now, &path) {
+            return None;
+        }
+        match self.handle_media(now, path, packet) {
+            input @ (Input::Rtp { .. } | Input::Rtcp { .. }) => {
+                self.ice.follow(now, path);
+                Some(input)
+            }
+            Input::Handled | Input::Dropped(_) => None,
+        }
+    }
+
     /// Lets time pass; spurious calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.has_ended() {

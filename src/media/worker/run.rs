@@ -13,6 +13,7 @@
 //! 7. sleep until a socket, the mailbox or the next deadline calls.
 
 mod commands;
+mod following;
 mod relaying;
 mod turn_clients;
 
@@ -134,6 +135,8 @@ pub(super) struct Loop {
     /// Rooms whose session's mailbox was full.
     undelivered: BTreeSet<u32>,
     next_sweep: Instant,
+    /// When media from a stranger is looked at again.
+    next_follow: Instant,
     opened: Vec<Opened>,
     buffers: ReceiveBuffers,
     /// The slot whose next datagram, or packets, an injected panic strikes.
@@ -193,6 +196,7 @@ impl Loop {
             ending: VecDeque::new(),
             undelivered: BTreeSet::new(),
             next_sweep: now + SWEEP,
+            next_follow: now,
             opened: Vec::new(),
             buffers: ReceiveBuffers::default(),
             #[cfg(any(test, feature = "testing"))]
@@ -417,7 +421,9 @@ impl Loop {
         let peer = peer.filter(|_| path.remote.port() != 0);
         let Some((index, peer)) = peer.and_then(|index| Some((index, self.peers.get_mut(index)?)))
         else {
-            self.count_dropped();
+            if kind != Protocol::Rtp || !self.follow(now, path, start, len) {
+                self.count_dropped();
+            }
             return;
         };
         if kind == Protocol::Dtls {
@@ -446,36 +452,45 @@ impl Loop {
             strike(&mut this.faulty_peer, index);
             let datagram = &mut this.buffers.bytes_mut()[start..start + len];
             let input = peer.transport.handle_input(now, path, datagram);
-            // Media makes the transport speak only when it ends a silence.
-            let speaks = input == Input::Handled || peer.transport.has_output();
-            match input {
-                Input::Rtp { len } => this.opened.push(Opened {
-                    peer: index,
-                    start,
-                    len,
-                }),
-                Input::Rtcp { len } => {
-                    let Some(room) = this.rooms.get_mut(room) else {
-                        return;
-                    };
-                    let packet = &this.buffers.bytes()[start..start + len];
-                    let mut sink = Fanout {
-                        peers: &mut this.peers,
-                        exits: &mut this.exits,
-                    };
-                    room.router
-                        .handle_rtcp(now, TransportKey(index), packet, &mut sink);
-                    this.drain_room_of(index);
-                }
-                Input::Handled => this.learn_address(now, index, path),
-                Input::Dropped(_) => {
-                    this.count_dropped();
-                }
-            }
-            if speaks {
-                this.drain_peer(now, index);
-            }
+            this.take_input(now, path, index, start, input);
         });
+    }
+
+    /// Goes on with what a transport has made of a datagram.
+    fn take_input(&mut self, now: Instant, path: Path, index: u32, start: usize, input: Input) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let room = peer.room;
+        // Media makes the transport speak only when it ends a silence.
+        let speaks = input == Input::Handled || peer.transport.has_output();
+        match input {
+            Input::Rtp { len } => self.opened.push(Opened {
+                peer: index,
+                start,
+                len,
+            }),
+            Input::Rtcp { len } => {
+                let Some(room) = self.rooms.get_mut(room) else {
+                    return;
+                };
+                let packet = &self.buffers.bytes()[start..start + len];
+                let mut sink = Fanout {
+                    peers: &mut self.peers,
+                    exits: &mut self.exits,
+                };
+                room.router
+                    .handle_rtcp(now, TransportKey(index), packet, &mut sink);
+                self.drain_room_of(index);
+            }
+            Input::Handled => self.learn_address(now, index, path),
+            Input::Dropped(_) => {
+                self.count_dropped();
+            }
+        }
+        if speaks {
+            self.drain_peer(now, index);
+        }
     }
 
     fn count_dropped(&self) {

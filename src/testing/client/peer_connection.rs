@@ -115,6 +115,7 @@ enum Command {
     Raw(Vec<u8>),
     Rebind(Socket),
     Stall(Duration),
+    CheckEvery(Duration),
     Stop(bool),
 }
 
@@ -453,6 +454,11 @@ impl PeerConnection {
         Ok(local)
     }
 
+    /// Checks no more often than this, beginning now.
+    pub async fn check_every(&self, interval: Duration) {
+        self.command(Command::CheckEvery(interval)).await;
+    }
+
     /// Reads nothing and sends nothing for so long.
     pub async fn stall(&self, time: Duration) {
         self.command(Command::Stall(time)).await;
@@ -544,6 +550,7 @@ struct Core {
     key: IntegrityKey,
     check: TransactionId,
     next_check: Instant,
+    check_intervals: [Duration; 2],
     is_valid: bool,
 
     fingerprint: Vec<u8>,
@@ -586,6 +593,7 @@ impl Core {
             key: IntegrityKey::short_term(&remote.pwd),
             check: TransactionId([0; 12]),
             next_check: now,
+            check_intervals: CHECK_INTERVAL,
             is_valid: false,
             fingerprint: remote.fingerprint.clone(),
             dtls: Some(dtls),
@@ -692,6 +700,10 @@ impl Core {
                 }
             }
             Command::DropNext(count) => self.drop_next = count,
+            Command::CheckEvery(interval) => {
+                self.check_intervals[1] = interval;
+                self.next_check = now + interval;
+            }
             Command::Lossy(per_mille) => self.loss_per_mille = per_mille,
             Command::Record(count) => {
                 self.record = count;
@@ -716,7 +728,7 @@ impl Core {
     // ---- ICE --------------------------------------------------------------------------------------------------
 
     fn send_check(&mut self, now: Instant) {
-        self.next_check = now + CHECK_INTERVAL[usize::from(self.is_valid)];
+        self.next_check = now + self.check_intervals[usize::from(self.is_valid)];
         self.random.fill(&mut self.check.0);
         let mut buffer = vec![0; 256];
         let mut writer = StunWriter::new(&mut buffer, Class::Request, Method::BINDING, self.check);
@@ -748,7 +760,7 @@ impl Core {
         self.report.mapped = message.xor_mapped_address();
         if !self.is_valid {
             self.is_valid = true;
-            self.next_check = now + CHECK_INTERVAL[1];
+            self.next_check = now + self.check_intervals[1];
             self.advance_dtls(now, None);
         }
     }

@@ -15,7 +15,7 @@ async function chatArrives(from, to, texts) {
 export const standing = [
   {
     name: "sleep of 60 s",
-    lane: "waits",
+    lane: "stands",
     grace: GRACE,
     timeout: 240_000,
     async run(scene, cell) {
@@ -41,7 +41,7 @@ export const standing = [
   },
   {
     name: "timers slowed to one tick a minute",
-    lane: "waits",
+    lane: "stands",
     grace: GRACE,
     timeout: 240_000,
     async run(scene, cell) {
@@ -63,7 +63,7 @@ export const standing = [
   },
   {
     name: "frozen by the browser for 60 s",
-    lane: "waits",
+    lane: "stands",
     long: true,
     grace: GRACE,
     timeout: 240_000,

@@ -48,8 +48,16 @@ RTCPeerConnection.prototype.addTransceiver = function (track, init) {
   return transceiver;
 };
 
-// Without the candidates on TCP a browser has nothing to fall back on when UDP breaks.
+// Without the candidates and relays on TCP a browser has nothing to fall back on when UDP breaks.
 let udpOnly = false;
+const isOverTcp = (url) => /^turns:|transport=tcp/.test(url);
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(configuration = {}) {
+    const { iceServers = [], ...others } = configuration;
+    const kept = iceServers.map(({ urls, ...server }) => ({ ...server, urls: [urls].flat().filter((url) => !isOverTcp(url)) }));
+    super(udpOnly ? { ...others, iceServers: kept.filter(({ urls }) => urls.length > 0) } : configuration);
+  }
+};
 const setRemoteDescription = RTCPeerConnection.prototype.setRemoteDescription;
 RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }, ...more) {
   const kept = udpOnly ? sdp.replace(/a=candidate:.* tcptype .*\r\n/g, "") : sdp;
@@ -135,10 +143,12 @@ async function readStats(stream) {
       energy: entry.totalAudioEnergy,
       nackCount: entry.nackCount,
       pliCount: entry.pliCount,
+      keyFrames: entry.keyFramesDecoded ?? entry.keyFramesEncoded,
       freezes: entry.freezeCount,
       framesSent: entry.framesSent,
       retransmitted: entry.retransmittedPacketsSent ?? entry.retransmittedPacketsReceived,
     }]));
+  const camera = report.find((entry) => entry.type === "media-source" && entry.kind === "video");
   const transport = report.find((entry) => entry.type === "transport");
   const pair = report.find((entry) => entry.type === "candidate-pair" && entry.nominated && entry.state === "succeeded");
   const local = pair && byId.get(pair.localCandidateId);
@@ -150,6 +160,7 @@ async function readStats(stream) {
     connectionState: connection.connectionState,
     received: tracks("inbound-rtp"),
     sent: tracks("outbound-rtp"),
+    captured: camera?.frames,
     srtpCipher: transport?.srtpCipher,
     dtlsCipher: transport?.dtlsCipher,
     dtlsState: transport?.dtlsState,

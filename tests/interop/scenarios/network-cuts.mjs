@@ -139,9 +139,8 @@ export const cuts = [
       const before = await Promise.all(call.all.map((party) => party.published()));
       const found = await silences(call.pairs, () => scene.world.rebind(), { limit: 30_000, atLeast: 8_000 });
       assert.ok(await scene.world.unclaimed() > 0, "the router had no place for what went to the old ports");
-      // The goal is 3 s. A server that is ICE-lite waits for the browser's next check: Chromium's come every
-      // 2.5 s, Firefox's every 4 to 6 s.
-      assert.ok(told("silent after a rebinding", found) < 15);
+      // The goal is 3 s; the next checks could be 2.5 s (Chromium) and 6 s (Firefox) away.
+      assert.ok(told("silent after a rebinding", found) < 5);
       for (const [index, party] of call.all.entries()) {
         const after = await party.published();
         assert.equal(after.sent.audio.ssrc, before[index].sent.audio.ssrc, `${party} still has its peer connection`);

@@ -2,6 +2,7 @@
 // side, two addresses, IPv6, a relay.
 
 import { assert } from "../expect.mjs";
+import { hairpins } from "./network-hairpin.mjs";
 
 const OLD = { browser: "chromium", version: "2.20.0" };
 const CHROMIUM = { browser: "chromium", version: "2.32.2" };
@@ -134,6 +135,7 @@ export const paths = [
       for (const { localType } of await call(room, ...parties)) assert.equal(localType ?? "relay", "relay");
     },
   })),
+  ...hairpins,
   {
     name: "network: UDP is blocked and media takes TCP",
     town: "roads",

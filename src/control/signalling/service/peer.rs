@@ -27,6 +27,8 @@ pub(super) struct Peer {
     outbox: Mutex<Outbox>,
     /// When the socket is closed unless the client does so first.
     pub(super) close_at: Mutex<Option<Instant>>,
+    /// When a page that has come back must have pinged.
+    pub(super) ping_by: Mutex<Option<Instant>>,
     /// Something is to be written.
     to_write: Notify,
     /// The reader has something to look at: the socket is to end, now or at `close_at`, or the client has come back.
@@ -47,8 +49,8 @@ impl Client for Peer {
     }
 
     fn take_back(&self) -> Unheard {
-        let interval = self.rpc_session().ping_interval().unwrap_or(PING_INTERVAL);
-        let unheard = lock(&self.outbox).take_back(clock::now(), interval * 3 / 2);
+        let patience = self.patience();
+        let unheard = lock(&self.outbox).take_back(clock::now(), patience);
         self.to_write.notify_one();
         unheard
     }
@@ -65,6 +67,7 @@ impl Peer {
             rpc_session: Mutex::new(rpc_session),
             outbox: Mutex::default(),
             close_at: Mutex::default(),
+            ping_by: Mutex::default(),
             to_write: Notify::new(),
             to_look: Notify::new(),
         }
@@ -79,6 +82,21 @@ impl Peer {
         let own = std::mem::replace(&mut *lock(&self.rpc_session), rpc_session);
         self.to_look.notify_one();
         own
+    }
+
+    /// The client has come back on this socket. Pages ping as soon as they read that. One that does not has given up its
+    /// request before the answer came, as it does when its former socket fails meanwhile, and would believe itself away
+    /// for ever; once this socket closes, it comes back again.
+    pub(super) fn came_back(&self) {
+        if self.rpc_session().ping_interval().is_some() {
+            *lock(&self.ping_by) = clock::now().checked_add(self.patience());
+            self.to_look.notify_one();
+        }
+    }
+
+    /// How long a page may be silent that is not standing still.
+    fn patience(&self) -> Duration {
+        self.rpc_session().ping_interval().unwrap_or(PING_INTERVAL) * 3 / 2
     }
 
     pub(super) fn send(&self, text: String) {

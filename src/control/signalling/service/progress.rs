@@ -174,6 +174,7 @@ impl Progress {
             .reconnect(client, self.joiner.socket, id, rpc_session.key())
             .await;
         if reconnected {
+            self.peer.came_back();
             self.state = RpcState::Joined(session);
         } else {
             self.peer.adopt(own);

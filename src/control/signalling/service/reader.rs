@@ -54,7 +54,7 @@ impl Reader {
     ) -> SplitStream<Socket> {
         let mut permit = None;
         loop {
-            let closing = *lock(&self.peer.close_at);
+            let closing = earlier(*lock(&self.peer.close_at), *lock(&self.peer.ping_by));
             if let Some(interval) = self.peer.rpc_session().ping_interval() {
                 self.keep_alive.carry_over(interval);
             }
@@ -140,6 +140,7 @@ impl Reader {
         let Envelope { id, method, params } = envelope;
         match method.as_str() {
             "ping" => {
+                *lock(&self.peer.ping_by) = None;
                 let interval = params.get("interval").and_then(Value::as_i64);
                 let interval = self.keep_alive.pinged(interval);
                 self.peer.rpc_session().set_ping_interval(interval);
@@ -172,6 +173,7 @@ impl Reader {
         let now = clock::now();
         if closing.is_some_and(|at| at <= now) {
             *lock(&self.peer.close_at) = None;
+            *lock(&self.peer.ping_by) = None;
             self.peer.close(1000, "");
             return false;
         }
@@ -210,6 +212,11 @@ impl Reader {
         };
         self.peer.close(code, "");
     }
+}
+
+/// The first of two moments that may come.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 #[cfg(test)]
