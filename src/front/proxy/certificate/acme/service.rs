@@ -340,8 +340,10 @@ impl Keeper {
             )));
         }
         let facts = held.facts;
+        // What is seen is kept: whoever stops us once it is served loses nothing.
+        let kept = self.folder.keep_certificate(text.as_bytes());
         self.store.replace(held.certificate);
-        match self.folder.keep_certificate(text.as_bytes()) {
+        match kept {
             Ok(()) => self.folder.forget_pending(),
             // The order is kept: after a restart the certificate is fetched once more.
             Err(error) => tracing::error!(
