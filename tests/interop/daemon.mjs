@@ -45,6 +45,8 @@ export class Daemon {
       HANOK_SUBSCRIBE_OFFER: offer,
       HANOK_RECONNECT_GRACE: 3,
       HANOK_ADMIN_LISTEN: "",
+      // Nobody outside is asked anything.
+      HANOK_PUBLIC_ADDRESS_SERVERS: "",
       HANOK_CONTROL_SOCKET: join(folder, "control.sock"),
       ...(dev && world.address !== "127.0.0.1" ? { HANOK_BIND: world.address } : {}),
       ...(dev ? {} : { HTTP_PORT: ports[1], CERTIFICATE_TYPE: "selfsigned", OPENVIDU_SECRET: SECRET, HANOK_STATE_DIR: join(folder, "state") }),
