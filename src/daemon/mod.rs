@@ -1,17 +1,21 @@
 //! Composition root: construct, wire, start, stop.
 //!
 //! The order of a start: state folder, secrets, certificate, media workers (their ports first), sessions, web ports,
-//! readiness. Everything is bound before readiness is reported. A stop goes the other way: clients are told and
-//! evicted, web connections finish, workers close their transports, exit 0 within `HANOK_STOP_DEADLINE`.
+//! readiness. Everything is bound before readiness is reported. A stop goes the other way: nothing is accepted any more,
+//! clients are told and evicted, web connections finish, workers close their transports, exit 0 within
+//! `HANOK_STOP_DEADLINE`.
 
 pub mod adapters;
+pub mod inherited;
 mod media;
 mod neighbours;
 mod port_owner;
 mod public_address;
 mod reload;
+pub mod service_manager;
 mod state;
 mod turn;
+mod watchdog;
 mod web;
 
 use std::pin::pin;
@@ -32,8 +36,10 @@ use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
 use crate::units::Live;
 use adapters::{MintedTurnCredentials, OverTls};
+use inherited::Inherited;
 use public_address::Place;
 use reload::{Changeable, Current};
+use service_manager::Life;
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -45,6 +51,8 @@ const STOP_REASON: &str = "openviduServerStopped";
 /// Something that a start needs is missing; the message says what to change. With
 /// [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
 pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
+    // Before anything else is opened, and before there are threads.
+    let inherited = Inherited::from_environment()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("control")
         .enable_all()
@@ -54,8 +62,9 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
-        let daemon = Daemon::start(&loaded.config).await?;
+        let daemon = Daemon::start_with(&loaded.config, inherited).await?;
         daemon.announce(&loaded.config);
+        let watching = service_manager::watch(&daemon);
         // Where nothing was read there is nothing to read again: then the terminal is gone, and whoever tried us out.
         let is_trial = loaded.config.dev && loaded.config.file.is_none();
         let mut running = Arc::new(loaded);
@@ -82,7 +91,9 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         };
         tracing::info!("{signal}: stopping");
         let deadline = running.config.stop_deadline;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Workers that end stand still, too.
+        drop(watching);
+        service_manager::stopping();
         let stopped = tokio::select! {
             stopped = tokio::time::timeout(deadline, daemon.stop()) => stopped.is_ok(),
             _ = terminate.recv() => false,
@@ -115,6 +126,9 @@ pub struct Daemon {
     _revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
     state: StateFolder,
+    url: String,
+    #[cfg(any(test, feature = "testing"))]
+    plane: crate::media::plane::Plane,
 }
 
 impl Daemon {
@@ -123,10 +137,18 @@ impl Daemon {
     /// # Errors
     /// Something is missing; the message says what to change.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Inherited::default()).await
+    }
+
+    /// The same, with sockets that the service manager holds where it holds any.
+    ///
+    /// # Errors
+    /// As of [`Self::start`], or such a socket is at another address than its key says.
+    pub async fn start_with(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
-        let media = media::start(config, &turn_secrets).await?;
+        let media = media::start(config, &turn_secrets, &mut inherited).await?;
         let over_tls = OverTls {
             urls: config.turns_urls(),
             certificates: Arc::clone(&certificates),
@@ -150,16 +172,18 @@ impl Daemon {
             gate.clone(),
             directory.clone(),
             &connections,
-            media.plane,
+            media.plane.clone(),
         );
         let rules = Live::new(web::rules(config, &[]));
         let proxy = web::bind(
             config,
             state.path(),
+            &mut inherited,
             Arc::clone(&certificates),
             services,
             rules.clone(),
         )?;
+        inherited.close_the_rest();
         let addresses = proxy.addresses().collect();
         let (web, routing) = (proxy.containment(), proxy.routing());
         let proxy_stop = CancellationToken::new();
@@ -199,6 +223,9 @@ impl Daemon {
             _revoking: revoking,
             _keeping: keeping,
             state,
+            url: config.public.url(),
+            #[cfg(any(test, feature = "testing"))]
+            plane: media.plane,
         };
         daemon.seek(config);
         Ok(daemon)
@@ -281,10 +308,26 @@ impl Daemon {
                 .sum::<u64>()
     }
 
+    /// What shows whether it lives.
+    pub fn life(&self) -> Life {
+        Life {
+            url: self.url.clone(),
+            pulses: self.workers.iter().map(Worker::pulse).collect(),
+            directory: self.directory.clone(),
+            connections: self.connections.clone(),
+        }
+    }
+
     /// Where the proxy's panics are injected.
     #[cfg(any(test, feature = "testing"))]
     pub const fn web(&self) -> &proxy::Containment {
         &self.web
+    }
+
+    /// Where workers are made to stand still.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn plane(&self) -> &crate::media::plane::Plane {
+        &self.plane
     }
 
     fn announce(&self, config: &Config) {
@@ -297,14 +340,15 @@ impl Daemon {
             "ready: {}/",
             config.public.url()
         );
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        service_manager::ready(&self.life().status());
     }
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
+        self.proxy_stop.cancel();
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
-        self.proxy_stop.cancel();
         while self.proxy.join_next().await.is_some() {}
         let workers = std::mem::take(&mut self.workers);
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sd_notify::NotifyState;
 use tokio::sync::Mutex;
 
 use super::state::StateFolder;
-use super::{Daemon, turn, web};
+use super::{Daemon, service_manager, turn, web};
 use crate::config::{self, Config, Loaded, Options, Reloaded, Report, ThisMachine};
 use crate::control::access::Gate;
 use crate::control::{rest, session};
@@ -96,12 +95,9 @@ pub(super) async fn reload(
     running: Arc<Loaded>,
     options: &Options,
 ) -> Arc<Loaded> {
-    // What systemd expects of Type=notify-reload: a time that it can compare with that of its own signal.
-    let mut reloading = vec![NotifyState::Reloading];
-    reloading.extend(NotifyState::monotonic_usec_now());
-    let _ = sd_notify::notify(&reloading);
+    service_manager::reloading();
     let taken_over = take_over(daemon, &running, options).await;
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    service_manager::ready(&daemon.life().status());
     match taken_over {
         Ok(loaded) => Arc::new(loaded),
         Err(problems) => {

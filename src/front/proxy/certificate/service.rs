@@ -114,12 +114,28 @@ pub fn self_signed(
         self_signed::make(domain, others, now).map_err(|error| not_made(error.to_string()))?;
     let certificate = self_signed::reuse(text.as_bytes(), domain, others, now)
         .ok_or_else(|| not_made(Problem::Malformed.to_string()))?;
-    keep(&path, text.as_bytes()).map_err(not_kept)?;
+    match keep(&path, text.as_bytes()) {
+        // A certificate that is made anew at the next start is better than no start.
+        Err(error) if is_full(&error) => tracing::warn!(
+            "the self-signed certificate cannot be kept in {} ({error}): make room there, or browsers have to accept \
+             another one after each restart",
+            path.display()
+        ),
+        kept => kept.map_err(not_kept)?,
+    }
     Ok(certificate)
 }
 
+/// Whether there is no room, which is no reason to stop.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// Writes a file that is either the old one or the new one, and readable for its owner only. Makes its folder.
-pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new()
         .recursive(true)
@@ -131,14 +147,21 @@ pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new()
+    let kept = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+        .open(&draft)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&draft, path));
+    if let Err(error) = kept {
+        // On a full disk, half a file takes room that is needed.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
     File::open(dir)?.sync_all()
 }
 
