@@ -12,6 +12,7 @@ mod neighbours;
 mod port_owner;
 mod public_address;
 mod reload;
+pub mod revoked;
 pub mod service_manager;
 mod state;
 mod turn;
@@ -34,11 +35,12 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use crate::units::Live;
+use crate::units::{Live, clock};
 use adapters::{MintedTurnCredentials, OverTls};
 use inherited::Inherited;
 use public_address::Place;
 use reload::{Changeable, Current};
+use revoked::RevokedNames;
 use service_manager::Life;
 use state::StateFolder;
 
@@ -123,7 +125,7 @@ pub struct Daemon {
     live: Arc<Changeable>,
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
-    _revoking: JoinSet<()>,
+    revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
     state: StateFolder,
     url: String,
@@ -148,7 +150,12 @@ impl Daemon {
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
-        let media = media::start(config, &turn_secrets, &mut inherited).await?;
+        let (kept, revoked) = RevokedNames::open(state.path(), clock::wall_ms() / 1000);
+        let known = turn::Known {
+            secrets: &turn_secrets,
+            revoked: &revoked,
+        };
+        let media = media::start(config, &known, &mut inherited).await?;
         let over_tls = OverTls {
             urls: config.turns_urls(),
             certificates: Arc::clone(&certificates),
@@ -160,7 +167,7 @@ impl Daemon {
             workers: media.workers.len(),
         };
         let mut revoking = JoinSet::new();
-        revoking.spawn(revocations.carry_to(turn.handle.clone()));
+        revoking.spawn(revocations.carry_to(turn.handle.clone(), kept));
         let sessions = Live::new(web::session_settings(config, &media.turn_host));
         let directory = Directory::new(sessions.clone(), media.plane.clone(), turn.minted.clone());
         // One for all that take the secret from outside, so that wrong guesses add up.
@@ -220,7 +227,7 @@ impl Daemon {
                 own: media.own,
             }),
             seeking: Mutex::default(),
-            _revoking: revoking,
+            revoking,
             _keeping: keeping,
             state,
             url: config.public.url(),
@@ -347,6 +354,8 @@ impl Daemon {
     pub async fn stop(mut self) {
         // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
         self.proxy_stop.cancel();
+        self.live.turn.minted.stop_revoking();
+        while self.revoking.join_next().await.is_some() {}
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
         while self.proxy.join_next().await.is_some() {}

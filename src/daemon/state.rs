@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::config::Misconfigured;
 use crate::config::settings::{State, TURN_SECRET_FILE};
-use crate::front::proxy::certificate::service::{is_full, keep};
+use crate::control::store::service::{is_full, keep};
 use crate::units::{Random, Secret};
 
 /// Characters of a TURN secret that we make, as OpenVidu's installer does.

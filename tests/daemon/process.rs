@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use hanok::testing::client::{Client, LOOPBACK, PATIENCE};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -91,6 +92,7 @@ fn on_ports(plain: u16, turn: u16) -> Vec<String> {
 /// A `hanok serve --dev` of its own; killed when dropped.
 pub(crate) struct Process {
     child: Child,
+    pub(crate) https: SocketAddr,
     pub(crate) plain: SocketAddr,
     pub(crate) turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
@@ -118,6 +120,15 @@ impl Process {
         Self::start_by(more, |command| command).await
     }
 
+    /// With whatever `change` does to its command.
+    pub(crate) async fn start_under(more: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_by(more, |mut command| {
+            change(&mut command);
+            command
+        })
+        .await
+    }
+
     /// Started by the command that `adapt` makes of `hanok serve`.
     pub(crate) async fn start_by(more: &[&str], adapt: impl FnOnce(Command) -> Command) -> Self {
         Self::start_on(free_port(), free_port(), more, adapt).await
@@ -131,6 +142,9 @@ impl Process {
         adapt: impl FnOnce(Command) -> Command,
     ) -> Self {
         let own_lines = on_ports(plain, turn);
+        let mut ports = own_lines.iter();
+        let https = ports.find_map(|line| line.strip_prefix("HTTPS_PORT="));
+        let https = https.unwrap().parse().unwrap();
         let mut file_lines = own_lines.clone();
         file_lines.extend(more.iter().map(|line| (*line).to_owned()));
         let (folder, path) = env_file(&file_lines);
@@ -155,6 +169,7 @@ impl Process {
         });
         let mut process = Self {
             child,
+            https: (Ipv4Addr::LOCALHOST, https).into(),
             plain: (Ipv4Addr::LOCALHOST, plain).into(),
             turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
@@ -230,6 +245,16 @@ impl Process {
     fn left_over(&self) -> usize {
         let left = std::fs::read_dir(self.temporary()).unwrap();
         left.count()
+    }
+
+    /// What it has used of the processors so far (proc(5): `utime` and `stime`, in hundredths of a second).
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in parentheses may hold anything.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Open file descriptors, and resident memory in KiB.
