@@ -30,6 +30,8 @@ pub(super) struct Media {
     pub(super) plane: Plane,
     pub(super) workers: Vec<Worker>,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// The media port of each worker.
+    pub(super) ports: Vec<u16>,
     /// What clients are told as the STUN/TURN server.
     pub(super) turn_host: String,
     /// The addresses of the candidates.
@@ -134,6 +136,7 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
         plane: Plane::new(doors, identity.fingerprint().clone()),
         workers,
         counters,
+        ports: ports.iter().map(|ports| ports.media).collect(),
         turn_host: turn_host(config, &told),
         own: interfaces
             .iter()
