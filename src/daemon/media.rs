@@ -34,6 +34,8 @@ pub(super) struct Media {
     pub(super) plane: Plane,
     pub(super) workers: Vec<Worker>,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// The media port of each worker.
+    pub(super) ports: Vec<u16>,
     /// What clients are told as the STUN/TURN server.
     pub(super) turn_host: String,
     /// The addresses of the candidates.
@@ -146,6 +148,7 @@ pub(super) async fn start(
         plane: Plane::new(doors, identity.fingerprint().clone()),
         workers,
         counters,
+        ports: ports.iter().map(|ports| ports.media).collect(),
         turn_host: turn_host(config, &told),
         own: interfaces
             .iter()

@@ -6,6 +6,8 @@
 //! `HANOK_STOP_DEADLINE`.
 
 pub mod adapters;
+mod control_socket;
+mod drain;
 pub mod inherited;
 mod media;
 mod neighbours;
@@ -25,9 +27,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::settings::CONTROL_SOCKET_FILE;
 use crate::config::{Config, Loaded, Options};
 use crate::control::access::Gate;
 use crate::control::session::Directory;
@@ -36,10 +40,14 @@ use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
 use crate::units::{Live, clock};
+use crate::views::control::Drain;
 use adapters::{MintedTurnCredentials, OverTls};
+use control_socket::ControlSocket;
+use control_socket::api::{self, Api, ReloadRequest};
+use drain::service::DrainHandle;
 use inherited::Inherited;
 use public_address::Place;
-use reload::{Changeable, Current};
+use reload::{Changeable, Current, Told};
 use revoked::RevokedNames;
 use service_manager::Life;
 use state::StateFolder;
@@ -66,6 +74,7 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
         let daemon = Daemon::start_with(&loaded.config, inherited).await?;
         daemon.announce(&loaded.config);
+        daemon.live.tell(&loaded, &[]);
         let watching = service_manager::watch(&daemon);
         // Where nothing was read there is nothing to read again: then the terminal is gone, and whoever tried us out.
         let is_trial = loaded.config.dev && loaded.config.file.is_none();
@@ -78,16 +87,26 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
                 }
             });
             loop {
-                tokio::select! {
+                let asked = tokio::select! {
                     signal = &mut stop => break signal,
-                    _ = hangup.recv() => {}
-                }
-                if is_trial {
-                    break "SIGHUP";
-                }
-                tokio::select! {
-                    signal = &mut stop => break signal,
-                    loaded = reload::reload(&daemon, Arc::clone(&running), &options) => running = loaded,
+                    () = daemon.drain.over() => break "drained",
+                    _ = hangup.recv() => None,
+                    asked = daemon.reload_request() => Some(asked),
+                };
+                let outcome = match asked {
+                    None if is_trial => break "SIGHUP",
+                    Some(_) if is_trial => reload::nothing_to_read(),
+                    None | Some(_) => tokio::select! {
+                        signal = &mut stop => break signal,
+                        (loaded, outcome) = reload::reload(&daemon, Arc::clone(&running), &options) => {
+                            running = loaded;
+                            outcome
+                        }
+                    },
+                };
+                if let Some(asked) = asked {
+                    // Who asked may be gone.
+                    let _ = asked.send(outcome);
                 }
             }
         };
@@ -127,6 +146,11 @@ pub struct Daemon {
     seeking: Mutex<JoinSet<()>>,
     revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
+    _draining: JoinSet<()>,
+    drain: DrainHandle,
+    reload_requests: tokio::sync::Mutex<mpsc::Receiver<ReloadRequest>>,
+    control: JoinSet<()>,
+    control_stop: CancellationToken,
     state: StateFolder,
     url: String,
     #[cfg(any(test, feature = "testing"))]
@@ -147,6 +171,7 @@ impl Daemon {
     /// # Errors
     /// As of [`Self::start`], or such a socket is at another address than its key says.
     pub async fn start_with(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
+        let (started, started_at) = (clock::now(), clock::wall_ms() / 1000);
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
@@ -191,13 +216,49 @@ impl Daemon {
             rules.clone(),
         )?;
         inherited.close_the_rest();
-        let addresses = proxy.addresses().collect();
+        let addresses: Vec<_> = proxy.addresses().collect();
         let (web, routing) = (proxy.containment(), proxy.routing());
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
+        let live = Arc::new(Changeable {
+            certificates,
+            gate,
+            rules,
+            routing,
+            rest,
+            sessions,
+            turn,
+            current: tokio::sync::Mutex::new(Current {
+                config: config.clone(),
+                turn_host: media.turn_host,
+                public: Vec::new(),
+            }),
+            told: Live::new(Told::default()),
+        });
+        let (drain, task) = DrainHandle::new(directory.clone());
+        let mut draining = JoinSet::new();
+        draining.spawn(task.run());
+        let mut control = JoinSet::new();
+        let (reloads, reload_requests) = api::reloads();
+        let control_stop = CancellationToken::new();
+        if let Some(socket) = control_socket(config, &state) {
+            let api = Api::new(api::Parts {
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: web.clone(),
+                web_addresses: addresses.clone(),
+                media_ports: media.ports,
+                counters: media.counters.clone(),
+                live: Arc::clone(&live),
+                drain: drain.clone(),
+                started,
+                started_at,
+            });
+            control.spawn(socket.serve(api.routes(reloads), control_stop.clone()));
+        }
         let daemon = Self {
             directory,
             connections,
@@ -207,20 +268,7 @@ impl Daemon {
             web,
             workers: media.workers,
             counters: media.counters,
-            live: Arc::new(Changeable {
-                certificates,
-                gate,
-                rules,
-                routing,
-                rest,
-                sessions,
-                turn,
-                current: tokio::sync::Mutex::new(Current {
-                    config: config.clone(),
-                    turn_host: media.turn_host,
-                    public: Vec::new(),
-                }),
-            }),
+            live,
             place: Arc::new(Place {
                 told: media.told,
                 resolved: media.resolved,
@@ -229,6 +277,11 @@ impl Daemon {
             seeking: Mutex::default(),
             revoking,
             _keeping: keeping,
+            _draining: draining,
+            drain,
+            reload_requests: tokio::sync::Mutex::new(reload_requests),
+            control,
+            control_stop,
             state,
             url: config.public.url(),
             #[cfg(any(test, feature = "testing"))]
@@ -304,6 +357,20 @@ impl Daemon {
         self.connections.open()
     }
 
+    /// Whether new sessions are taken: read at any time, changed by `hanok drain`.
+    pub const fn draining(&self) -> &Live<Drain> {
+        self.drain.shown()
+    }
+
+    /// Waits for somebody at the control socket who wants a reload.
+    async fn reload_request(&self) -> ReloadRequest {
+        match self.reload_requests.lock().await.recv().await {
+            Some(request) => request,
+            // There is no control socket.
+            None => std::future::pending().await,
+        }
+    }
+
     /// How many bugs have ended something, wherever: a session, a socket, a request, a transport, a room.
     pub fn panics(&self) -> u64 {
         let workers = self.counters.iter().map(|counters| &counters.panics);
@@ -352,6 +419,7 @@ impl Daemon {
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        self.control_stop.cancel();
         // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
         self.proxy_stop.cancel();
         self.live.turn.minted.stop_revoking();
@@ -363,5 +431,22 @@ impl Daemon {
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
         let _ =
             tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
+        while self.control.join_next().await.is_some() {}
+    }
+}
+
+/// The control socket. A daemon that cannot be commanded serves calls all the same: what is missing is told.
+fn control_socket(config: &Config, state: &StateFolder) -> Option<ControlSocket> {
+    let temporary = || state.path().join(CONTROL_SOCKET_FILE);
+    let path = config.control_socket.clone().unwrap_or_else(temporary);
+    match ControlSocket::bind(&path) {
+        Ok(socket) => {
+            tracing::info!("control socket {}", path.display());
+            Some(socket)
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
     }
 }

@@ -129,17 +129,21 @@ impl Life {
 
     /// The line that `systemctl status` shows.
     pub fn status(&self) -> String {
-        let count = |count: u64, one: &str, many: &str| match count {
+        let count = |count: usize, one: &str, many: &str| match count {
             1 => format!("1 {one}"),
             count => format!("{count} {many}"),
         };
-        let rooms = self.pulses.iter().map(Pulse::rooms).sum();
-        let clients = self.connections.open() as u64;
+        let sessions = self.directory.occupancy().borrow().sessions;
         format!(
-            "{}/: {}, {}",
+            "{}{}/: {}, {}",
+            if self.directory.is_refusing() {
+                "draining "
+            } else {
+                ""
+            },
             self.url,
-            count(rooms, "room", "rooms"),
-            count(clients, "client", "clients"),
+            count(sessions, "session", "sessions"),
+            count(self.connections.open(), "client", "clients"),
         )
     }
 }

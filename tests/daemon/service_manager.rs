@@ -84,7 +84,7 @@ async fn it_is_told_of_readiness_once_everything_is_bound() {
     println!("READY after {took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(
-        status(&told).unwrap().ends_with("0 rooms, 0 clients"),
+        status(&told).unwrap().ends_with("0 sessions, 0 clients"),
         "{told:?}"
     );
     Witness::begin_at(process.plain)
@@ -133,7 +133,7 @@ async fn a_watchdog_gets_signs_of_life_and_the_status_follows_what_happens() {
     let _client = join(process.plain, &session).await;
     loop {
         let told = manager.told().await;
-        if status(&told).is_some_and(|status| status.ends_with("1 room, 1 client")) {
+        if status(&told).is_some_and(|status| status.ends_with("1 session, 1 client")) {
             break;
         }
     }

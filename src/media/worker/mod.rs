@@ -132,11 +132,6 @@ impl Pulse {
         self.counters.turns.load(Ordering::Relaxed)
     }
 
-    /// The rooms that the worker holds.
-    pub fn rooms(&self) -> u64 {
-        self.counters.rooms.load(Ordering::Relaxed)
-    }
-
     /// Makes it go round at least once.
     pub fn wake(&self) {
         self.wake.wake();
