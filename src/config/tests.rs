@@ -575,6 +575,21 @@ fn rules_between_keys_hold() {
         "HANOK_ADMIN_LISTEN=127.0.0.1:5443",
         "is the port of HANOK_PLAIN_LISTEN",
     );
+    for lines in [
+        "HANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://localhost:9641",
+        "HANOK_PROXY_ROUTES=/a=http://127.0.0.1:8080,/metrics=http://[::1]:9641",
+        "HANOK_ADMIN_LISTEN=:7000\nHANOK_APP_UPSTREAM=http://example.com:7000",
+        "HANOK_ADMIN_LISTEN=10.0.0.5:7000\nHANOK_APP_UPSTREAM=http://10.0.0.5:7000",
+    ] {
+        fault(lines, "leads to HANOK_ADMIN_LISTEN");
+    }
+    for lines in [
+        "HANOK_ADMIN_LISTEN=\nHANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://192.0.2.1:9641",
+    ] {
+        assert!(with(lines).config.web.error_pages.is_none());
+    }
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
     fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");
     fault("HANOK_ACME_EAB_HMAC_KEY=abcd", "HANOK_ACME_EAB_HMAC_KEY");

@@ -7,6 +7,7 @@
 pub mod adapters;
 mod media;
 mod neighbours;
+mod observation;
 mod port_owner;
 mod public_address;
 mod reload;
@@ -30,8 +31,10 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
+use crate::telemetry::service::Admin;
 use crate::units::Live;
 use adapters::{MintedTurnCredentials, OverTls};
+use observation::Observation;
 use public_address::Place;
 use reload::{Changeable, Current};
 use state::StateFolder;
@@ -112,6 +115,9 @@ pub struct Daemon {
     live: Arc<Changeable>,
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
+    admin: Vec<std::net::SocketAddr>,
+    observed: Arc<observation::State>,
+    _observing: JoinSet<()>,
     _revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
     state: StateFolder,
@@ -153,20 +159,40 @@ impl Daemon {
             media.plane,
         );
         let rules = Live::new(web::rules(config, &[]));
+        let admin = observation::bind(config)?;
+        let admin_addresses: Vec<_> = admin.iter().flat_map(Admin::addresses).collect();
         let proxy = web::bind(
             config,
             state.path(),
             Arc::clone(&certificates),
             services,
             rules.clone(),
+            admin_addresses.first().map(std::net::SocketAddr::port),
         )?;
         let addresses = proxy.addresses().collect();
         let (web, routing) = (proxy.containment(), proxy.routing());
+        let observer = proxy.observer();
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
+        let observed = Arc::new(observation::State::default());
+        let mut observing = JoinSet::new();
+        if let Some(admin) = admin {
+            let source = Arc::new(Observation {
+                turn: turn.handle.clone(),
+                workers: media.counters.clone(),
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: observer,
+                web_panics: web.clone(),
+                certificates: Arc::clone(&certificates),
+                state: Arc::clone(&observed),
+            });
+            // As long as the daemon lives, also while it stops.
+            observing.spawn(admin.serve(source, CancellationToken::new()));
+        }
         let daemon = Self {
             directory,
             connections,
@@ -196,6 +222,9 @@ impl Daemon {
                 own: media.own,
             }),
             seeking: Mutex::default(),
+            admin: admin_addresses,
+            observed,
+            _observing: observing,
             _revoking: revoking,
             _keeping: keeping,
             state,
@@ -207,6 +236,11 @@ impl Daemon {
     /// The web ports that were really taken.
     pub fn addresses(&self) -> &[(proxy::Listener, std::net::SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where monitoring asks; empty if it cannot.
+    pub fn admin(&self) -> &[std::net::SocketAddr] {
+        &self.admin
     }
 
     /// All sessions.
@@ -302,6 +336,7 @@ impl Daemon {
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        self.observed.stop();
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
         self.proxy_stop.cancel();

@@ -102,6 +102,7 @@ pub(super) async fn reload(
     let _ = sd_notify::notify(&reloading);
     let taken_over = take_over(daemon, &running, options).await;
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    daemon.observed.reloaded(taken_over.is_ok());
     match taken_over {
         Ok(loaded) => Arc::new(loaded),
         Err(problems) => {

@@ -177,6 +177,7 @@ pub(super) fn bind(
     certificates: Arc<CertificateStore>,
     services: Services,
     rules: Live<proxy::Rules>,
+    off_limits: Option<u16>,
 ) -> anyhow::Result<Proxy> {
     let web = &config.web;
     let on = web.front == Front::On;
@@ -209,6 +210,7 @@ pub(super) fn bind(
         tls: tls_policy(config),
         routing: routing(config, state),
         limits: Limits::default(),
+        off_limits,
     };
     Proxy::bind(settings, certificates, services).map_err(explain)
 }

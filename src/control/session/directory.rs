@@ -18,6 +18,7 @@ use crate::control::session::properties::{
 };
 use crate::media::plane::Plane;
 use crate::units::{Live, Random, clock};
+use crate::views::metric::Family;
 use crate::views::openvidu as view;
 
 /// Why a session could not be created.
@@ -277,6 +278,11 @@ impl Directory {
     /// How many participants were evicted because more waited for them than is kept.
     pub fn flooded(&self) -> u64 {
         self.registry.flooded()
+    }
+
+    /// How many sessions, participants and streams there are and were, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
     }
 
     /// How many sessions a bug has ended.

@@ -142,6 +142,7 @@ impl Progress {
             }
         };
         if let Some(session) = joined {
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
             return;
         }
@@ -175,6 +176,7 @@ impl Progress {
             .await;
         if reconnected {
             self.peer.came_back();
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
         } else {
             self.peer.adopt(own);
