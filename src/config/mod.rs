@@ -12,6 +12,7 @@ pub mod key;
 pub mod keys;
 pub mod layers;
 mod nearest;
+pub mod ports;
 pub mod refusal;
 pub mod report;
 pub mod sample;
