@@ -3,6 +3,7 @@
 mod cert;
 mod check_config;
 mod loadtest;
+mod ports;
 mod print_config;
 mod sample_env;
 mod serve;
@@ -55,6 +56,12 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
+    #[command(
+        long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
+                      as commands. It is far less than OpenVidu's list. The daemon need not run."
+    )]
+    Ports(ports::Arguments),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
@@ -148,6 +155,7 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Ports(arguments) => ports::run(arguments, machine, terminal).map(Action::Exit),
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
