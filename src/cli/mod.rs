@@ -7,6 +7,7 @@ mod drain;
 mod duration;
 mod healthcheck;
 mod loadtest;
+mod ports;
 mod print_config;
 mod reload;
 mod sample_env;
@@ -97,6 +98,12 @@ enum Command {
     /// The TURN server's allocations
     #[command(subcommand)]
     Turn(turn::Command),
+    /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
+    #[command(
+        long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
+                      as commands. It is far less than OpenVidu's list. The daemon need not run."
+    )]
+    Ports(ports::Arguments),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
@@ -190,6 +197,7 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Ports(arguments) => ports::run(arguments, machine, terminal).map(Action::Exit),
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }

@@ -130,6 +130,7 @@ pub(super) async fn reload(
     service_manager::reloading();
     let taken_over = take_over(daemon, &running, options).await;
     service_manager::ready(&daemon.life().status());
+    daemon.observed.reloaded(taken_over.is_ok());
     match taken_over {
         Ok((loaded, outcome)) => (Arc::new(loaded), outcome),
         Err(problems) => {

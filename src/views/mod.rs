@@ -2,5 +2,6 @@
 
 pub mod control;
 pub mod media;
+pub mod metric;
 pub mod openvidu;
 pub mod turn;

@@ -20,6 +20,7 @@ use crate::control::session::properties::{
 use crate::media::plane::Plane;
 use crate::units::{Live, Random, clock};
 use crate::views::control::Session as Summary;
+use crate::views::metric::Family;
 use crate::views::openvidu as view;
 
 /// Who is refused because of a drain is told to come again within this time: a drain may end or be cancelled long before
@@ -319,6 +320,11 @@ impl Directory {
     /// How many participants were evicted because more waited for them than is kept.
     pub fn flooded(&self) -> u64 {
         self.registry.flooded()
+    }
+
+    /// How many sessions, participants and streams there are and were, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
     }
 
     /// How many sessions a bug has ended.

@@ -26,11 +26,10 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::findings::{Facts, findings};
-use super::threads;
 use crate::config::settings;
 use crate::control::rest;
 use crate::control::session::Directory;
@@ -127,11 +126,11 @@ impl Api {
 
     async fn status(&self) -> Status {
         let parts = &*self.0;
-        let (turn, allocations, summaries, cpu) = tokio::join!(
+        let (turn, allocations, summaries, busy) = tokio::join!(
             self.turn(),
             self.allocations(),
             parts.directory.summaries(),
-            threads::load(parts.counters.len(), LOAD_WINDOW),
+            self.busy(),
         );
         let config = parts.live.current.lock().await.config.clone();
         let told = parts.live.told.get();
@@ -169,11 +168,11 @@ impl Api {
             workers: parts
                 .counters
                 .iter()
-                .zip(cpu)
+                .zip(busy)
                 .enumerate()
-                .map(|(index, (counters, cpu_percent))| Worker {
+                .map(|(index, (counters, busy_percent))| Worker {
                     index,
-                    cpu_percent,
+                    busy_percent,
                     rooms: load(&counters.rooms),
                     transports: load(&counters.transports),
                     streams: load(&counters.streams),
@@ -186,6 +185,23 @@ impl Api {
                 .collect(),
             findings,
         }
+    }
+
+    /// How much of the next moment each media thread is not asleep, in percent.
+    async fn busy(&self) -> Vec<f64> {
+        let counters = &self.0.counters;
+        let awake = || counters.iter().map(|it| load(&it.busy_us));
+        let (began, before) = (clock::now(), awake().collect::<Vec<_>>());
+        sleep(LOAD_WINDOW).await;
+        let passed = clock::now().saturating_duration_since(began);
+        awake()
+            .zip(before)
+            .map(|(after, before)| {
+                let busy = Duration::from_micros(after.saturating_sub(before));
+                let share = busy.as_secs_f64() / passed.as_secs_f64().max(1e-9);
+                (share * 1000.0).round() / 10.0
+            })
+            .collect()
     }
 
     /// What is served, and from when on it is.
