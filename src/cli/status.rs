@@ -7,7 +7,7 @@ use http::Method;
 use crate::cli::control::{SocketArguments, failed, printable};
 use crate::cli::{EXIT_FAILURE, EXIT_SUCCESS, Terminal, duration};
 use crate::config::Machine;
-use crate::front::proxy::certificate::acme::service::date;
+use crate::front::proxy::http_date::http_date;
 use crate::units::clock;
 use crate::views::control::{Drain, Severity, Status};
 
@@ -108,7 +108,7 @@ fn tell(status: &Status, now: u64, out: &mut impl Write) -> io::Result<()> {
                 "{} for {}, until {} ({left}), {}",
                 certificate.source,
                 printable(&certificate.names.join(", ")),
-                date(certificate.not_after),
+                http_date(certificate.not_after),
                 if certificate.is_trusted {
                     "browsers accept it"
                 } else {
