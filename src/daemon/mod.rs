@@ -310,11 +310,11 @@ impl Daemon {
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
         self.live.turn.minted.stop_revoking();
-        while self.revoking.join_next().await.is_some() {}
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
         self.proxy_stop.cancel();
         while self.proxy.join_next().await.is_some() {}
+        while self.revoking.join_next().await.is_some() {}
         let workers = std::mem::take(&mut self.workers);
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
         let _ =
