@@ -458,10 +458,10 @@ impl Daemon {
         // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
         self.proxy_stop.cancel();
         self.live.turn.minted.stop_revoking();
-        while self.revoking.join_next().await.is_some() {}
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
         while self.proxy.join_next().await.is_some() {}
+        while self.revoking.join_next().await.is_some() {}
         let workers = std::mem::take(&mut self.workers);
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
         let _ =
