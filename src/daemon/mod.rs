@@ -233,6 +233,9 @@ impl Daemon {
         tasks.spawn(proxy.serve(proxy_stop.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
+        let (drain, task) = DrainHandle::new(directory.clone());
+        let mut draining = JoinSet::new();
+        draining.spawn(task.run());
         let observed = Arc::new(observation::State::default());
         let mut observing = JoinSet::new();
         if let Some(admin) = admin {
@@ -244,6 +247,7 @@ impl Daemon {
                 web: observer,
                 web_panics: web.clone(),
                 certificates: Arc::clone(&certificates),
+                drain: drain.shown().clone(),
                 state: Arc::clone(&observed),
             });
             // As long as the daemon lives, also while it stops.
@@ -264,9 +268,6 @@ impl Daemon {
             }),
             told: Live::new(Told::default()),
         });
-        let (drain, task) = DrainHandle::new(directory.clone());
-        let mut draining = JoinSet::new();
-        draining.spawn(task.run());
         let mut control = JoinSet::new();
         let (reloads, reload_requests) = api::reloads();
         let control_stop = CancellationToken::new();

@@ -15,7 +15,8 @@ use crate::media::plane::service::turn::sum;
 use crate::media::{turn, worker};
 use crate::telemetry::log;
 use crate::telemetry::service::{Admin, Source, process_families};
-use crate::units::Count;
+use crate::units::{Count, Live};
+use crate::views::control::Drain;
 use crate::views::metric::{Family, Label, Word};
 use crate::views::turn::TurnCounters;
 
@@ -34,6 +35,7 @@ pub(super) struct Observation {
     pub(super) web: proxy::Observer,
     pub(super) web_panics: proxy::Containment,
     pub(super) certificates: Arc<CertificateStore>,
+    pub(super) drain: Live<Drain>,
     pub(super) state: Arc<State>,
 }
 
@@ -142,6 +144,8 @@ impl Observation {
         let mut reasons = stuck(answers);
         if self.state.is_stopping.load(Ordering::Relaxed) {
             reasons.push("stopping".to_owned());
+        } else if *self.drain.get() != Drain::Running {
+            reasons.push("draining".to_owned());
         }
         reasons
     }
