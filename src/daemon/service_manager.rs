@@ -73,7 +73,7 @@ impl fmt::Debug for Life {
 }
 
 impl Life {
-    /// Calls `tell` with `WATCHDOG=1` while everything moves, at least four times in `patience`, and with `STATUS=` when
+    /// Calls `tell` with `WATCHDOG=1` while everything moves, four times in `patience`, and with `STATUS=` when
     /// that has changed. Works until it is dropped.
     pub async fn tell(self, patience: Option<Duration>, tell: impl Fn(&[NotifyState<'_>])) {
         let every = patience.map_or(STATUS_INTERVAL, watchdog::interval);
