@@ -67,6 +67,8 @@ pub(crate) struct Process {
     pub(crate) plain: SocketAddr,
     pub(crate) turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
+    /// The lines that were waited for, and those before them.
+    said: Vec<String>,
     folder: TempDir,
     /// The lines of its `.env` file.
     lines: Vec<String>,
@@ -123,10 +125,11 @@ impl Process {
             plain: (Ipv4Addr::LOCALHOST, plain).into(),
             turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
+            said: Vec::new(),
             folder,
             lines: own_lines,
         };
-        process.says("ready: https://127.0.0.1").await;
+        process.says("ready: https://").await;
         process
     }
 
@@ -140,11 +143,11 @@ impl Process {
 
     /// Waits for a line of the log.
     pub(crate) async fn says(&mut self, text: &str) {
-        let mut said = Vec::new();
+        let before = self.said.len();
         let waiting = async {
             while let Some(line) = self.log.recv().await {
                 let found = line.contains(text);
-                said.push(line);
+                self.said.push(line);
                 if found {
                     return true;
                 }
@@ -152,7 +155,20 @@ impl Process {
             false
         };
         let found = tokio::time::timeout(PATIENCE, waiting).await;
+        let said = &self.said[before..];
         assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
+    }
+
+    /// Everything that it has said, once it has ended.
+    pub(crate) async fn whole_log(mut self) -> Vec<String> {
+        let rest = async {
+            while let Some(line) = self.log.recv().await {
+                self.said.push(line);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, rest).await;
+        assert!(ended.is_ok(), "it goes on");
+        std::mem::take(&mut self.said)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -171,6 +187,11 @@ impl Process {
         status.unwrap().code().expect("it was not killed")
     }
 
+    /// The folder of its `.env` file.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What is left in the folder for temporary files.
     fn left_over(&self) -> usize {
         let left = std::fs::read_dir(self.folder.path().join("tmp")).unwrap();
@@ -178,7 +199,7 @@ impl Process {
     }
 
     /// Open file descriptors, and resident memory in KiB.
-    fn usage(&self) -> (usize, u64) {
+    pub(crate) fn usage(&self) -> (usize, u64) {
         let proc = Path::new("/proc").join(self.child.id().to_string());
         let descriptors = std::fs::read_dir(proc.join("fd")).unwrap().count();
         let status = std::fs::read_to_string(proc.join("status")).unwrap();
