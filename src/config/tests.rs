@@ -626,6 +626,7 @@ fn rules_between_keys_hold() {
     ] {
         assert!(with(lines).config.web.error_pages.is_none());
     }
+    fault("HANOK_FRONT=off\nHANOK_PLAIN_LISTEN=", "HANOK_PLAIN_LISTEN");
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
     fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");
     fault("HANOK_ACME_EAB_HMAC_KEY=abcd", "HANOK_ACME_EAB_HMAC_KEY");

@@ -15,7 +15,8 @@ use crate::media::plane::service::turn::sum;
 use crate::media::{turn, worker};
 use crate::telemetry::log;
 use crate::telemetry::service::{Admin, Source, process_families};
-use crate::units::Count;
+use crate::units::{Count, Live};
+use crate::views::control::Drain;
 use crate::views::metric::{Family, Label, Word};
 use crate::views::turn::TurnCounters;
 
@@ -34,6 +35,7 @@ pub(super) struct Observation {
     pub(super) web: proxy::Observer,
     pub(super) web_panics: proxy::Containment,
     pub(super) certificates: Arc<CertificateStore>,
+    pub(super) drain: Live<Drain>,
     pub(super) state: Arc<State>,
 }
 
@@ -106,6 +108,11 @@ impl Source for Observation {
                 "Whether new sessions may come here, as /readyz says.",
                 reasons.is_empty(),
             ),
+            Family::gauge(
+                "hanok_draining",
+                "Whether new sessions are refused until the last one has ended.",
+                self.is_draining(),
+            ),
         ];
         families.extend(self.state.families());
         families.extend(by_worker(&answers, &self.turn.commands_waiting()));
@@ -137,9 +144,19 @@ impl Source for Observation {
 }
 
 impl Observation {
+    fn is_draining(&self) -> bool {
+        match *self.drain.get() {
+            Drain::Running => false,
+            Drain::Draining { .. } | Drain::Drained => true,
+        }
+    }
+
     /// Why no new session should come here.
     fn reasons(&self, answers: &[Option<TurnCounters>]) -> Vec<String> {
         let mut reasons = stuck(answers);
+        if self.is_draining() {
+            reasons.push("draining: new sessions are refused".to_owned());
+        }
         if self.state.is_stopping.load(Ordering::Relaxed) {
             reasons.push("stopping".to_owned());
         }

@@ -40,6 +40,8 @@ pub(super) struct Actor {
     share: Share,
     /// What tells the session in the log.
     span: Span,
+    /// As the registry knows it.
+    is_occupied: bool,
 }
 
 impl Drop for Actor {
@@ -71,6 +73,7 @@ impl Actor {
             registry,
             share: Share::default(),
             span: Span::none(),
+            is_occupied: false,
         }
     }
 
@@ -198,6 +201,9 @@ impl Actor {
             Message::View { pending, answer } => {
                 let _ = answer.send(self.core.view(pending));
             }
+            Message::Summary { answer } => {
+                let _ = answer.send(self.core.summary());
+            }
             Message::CreateConnection { properties, answer } => {
                 let _ = answer.send(self.core.create_connection(moment(), *properties));
             }
@@ -318,6 +324,10 @@ impl Actor {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
             self.registry.remove(&self.id, self.serial);
+        } else if self.core.is_occupied() != self.is_occupied {
+            self.is_occupied = !self.is_occupied;
+            self.registry
+                .set_occupied(&self.id, self.serial, self.is_occupied);
         }
         while let Some(effect) = self.core.poll_effect() {
             match effect {
