@@ -103,7 +103,7 @@ setup_node() {
 setup_tests() {
   setup_build
   setup_node
-  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
+  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools promtool prometheus \
     ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble \
     systemd-analyze systemd strace strace faketime faketime
   setup_pebble

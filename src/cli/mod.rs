@@ -65,6 +65,12 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
+    #[command(
+        long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
+                      as commands. It is far less than OpenVidu's list. The daemon need not run."
+    )]
+    Ports(ports::Arguments),
     /// Tell how the running daemon is: sessions, TURN, certificate, ports, load, and what needs attention
     #[command(
         long_about = "Tells how the running daemon is: sessions, TURN, certificate, ports, load, and what needs \
@@ -98,12 +104,6 @@ enum Command {
     /// The TURN server's allocations
     #[command(subcommand)]
     Turn(turn::Command),
-    /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
-    #[command(
-        long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
-                      as commands. It is far less than OpenVidu's list. The daemon need not run."
-    )]
-    Ports(ports::Arguments),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \

@@ -233,26 +233,6 @@ impl Daemon {
         tasks.spawn(proxy.serve(proxy_stop.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
-        let (drain, task) = DrainHandle::new(directory.clone());
-        let mut draining = JoinSet::new();
-        draining.spawn(task.run());
-        let observed = Arc::new(observation::State::default());
-        let mut observing = JoinSet::new();
-        if let Some(admin) = admin {
-            let source = Arc::new(Observation {
-                turn: turn.handle.clone(),
-                workers: media.counters.clone(),
-                directory: directory.clone(),
-                connections: connections.clone(),
-                web: observer,
-                web_panics: web.clone(),
-                certificates: Arc::clone(&certificates),
-                drain: drain.shown().clone(),
-                state: Arc::clone(&observed),
-            });
-            // As long as the daemon lives, also while it stops.
-            observing.spawn(admin.serve(source, CancellationToken::new()));
-        }
         let live = Arc::new(Changeable {
             certificates,
             gate,
@@ -268,6 +248,26 @@ impl Daemon {
             }),
             told: Live::new(Told::default()),
         });
+        let (drain, task) = DrainHandle::new(directory.clone());
+        let mut draining = JoinSet::new();
+        draining.spawn(task.run());
+        let observed = Arc::new(observation::State::default());
+        let mut observing = JoinSet::new();
+        if let Some(admin) = admin {
+            let source = Arc::new(Observation {
+                turn: live.turn.handle.clone(),
+                workers: media.counters.clone(),
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: observer,
+                web_panics: web.clone(),
+                certificates: Arc::clone(&live.certificates),
+                drain: drain.shown().clone(),
+                state: Arc::clone(&observed),
+            });
+            // As long as the daemon lives, also while it stops.
+            observing.spawn(admin.serve(source, CancellationToken::new()));
+        }
         let mut control = JoinSet::new();
         let (reloads, reload_requests) = api::reloads();
         let control_stop = CancellationToken::new();

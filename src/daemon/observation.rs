@@ -108,6 +108,11 @@ impl Source for Observation {
                 "Whether new sessions may come here, as /readyz says.",
                 reasons.is_empty(),
             ),
+            Family::gauge(
+                "hanok_draining",
+                "Whether new sessions are refused until the last one has ended.",
+                self.is_draining(),
+            ),
         ];
         families.extend(self.state.families());
         families.extend(by_worker(&answers, &self.turn.commands_waiting()));
@@ -139,13 +144,21 @@ impl Source for Observation {
 }
 
 impl Observation {
+    fn is_draining(&self) -> bool {
+        match *self.drain.get() {
+            Drain::Running => false,
+            Drain::Draining { .. } | Drain::Drained => true,
+        }
+    }
+
     /// Why no new session should come here.
     fn reasons(&self, answers: &[Option<TurnCounters>]) -> Vec<String> {
         let mut reasons = stuck(answers);
+        if self.is_draining() {
+            reasons.push("draining: new sessions are refused".to_owned());
+        }
         if self.state.is_stopping.load(Ordering::Relaxed) {
             reasons.push("stopping".to_owned());
-        } else if *self.drain.get() != Drain::Running {
-            reasons.push("draining".to_owned());
         }
         reasons
     }

@@ -129,8 +129,8 @@ pub(super) async fn reload(
 ) -> (Arc<Loaded>, view::Reload) {
     service_manager::reloading();
     let taken_over = take_over(daemon, &running, options).await;
-    service_manager::ready(&daemon.life().status());
     daemon.observed.reloaded(taken_over.is_ok());
+    service_manager::ready(&daemon.life().status());
     match taken_over {
         Ok((loaded, outcome)) => (Arc::new(loaded), outcome),
         Err(problems) => {

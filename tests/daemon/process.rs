@@ -177,7 +177,7 @@ impl Process {
             folder,
             lines: own_lines,
         };
-        process.says("ready: https://127.0.0.1").await;
+        process.says("ready: https://").await;
         process
     }
 
@@ -205,6 +205,18 @@ impl Process {
         let found = tokio::time::timeout(PATIENCE, waiting).await;
         let said = &self.said[from..];
         assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
+    }
+
+    /// Everything that it has said, once it has ended.
+    pub(crate) async fn whole_log(mut self) -> Vec<String> {
+        let rest = async {
+            while let Some(line) = self.log.recv().await {
+                self.said.push(line);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, rest).await;
+        assert!(ended.is_ok(), "it goes on");
+        std::mem::take(&mut self.said)
     }
 
     /// Whether a line of the log that was waited for, or one before it, has this text.

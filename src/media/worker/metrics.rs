@@ -65,6 +65,7 @@ struct Numbers {
 /// Names every field, so that none is forgotten.
 fn numbers(counters: &Counters) -> Numbers {
     let Counters {
+        turns,
         rooms,
         transports,
         received,
@@ -93,8 +94,6 @@ fn numbers(counters: &Counters) -> Numbers {
         relay_dropped,
         crossing_dropped,
         panics,
-        // A sign of life for the watchdog.
-        turns: _,
     } = counters;
     let sfu::Counts {
         lost,
@@ -276,6 +275,11 @@ fn numbers(counters: &Counters) -> Numbers {
             "hanok_turn_crossing_dropped_packets_total",
             "Relayed packets lost because another worker did not keep up.",
             crossing_dropped,
+        ),
+        counter(
+            "hanok_worker_turns_total",
+            "How often a worker's loop has gone round.",
+            turns,
         ),
         gauge(
             "hanok_worker_handshakes_waiting",

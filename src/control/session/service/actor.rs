@@ -36,12 +36,12 @@ pub(super) struct Actor {
     clients: BTreeMap<SocketId, Attached>,
     findable: BTreeMap<RpcKey, Findable>,
     registry: Arc<Registry>,
-    /// As the registry knows it.
-    is_occupied: bool,
     /// What it has of the numbers of all sessions.
     share: Share,
     /// What tells the session in the log.
     span: Span,
+    /// As the registry knows it.
+    is_occupied: bool,
 }
 
 impl Drop for Actor {
@@ -71,9 +71,9 @@ impl Actor {
             clients: BTreeMap::new(),
             findable: BTreeMap::new(),
             registry,
-            is_occupied: false,
             share: Share::default(),
             span: Span::none(),
+            is_occupied: false,
         }
     }
 
