@@ -14,6 +14,8 @@ use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, S
 use crate::config::{Loaded, Note, Options, Problem, Reloaded, Report, keys, load, reload};
 use crate::units::{IceCredentials, Secret, TlsSuite};
 
+mod reloads;
+
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
 fn machine(file: &str) -> FakeMachine {

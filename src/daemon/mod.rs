@@ -281,6 +281,7 @@ impl Daemon {
                 counters: media.counters.clone(),
                 live: Arc::clone(&live),
                 drain: drain.clone(),
+                config: config.clone(),
                 started,
                 started_at,
             });

@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::findings::{Facts, findings};
-use crate::config::settings;
+use crate::config::{Config, settings};
 use crate::control::rest;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
@@ -77,6 +77,8 @@ pub(in crate::daemon) struct Parts {
     pub(in crate::daemon) counters: Vec<Arc<Counters>>,
     pub(in crate::daemon) live: Arc<Changeable>,
     pub(in crate::daemon) drain: DrainHandle,
+    /// As the process began with it: what is told of it changes at a start only.
+    pub(in crate::daemon) config: Config,
     /// When the process began.
     pub(in crate::daemon) started: Instant,
     /// The same in seconds since the epoch.
@@ -129,10 +131,10 @@ impl Api {
         let (turn, allocations, summaries, busy) = tokio::join!(
             self.turn(),
             self.allocations(),
-            parts.directory.summaries(),
+            timeout(WORKER_PATIENCE, parts.directory.summaries()),
             self.busy(),
         );
-        let config = parts.live.current.lock().await.config.clone();
+        let config = &parts.config;
         let told = parts.live.told.get();
         let certificate = self.certificate(&config.web.certificate);
         let panics = parts.directory.panics() + parts.connections.panics() + parts.web.panics();
@@ -143,9 +145,12 @@ impl Api {
             certificate: certificate.as_ref(),
             panics: panics + parts.counters.iter().map(in_workers).sum::<u64>(),
             turn,
+            sessions_answer: summaries.is_ok(),
             told: &told,
         };
         let findings = findings(&facts);
+        let progress = parts.drain.progress();
+        let summaries = summaries.unwrap_or_default();
         let sum = |count: fn(&Session) -> usize| summaries.iter().map(count).sum();
         let uptime = clock::now().saturating_duration_since(parts.started);
         Status {
@@ -156,10 +161,10 @@ impl Api {
             uptime_secs: uptime.as_secs(),
             url: config.public.url(),
             file: config.file.clone(),
-            drain: *parts.drain.shown().get(),
+            drain: progress.drain,
             listeners: self.listeners(&config.turn),
             certificate: certificate.map(|(shown, _)| shown),
-            sessions: summaries.len(),
+            sessions: progress.sessions,
             connections: sum(|it| it.connections),
             streams: sum(|it| it.streams),
             subscriptions: sum(|it| it.subscriptions),
