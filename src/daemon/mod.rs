@@ -5,6 +5,7 @@
 //! evicted, web connections finish, workers close their transports, exit 0 within `HANOK_STOP_DEADLINE`.
 
 pub mod adapters;
+pub mod doctor;
 mod media;
 mod neighbours;
 mod port_owner;

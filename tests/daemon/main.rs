@@ -8,6 +8,7 @@ mod call;
 mod calls;
 mod churn;
 mod containment;
+mod doctor;
 mod doors;
 mod hostile_media;
 mod hostile_signalling;
