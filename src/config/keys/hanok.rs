@@ -61,7 +61,7 @@ pub(crate) static HANOK_STATE_DIR: Key<PathBuf> = Key {
         default: Some("/var/lib/hanok"),
         doc: "Certificates, accounts, database, spool.",
         empty: Empty::Default,
-        accepts: &["/var/lib/hanok"],
+        accepts: &["/var/lib/hanok", "/srv/hanok"],
         refuses: &["a\0b"],
         ..About::RESTART
     },
@@ -554,7 +554,7 @@ pub(crate) static HANOK_CONTROL_SOCKET: Key<PathBuf> = Key {
         doc: "The Unix socket of hanok status, drain and reload.",
         empty: Empty::Default,
         effect: Effect::Later("control commands"),
-        accepts: &["/run/hanok/control.sock"],
+        accepts: &["/run/hanok/control.sock", "/run/h.sock"],
         refuses: &["a\0b"],
         ..About::RESTART
     },

@@ -43,10 +43,14 @@ pub(super) fn judge(loaded: &Loaded, facts: &Facts) -> Vec<Finding> {
 
 fn configuration(loaded: &Loaded, facts: &Facts, found: &mut Vec<Finding>) {
     const TOPIC: &str = "configuration";
-    let warnings = loaded.notes.iter().filter(|note| note.is_warning());
+    // A short secret is a finding of its own.
+    let warnings = loaded
+        .notes
+        .iter()
+        .filter(|note| note.is_warning() && !matches!(note, Note::ShortSecret { .. }));
     let before = found.len();
     found.extend(warnings.map(|note: &Note| {
-        let why = "what is written there does not do what it seems to";
+        let why = "a start warns of it as well";
         Finding::warning(TOPIC, note.to_string(), why)
     }));
     if found.len() == before {
@@ -69,14 +73,22 @@ fn configuration(loaded: &Loaded, facts: &Facts, found: &mut Vec<Finding>) {
 fn secrets(config: &Config, found: &mut Vec<Finding>) {
     const TOPIC: &str = "secrets";
     let before = found.len();
-    if is_typed(config.secret.expose()) && !config.dev {
+    let secret = config.secret.expose();
+    let weakness = if secret.len() < SECRET_LENGTH {
+        Some("is shorter than 16 characters")
+    } else {
+        is_typed(secret).then_some("looks as if it had been typed by a person")
+    };
+    if let Some(weakness) = weakness {
         found.push(
             Finding::warning(
                 TOPIC,
-                "OPENVIDU_SECRET looks as if it had been typed by a person",
+                format!("OPENVIDU_SECRET {weakness}"),
                 "whoever guesses it controls every session",
             )
-            .fix("openssl rand -hex 24  # the new value of OPENVIDU_SECRET, here and in your application"),
+            .fix(
+                "openssl rand -hex 24  # the new value of OPENVIDU_SECRET, here and in your application",
+            ),
         );
     }
     for secret in &config.turn.secrets {
@@ -136,7 +148,5 @@ fn is_typed(secret: &str) -> bool {
     let rest = WORDS
         .iter()
         .fold(lower, |rest, word| rest.replace(word, ""));
-    // Of what is too short, a start warns.
-    secret.len() >= SECRET_LENGTH
-        && (different.len() < SECRET_VARIETY || rest.len() < SECRET_LENGTH * 3 / 4)
+    different.len() < SECRET_VARIETY || rest.len() < SECRET_LENGTH * 3 / 4
 }

@@ -220,6 +220,12 @@ fn secrets_that_can_be_guessed_are_found() {
         monotonous,
         |_| {},
     );
+    let short = "OPENVIDU_SECRET=0f3b8c1d9e7a246";
+    finds(
+        (Warning, "secrets", "shorter than 16", "openssl rand"),
+        short,
+        |_| {},
+    );
     let same = "COTURN_SHARED_SECRET_KEY=0f3b8c1d9e7a24650f3b8c1d";
     finds(
         (Warning, "secrets", "the same as OPENVIDU_SECRET", "delete"),
