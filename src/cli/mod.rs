@@ -1,13 +1,23 @@
-//! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
+//! The command line: one file per subcommand. It decides and prints; what needs the daemon's own code is left to `main` as an
+//! [`Action`].
 
 mod cert;
 mod check_config;
+mod control;
 pub mod doctor;
+mod drain;
+mod duration;
+mod healthcheck;
 mod loadtest;
 mod ports;
 mod print_config;
+mod reload;
 mod sample_env;
 mod serve;
+mod sessions;
+mod status;
+mod token;
+mod turn;
 mod turn_cred;
 mod version;
 
@@ -71,6 +81,39 @@ enum Command {
                       as commands. It is far less than OpenVidu's list. The daemon need not run."
     )]
     Ports(ports::Arguments),
+    /// Tell how the running daemon is: sessions, TURN, certificate, ports, load, and what needs attention
+    #[command(
+        long_about = "Tells how the running daemon is: sessions, TURN, certificate, ports, load, and what needs \
+                      attention.\n\n\
+                      Exit status: 0 it works, 1 it does not run or has a problem, 64 wrong usage, 78 configuration error."
+    )]
+    Status(status::Arguments),
+    /// Have the daemon take no new sessions and end with the last one, for upgrades that drop no call
+    #[command(
+        long_about = "Has the daemon take no new sessions: REST answers 503 with Retry-After. Those that exist go on, and \
+                      participants may still join them and come back to them. The daemon ends with exit status 0 when the \
+                      last session has ended, or at the deadline; sessions that nobody has joined are waited for a minute. \
+                      Given again, it changes the deadline."
+    )]
+    Drain(drain::Arguments),
+    /// Have the daemon read its configuration again; waits, and tells what counts from now on and what was refused
+    #[command(
+        long_about = "Has the daemon read its configuration again, and tells which keys count from now on and which from the \
+                      next start on. If anything is wrong, everything stays as it was.\n\n\
+                      Exit status: 0 reloaded, 1 the daemon does not run, 64 wrong usage, 78 configuration error."
+    )]
+    Reload(reload::Arguments),
+    /// Exit with 0 if the daemon works, else with 1, and say why in one line
+    Healthcheck(healthcheck::Arguments),
+    /// The sessions of the running daemon
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Tokens of sessions
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The TURN server's allocations
+    #[command(subcommand)]
+    Turn(turn::Command),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
@@ -171,6 +214,15 @@ pub fn run<O: Write, E: Write>(
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
+        Command::Status(arguments) => status::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Drain(arguments) => drain::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Reload(arguments) => reload::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(arguments, machine, terminal).map(Action::Exit)
+        }
+        Command::Sessions(command) => sessions::run(command, machine, terminal).map(Action::Exit),
+        Command::Token(command) => token::run(command, machine, terminal).map(Action::Exit),
+        Command::Turn(command) => turn::run(command, machine, terminal).map(Action::Exit),
         Command::Cert(command) => cert::run(command, machine, terminal).map(Action::Exit),
         Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {

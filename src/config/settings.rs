@@ -59,8 +59,8 @@ pub struct Config {
     pub state: State,
     /// `HANOK_ADMIN_LISTEN`: metrics and health; `None` is off.
     pub admin_listen: Option<Listen>,
-    /// `HANOK_CONTROL_SOCKET`.
-    pub control_socket: PathBuf,
+    /// `HANOK_CONTROL_SOCKET`; `None` is [`CONTROL_SOCKET_FILE`] in the state folder (`--dev`).
+    pub control_socket: Option<PathBuf>,
     /// `HANOK_STOP_DEADLINE`.
     pub stop_deadline: Duration,
     /// `HANOK_LOG`, or `debug` by `OV_CE_DEBUG_LEVEL=DEBUG`: directives for the log filter.
@@ -367,6 +367,9 @@ pub enum State {
     Temporary,
 }
 
+/// The control socket's file in a state folder that is temporary.
+pub const CONTROL_SOCKET_FILE: &str = "control.sock";
+
 /// The file of the TURN secret that the daemon makes for itself, in the state folder.
 pub const TURN_SECRET_FILE: &str = "turn-secret";
 
@@ -408,7 +411,7 @@ pub(crate) fn assemble(reading: &mut Reading<'_>) -> Config {
         acme: acme(reading),
         state: state(reading),
         admin_listen: reading.get(&hanok::HANOK_ADMIN_LISTEN),
-        control_socket: reading.get(&hanok::HANOK_CONTROL_SOCKET),
+        control_socket: control_socket(reading),
         stop_deadline: reading.get(&hanok::HANOK_STOP_DEADLINE),
         log: log(reading),
         community_edition: community_edition(reading),
@@ -756,6 +759,13 @@ fn state(reading: &mut Reading<'_>) -> State {
     }
 }
 
+/// `HANOK_CONTROL_SOCKET`; with `--dev` it is beside the rest of what is temporary, unless it is set.
+fn control_socket(reading: &mut Reading<'_>) -> Option<PathBuf> {
+    let path = reading.get(&hanok::HANOK_CONTROL_SOCKET);
+    let is_set = reading.origin(&hanok::HANOK_CONTROL_SOCKET.about).is_some();
+    (is_set || !reading.dev).then_some(path)
+}
+
 /// `HANOK_LOG`; `debug` if only `OV_CE_DEBUG_LEVEL` asks for it.
 fn log(reading: &mut Reading<'_>) -> String {
     let debug = reading.get(&compose::OV_CE_DEBUG_LEVEL) == "DEBUG";
@@ -787,8 +797,11 @@ fn check_unused(reading: &mut Reading<'_>) {
     reading.get(&proxy::WORKER_CONNECTIONS);
 }
 
-/// Refuses two listeners on one address and TCP port, and notes overlapping ranges.
+/// Refuses two listeners on one address and TCP port, and none for the web at all; notes overlapping ranges.
 fn check_ports(reading: &mut Reading<'_>, config: &Config) {
+    if config.web.front == Front::Off && config.web.plain.is_none() {
+        reading.fault(&hanok::HANOK_PLAIN_LISTEN.about, KeyFault::NoListener);
+    }
     let mut listeners: Vec<(&'static About, &[IpAddr], u16)> = Vec::new();
     let turn_and_media = config.media.bind.as_slice();
     if config.web.front == Front::On {

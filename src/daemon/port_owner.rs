@@ -42,6 +42,16 @@ impl fmt::Display for Process {
     }
 }
 
+impl Protocol {
+    /// As people write it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 /// The process that listens on `port`, as `NAME (pid PID)`; `None` if it cannot be found, as for other users' processes
 /// when we are not root.
 pub(super) fn port_owner(protocol: Protocol, port: u16) -> Option<String> {

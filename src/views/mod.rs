@@ -1,5 +1,6 @@
 //! Plain structs of what is shown: no behaviour, only fields, their JSON form and ways to make them.
 
+pub mod control;
 pub mod finding;
 pub mod media;
 pub mod openvidu;

@@ -1,8 +1,9 @@
 //! The TURN server: what it counts, and the allocations that live.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a TURN server did, since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -47,7 +48,7 @@ pub struct TurnCounters {
 }
 
 /// A live allocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
     /// Names it for as long as it lives, and never another one.
@@ -55,7 +56,7 @@ pub struct Allocation {
     /// The user name that made it.
     pub username: String,
     /// `udp`, `tcp` or `tls`.
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// The client's address, as the server sees it.
     pub client: SocketAddr,
     /// The server's address that the client uses.

@@ -551,9 +551,8 @@ pub(crate) static HANOK_CONTROL_SOCKET: Key<PathBuf> = Key {
     about: About {
         name: "HANOK_CONTROL_SOCKET",
         default: Some("/run/hanok/control.sock"),
-        doc: "The Unix socket of hanok status, drain and reload.",
+        doc: "The Unix socket of hanok status, drain, reload and their siblings. Root, the user who runs hanok and the members of its group may use it.",
         empty: Empty::Default,
-        effect: Effect::Later("control commands"),
         accepts: &["/run/hanok/control.sock", "/run/h.sock"],
         refuses: &["a\0b"],
         ..About::RESTART

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -11,14 +12,19 @@ use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
 use super::rpc_session::RpcSession;
-use super::service::{Handle, Registry, Taken};
+use super::service::{Handle, NotStarted, OccupancyWatch, Registry};
 use super::settings::Settings;
 use crate::control::session::properties::{
     ConnectionChange, ConnectionProperties, SessionProperties,
 };
 use crate::media::plane::Plane;
 use crate::units::{Live, Random, clock};
+use crate::views::control::Session as Summary;
 use crate::views::openvidu as view;
+
+/// Who is refused because of a drain is told to come again within this time: a drain may end or be cancelled long before
+/// its deadline.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Why a session could not be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +32,12 @@ pub enum CreateError {
     /// A session with that `customSessionId` exists, active or not: 409.
     #[error("a session with this customSessionId exists")]
     Conflict,
+    /// The process takes no new sessions, since it will end when those that exist have: 503.
+    #[error("this server is about to be restarted and takes no new sessions")]
+    Draining {
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 /// Why a connection could not be created.
@@ -85,7 +97,7 @@ impl Directory {
     /// Creates a session that nobody has joined yet. If one of the same id is just closing, waits for its end.
     ///
     /// # Errors
-    /// The custom id is taken.
+    /// The custom id is taken, or the process drains.
     pub async fn create(
         &self,
         properties: SessionProperties,
@@ -103,8 +115,38 @@ impl Directory {
         let core = Session::new(id.clone(), at, properties, settings, turn, random);
         let shown = core.view(false);
         let started = self.registry.start(&id, || core).await;
-        started.map_err(|Taken| CreateError::Conflict)?;
+        started.map_err(|why| match why {
+            NotStarted::Taken => CreateError::Conflict,
+            NotStarted::Draining(until) => CreateError::Draining {
+                retry_after: until
+                    .saturating_duration_since(at.now)
+                    .clamp(Duration::from_secs(1), RETRY_AFTER_MAX),
+            },
+        })?;
         Ok(shown)
+    }
+
+    /// Creates no sessions from now on, since the process ends at this moment at the latest; `None`: creates them again.
+    /// What is counted by [`Directory::occupancy`] after this has returned grows no more.
+    pub fn refuse_until(&self, until: Option<Instant>) {
+        self.registry.refuse_until(until);
+    }
+
+    /// Whether no sessions are created.
+    pub fn is_refusing(&self) -> bool {
+        self.registry.is_refusing()
+    }
+
+    /// How many sessions there are, now and whenever that changes.
+    pub fn occupancy(&self) -> OccupancyWatch {
+        self.registry.occupancy()
+    }
+
+    /// Every session in short, in order of creation.
+    pub async fn summaries(&self) -> Vec<Summary> {
+        let handles = self.registry.all();
+        let summaries = join_all(handles.iter().map(Handle::summary)).await;
+        summaries.into_iter().flatten().collect()
     }
 
     /// Every session in order of creation; `pending` includes connections that nobody has used yet.

@@ -35,7 +35,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ use super::redirect::Redirect;
 use super::routes::{Entrance, Routing};
 use super::tls::{self, TlsPolicy};
 use crate::units::Live;
-use body::{InProgress, ResponseBody};
+use body::{InProgress, keeping};
 pub use dispatch::RoutingHandle;
 use dispatch::{Asking, Reply, Table};
 use stream::GuardedStream;
@@ -62,6 +62,9 @@ use upstream::Upstreams;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// A connection so young is served on when we stop: its first request is on its way, and nobody else would answer it.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// What a bug may end.
 const CONNECTION: &str = "a web connection";
@@ -223,12 +226,13 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Proxy {
-    /// Takes every port of `settings`; must run inside a tokio runtime.
+    /// Takes every port of `settings`, beside sockets that listen already; must run inside a tokio runtime.
     ///
     /// # Errors
     /// The first port that cannot be taken; then none is kept.
     pub fn bind(
         settings: Settings,
+        listening: Vec<(Listener, std::net::TcpListener)>,
         certificates: Arc<CertificateStore>,
         services: Services,
     ) -> Result<Self, BindError> {
@@ -251,16 +255,28 @@ impl Proxy {
             stop_upstreams.clone(),
         )?;
         let mut sockets = Vec::new();
+        for (listener, socket) in listening {
+            let address = socket.local_addr();
+            let adopted = adopt(socket).map_err(|error| BindError::Listen {
+                listener,
+                address: address.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()),
+                error,
+            })?;
+            sockets.push((listener, adopted));
+        }
         for (listener, addresses) in [
             (Listener::Https, &settings.https),
             (Listener::Http, &settings.http),
             (Listener::Plain, &settings.plain),
             (Listener::TurnTls, &settings.turn_tls),
         ] {
+            let has_another = |addresses: &[SocketAddr], sockets: &[(Listener, TcpListener)]| {
+                addresses.len() > 1 || sockets.iter().any(|(kind, _)| *kind == listener)
+            };
             for address in addresses {
                 match listen(*address) {
                     Ok(socket) => sockets.push((listener, socket)),
-                    Err(error) if is_missing_family(&error) && addresses.len() > 1 => {
+                    Err(error) if is_missing_family(&error) && has_another(addresses, &sockets) => {
                         tracing::info!(%address, "this machine has no such address family: not listening there");
                     }
                     Err(error) => {
@@ -362,11 +378,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         // IPv4 has a socket of its own, so that addresses are never of the mapped kind.
         socket.set_only_v6(true)?;
     }
-    // Accepted sockets inherit it: a client that has vanished is found out even where nobody sends anything.
-    keep_alive(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    adopt(socket.into())
+}
+
+fn adopt(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it: a client that has vanished is found out even where nobody sends anything.
+    keep_alive(&socket)?;
+    TcpListener::from_std(socket)
 }
 
 /// Has the kernel ask whether the other side is still there.
@@ -388,6 +409,21 @@ impl Shared {
         if ended.is_err_and(|error| error.is_panic()) {
             self.containment.count(what);
         }
+    }
+}
+
+/// When a connection is told that we stop.
+#[derive(Debug)]
+struct Farewell {
+    cancel: CancellationToken,
+    not_before: Instant,
+}
+
+impl Farewell {
+    /// Cancel safe.
+    async fn is_due(&self) {
+        self.cancel.cancelled().await;
+        sleep_until(self.not_before).await;
     }
 }
 
@@ -468,18 +504,22 @@ impl Door {
         // Small messages of signalling must not wait for a full segment; a socket that refuses is closing anyway.
         let _ = stream.set_nodelay(true);
         let stream = GuardedStream::new(stream, shared.limits.write_stall, permit);
-        Some(self.clone().connection(stream, peer, cancel.clone()))
+        let farewell = Farewell {
+            cancel: cancel.clone(),
+            not_before: Instant::now() + FRESH,
+        };
+        Some(self.clone().connection(stream, peer, farewell))
     }
 
-    async fn connection(self, stream: GuardedStream, peer: SocketAddr, cancel: CancellationToken) {
+    async fn connection(self, stream: GuardedStream, peer: SocketAddr, farewell: Farewell) {
         #[cfg(any(test, feature = "testing"))]
         self.shared.containment.strike(Fault::Connection);
         match self.listener {
             Listener::Http | Listener::Plain => {
-                self.http1(TokioIo::new(stream), peer, cancel).await;
+                self.http1(TokioIo::new(stream), peer, farewell).await;
             }
             Listener::Https | Listener::TurnTls => {
-                let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
+                let Some((stream, is_turn)) = self.handshake(stream, peer, &farewell).await else {
                     return;
                 };
                 let protocol = stream.get_ref().1.alpn_protocol();
@@ -491,9 +531,9 @@ impl Door {
                     // Of an authority the handshake was all that it came for (RFC 8737 section 3).
                     turn::refuse(stream).await;
                 } else if protocol == Some(tls::HTTP_2) {
-                    self.http2(TokioIo::new(stream), peer, cancel).await;
+                    self.http2(TokioIo::new(stream), peer, farewell).await;
                 } else {
-                    self.http1(TokioIo::new(stream), peer, cancel).await;
+                    self.http1(TokioIo::new(stream), peer, farewell).await;
                 }
             }
         }
@@ -504,7 +544,7 @@ impl Door {
         &self,
         stream: GuardedStream,
         peer: SocketAddr,
-        cancel: &CancellationToken,
+        farewell: &Farewell,
     ) -> Option<(TlsStream<GuardedStream>, bool)> {
         let handshake = async {
             let mut stream = self.tls.0.accept(stream).await?;
@@ -512,7 +552,7 @@ impl Door {
             Ok::<_, io::Error>((stream, is_turn))
         };
         tokio::select! {
-            () = cancel.cancelled() => None,
+            () = farewell.is_due() => None,
             outcome = timeout(self.shared.limits.tls_handshake, handshake) => match outcome {
                 Ok(Ok(done)) => Some(done),
                 Ok(Err(error)) => {
@@ -527,7 +567,7 @@ impl Door {
         }
     }
 
-    async fn http1<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    async fn http1<S>(self, stream: S, peer: SocketAddr, farewell: Farewell)
     where
         S: Read + Write + Unpin + Send + 'static,
     {
@@ -547,7 +587,7 @@ impl Door {
         let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = cancel.cancelled() => {
+            () = farewell.is_due() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -557,7 +597,7 @@ impl Door {
         }
     }
 
-    async fn http2<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    async fn http2<S>(self, stream: S, peer: SocketAddr, farewell: Farewell)
     where
         S: Read + Write + Unpin + Send + 'static,
     {
@@ -586,13 +626,13 @@ impl Door {
             let in_progress = InProgress::new(&requests);
             async move {
                 let response = door.answer(request, peer).await;
-                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_progress)))
+                Ok::<_, Infallible>(response.map(|body| keeping(body, in_progress)))
             }
         });
         let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = cancel.cancelled() => {
+            () = farewell.is_due() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

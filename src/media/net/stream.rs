@@ -70,8 +70,15 @@ impl StreamListener {
         }
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
+        Self::adopt(TcpListener::from(socket))
+    }
+
+    /// Takes a socket that listens already; others may accept its connections, too.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn adopt(socket: TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = TcpListener::from(socket);
         let local = socket.local_addr()?;
         Ok(Self { socket, local })
     }

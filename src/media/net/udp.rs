@@ -196,8 +196,19 @@ impl BatchSocket {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&addr.into())?;
+        Self::adopt_with(UdpSocket::from(socket), sole, buffer)
+    }
+
+    /// Takes a socket that is bound already, to IPv4 or IPv6 but not both. `sole` as of [`Self::bind`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn adopt(socket: UdpSocket, sole: Option<IpAddr>) -> io::Result<Self> {
+        Self::adopt_with(socket, sole, SOCKET_BUFFER)
+    }
+
+    fn adopt_with(socket: UdpSocket, sole: Option<IpAddr>, buffer: usize) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // Smaller buffers work too; the kernel caps them silently in some versions and refuses in others.
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), buffer);

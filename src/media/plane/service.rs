@@ -50,6 +50,9 @@ pub enum WorkerCommand {
     Turn(TurnCommand),
     /// A TURN client's connection, whose handshake was done elsewhere.
     Adopt(TlsStream),
+    /// Makes the worker stand still, for tests of the watchdog, until the other end is dropped.
+    #[cfg(any(test, feature = "testing"))]
+    Stand(std::sync::mpsc::Receiver<()>),
 }
 
 impl WorkerDoor {
@@ -150,6 +153,18 @@ impl Plane {
             })?;
         (worker.wake)();
         Ok(())
+    }
+
+    /// Makes a worker stand still until what is returned is dropped.
+    ///
+    /// # Errors
+    /// The workers have stopped.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn make_stand(&self, worker: usize) -> Result<std::sync::mpsc::Sender<()>, Stopped> {
+        let (until, dropped) = std::sync::mpsc::channel();
+        let door = self.workers.get(worker).ok_or(Stopped)?;
+        door.deliver(WorkerCommand::Stand(dropped)).await?;
+        Ok(until)
     }
 
     fn least_loaded(&self) -> &WorkerDoor {

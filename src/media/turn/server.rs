@@ -862,7 +862,8 @@ impl Server {
                 Protocol::Udp => "udp",
                 Protocol::Tcp => "tcp",
                 Protocol::Tls => "tls",
-            },
+            }
+            .into(),
             client: known.five_tuple.client,
             server: known.five_tuple.server,
             relayed: relayed.collect(),

@@ -75,6 +75,8 @@ pub struct Parts {
 /// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// How often its loop has gone round.
+    pub turns: AtomicU64,
     /// Rooms that it holds.
     pub rooms: AtomicU64,
     /// Transports that it holds.
@@ -114,6 +116,26 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     wake: Wake,
+    counters: Arc<Counters>,
+}
+
+/// Shows whether a worker's loop goes round; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    counters: Arc<Counters>,
+    wake: Wake,
+}
+
+impl Pulse {
+    /// How often it has gone round. An idle worker sleeps for long: [`Self::wake`] it, and look again.
+    pub fn turns(&self) -> u64 {
+        self.counters.turns.load(Ordering::Relaxed)
+    }
+
+    /// Makes it go round at least once.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
 }
 
 impl Worker {
@@ -132,6 +154,7 @@ impl Worker {
         let wake = parts.crossing.wake();
         let stop = Arc::new(AtomicBool::new(false));
         let load = Arc::new(AtomicU64::new(0));
+        let counters = parts.counters.clone();
         let door = WorkerDoor {
             candidates: parts.candidates.clone(),
             commands,
@@ -158,9 +181,18 @@ impl Worker {
                 thread: Some(thread),
                 stop,
                 wake,
+                counters,
             },
             door,
         ))
+    }
+
+    /// Shows whether it lives.
+    pub fn pulse(&self) -> Pulse {
+        Pulse {
+            counters: self.counters.clone(),
+            wake: self.wake.clone(),
+        }
     }
 
     /// Ends the thread after it has told every peer (`close_notify`), and waits for it.

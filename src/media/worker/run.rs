@@ -219,6 +219,7 @@ impl Loop {
                 self.counters.panics.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("a bug of ours cut a turn short: please report the panic above");
             }
+            self.counters.turns.fetch_add(1, Ordering::Relaxed);
             self.sleep();
         }
         self.close_every_room(clock::now());

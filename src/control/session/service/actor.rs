@@ -34,6 +34,8 @@ pub(super) struct Actor {
     clients: BTreeMap<SocketId, Attached>,
     findable: BTreeMap<RpcKey, Findable>,
     registry: Arc<Registry>,
+    /// As the registry knows it.
+    is_occupied: bool,
 }
 
 /// A participant's socket. Kept here so that it can be told even if the core has failed.
@@ -62,6 +64,7 @@ impl Actor {
             clients: BTreeMap::new(),
             findable: BTreeMap::new(),
             registry,
+            is_occupied: false,
         }
     }
 
@@ -172,6 +175,9 @@ impl Actor {
             }
             Message::View { pending, answer } => {
                 let _ = answer.send(self.core.view(pending));
+            }
+            Message::Summary { answer } => {
+                let _ = answer.send(self.core.summary());
             }
             Message::CreateConnection { properties, answer } => {
                 let _ = answer.send(self.core.create_connection(moment(), *properties));
@@ -291,6 +297,10 @@ impl Actor {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
             self.registry.remove(&self.id, self.serial);
+        } else if self.core.is_occupied() != self.is_occupied {
+            self.is_occupied = !self.is_occupied;
+            self.registry
+                .set_occupied(&self.id, self.serial, self.is_occupied);
         }
         while let Some(effect) = self.core.poll_effect() {
             match effect {

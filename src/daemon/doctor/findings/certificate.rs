@@ -4,8 +4,9 @@ use crate::config::Config;
 use crate::config::settings::Certificate;
 use crate::config::values::Front;
 use crate::daemon::doctor::facts::Facts;
-use crate::front::proxy::certificate::acme::service::date;
+
 use crate::front::proxy::certificate::service::command::{Known, Status};
+use crate::front::proxy::http_date::http_date;
 use crate::views::finding::Finding;
 
 const TOPIC: &str = "certificate";
@@ -108,7 +109,7 @@ fn self_signed(what: &str) -> Finding {
 
 fn present(config: &Config, status: &Status, known: &Known, found: &mut Vec<Finding>) {
     let validity = known.facts.validity;
-    let until = date(validity.until);
+    let until = http_date(validity.until);
     let left = validity.until.saturating_sub(status.now) / DAY;
     let mend = || match &config.web.certificate {
         Certificate::LetsEncrypt { .. } => "hanok cert renew".to_owned(),
@@ -138,7 +139,7 @@ fn present(config: &Config, status: &Status, known: &Known, found: &mut Vec<Find
     } else if status.now < validity.from {
         Finding::error(
             TOPIC,
-            format!("it begins to be valid on {} only", date(validity.from)),
+            format!("it begins to be valid on {} only", http_date(validity.from)),
             "browsers refuse to connect; usually this machine's clock is wrong",
         )
         .fix("timedatectl")

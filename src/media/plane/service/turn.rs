@@ -237,7 +237,7 @@ mod tests {
         let shown = Allocation {
             id: id.to_string(),
             username: "u".to_owned(),
-            protocol: "udp",
+            protocol: "udp".into(),
             client: addr,
             server: addr,
             relayed: Vec::new(),

@@ -48,6 +48,10 @@ impl Loop {
                 }
                 WorkerCommand::Turn(command) => self.carry_out_turn(now, command),
                 WorkerCommand::Adopt(stream) => self.adopt(now, stream),
+                #[cfg(any(test, feature = "testing"))]
+                WorkerCommand::Stand(until) => {
+                    let _ = until.recv();
+                }
             }
         }
     }
