@@ -18,6 +18,14 @@ fn main() -> ExitCode {
             Ok(()) => EXIT_SUCCESS,
             Err(error) => failure(&error),
         },
+        Ok(Action::Examine(loaded, form)) => {
+            match hanok::daemon::doctor::examine(&loaded, !form.offline) {
+                Ok(findings) => {
+                    cli::doctor::tell(&findings, form, &mut terminal.out).unwrap_or(EXIT_FAILURE)
+                }
+                Err(error) => failure(&error),
+            }
+        }
         // The reader of our output went away, for example `hanok print-config | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_SUCCESS,
         Err(_) => EXIT_FAILURE,

@@ -1,8 +1,10 @@
-//! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
+//! The command line: one file per subcommand. It decides and prints; what needs the daemon's own code is left to `main` as an
+//! [`Action`].
 
 mod cert;
 mod check_config;
 mod control;
+pub mod doctor;
 mod drain;
 mod duration;
 mod healthcheck;
@@ -65,6 +67,14 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// Tell what would keep a call from working here: DNS, ports and who has them, certificate, key files, clock, limits
+    #[command(
+        long_about = "Examines this machine for what would keep a call from working: DNS and addresses, ports and who has \
+                      them, the firewall, the certificate, files with secrets, the clock, limits, buffers, the disk. Each \
+                      finding says why it matters and what mends it. The daemon need not run; as root it sees more.\n\n\
+                      Exit status: 0 no error was found, 1 at least one, 78 configuration error."
+    )]
+    Doctor(doctor::Arguments),
     /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
     #[command(
         long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
@@ -158,6 +168,8 @@ pub enum Action {
     Exit(u8),
     /// Run the daemon with this configuration, which was found by these options. The log is set up and tells it already.
     Serve(Box<Loaded>, Options),
+    /// Examine this machine for this configuration, and tell it in this form ([`doctor::tell`]).
+    Examine(Box<Loaded>, doctor::Form),
 }
 
 /// Where a subcommand prints to.
@@ -197,6 +209,7 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Doctor(arguments) => doctor::run(arguments, machine, terminal),
         Command::Ports(arguments) => ports::run(arguments, machine, terminal).map(Action::Exit),
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
@@ -251,7 +264,7 @@ mod tests {
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
-            Action::Serve(..) => 255,
+            Action::Serve(..) | Action::Examine(..) => 255,
         };
         let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
         (status, text(terminal.out), text(terminal.err))

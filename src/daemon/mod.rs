@@ -7,6 +7,7 @@
 
 pub mod adapters;
 mod control_socket;
+pub mod doctor;
 mod drain;
 pub mod inherited;
 mod media;

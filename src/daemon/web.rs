@@ -45,17 +45,21 @@ pub(super) fn certificate(
     } else {
         Vec::new()
     };
-    let source = match &config.web.certificate {
+    // Whatever is wrong with it, starting again changes nothing.
+    certificate::service::keeper::begin(certificate_source(config), state, &domain, &others)
+        .map_err(|error| Misconfigured(error.to_string()))
+}
+
+/// Where the certificate comes from.
+pub(super) fn certificate_source(config: &Config) -> Source {
+    match &config.web.certificate {
         Certificate::SelfSigned => Source::SelfSigned,
         Certificate::Own { certificate, key } => Source::Own {
             certificate: certificate.clone(),
             key: key.clone(),
         },
         Certificate::LetsEncrypt { email } => Source::Acme(acme_settings(config, email)),
-    };
-    // Whatever is wrong with it, starting again changes nothing.
-    certificate::service::keeper::begin(source, state, &domain, &others)
-        .map_err(|error| Misconfigured(error.to_string()))
+    }
 }
 
 /// What is ordered, and how it can be proven.

@@ -9,6 +9,7 @@ mod calls;
 mod churn;
 mod clock;
 mod containment;
+mod doctor;
 mod doors;
 mod hostile_media;
 mod hostile_signalling;

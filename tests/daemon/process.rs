@@ -181,6 +181,11 @@ impl Process {
         process
     }
 
+    /// Its `.env` file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join(".env")
+    }
+
     /// Writes the file anew, with other lines beside those that every process has, and tells it to read it.
     pub(crate) fn reload_with(&self, more: &[&str]) {
         let own = self.lines.iter().map(String::as_str);

@@ -63,7 +63,7 @@ pub(crate) static HANOK_STATE_DIR: Key<PathBuf> = Key {
         default: Some("/var/lib/hanok"),
         doc: "Certificates, accounts, database, spool.",
         empty: Empty::Default,
-        accepts: &["/var/lib/hanok"],
+        accepts: &["/var/lib/hanok", "/srv/hanok"],
         refuses: &["a\0b"],
         ..About::RESTART
     },
@@ -554,7 +554,7 @@ pub(crate) static HANOK_CONTROL_SOCKET: Key<PathBuf> = Key {
         default: Some("/run/hanok/control.sock"),
         doc: "The Unix socket of hanok status, drain, reload and their siblings. Root, the user who runs hanok and the members of its group may use it.",
         empty: Empty::Default,
-        accepts: &["/run/hanok/control.sock"],
+        accepts: &["/run/hanok/control.sock", "/run/h.sock"],
         refuses: &["a\0b"],
         ..About::RESTART
     },
