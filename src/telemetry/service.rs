@@ -1,6 +1,7 @@
 //! The admin listener: one port for monitoring, apart from everything that participants reach.
 
 mod process;
+mod sockets;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,6 +28,7 @@ use super::exposition::exposition;
 use crate::views::metric::Family;
 
 pub use process::families as process_families;
+pub use sockets::receive_drops;
 
 /// Connections at a time; more wait until one of these is over.
 const CONNECTIONS: usize = 16;
@@ -46,8 +48,8 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// What this machine calls itself (proc_sys_kernel(5)).
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// What this machine calls itself (proc_sys_kernel(5), hostname(5)); the first is hidden by `ProcSubset=pid`.
+const HOST_NAME: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/hostname"];
 
 /// How long nothing is accepted after that failed, as without descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -85,8 +87,11 @@ impl Admin {
                 Err(error) => return Err((*address, error)),
             }
         }
-        // Where that cannot be read, nobody comes by that name.
-        let own_name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+        // Where neither can be read, nobody comes by that name.
+        let own_name = HOST_NAME
+            .iter()
+            .find_map(|path| std::fs::read_to_string(path).ok());
+        let own_name = own_name.unwrap_or_default();
         Ok(Self {
             sockets,
             own_name: own_name.trim().to_owned(),
