@@ -227,7 +227,8 @@ pub(super) fn bind(config: &Config) -> Result<Option<Admin>, Misconfigured> {
     let Some(listen) = config.admin_listen else {
         return Ok(None);
     };
-    match Admin::bind(&listen.socket_addrs(&config.media.bind)) {
+    let name = config.public.host.to_string();
+    match Admin::bind(&listen.socket_addrs(&config.media.bind), name) {
         Ok(admin) => {
             for address in admin.addresses() {
                 tracing::info!(%address, "metrics and health");
