@@ -30,6 +30,8 @@ UNITS=(hanok.socket hanok-turn-udp.socket hanok.service)
 
 main() {
   set -euo pipefail
+  # What is found where may change on the way.
+  set +h
   umask 022
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive
   local file='' domain=${DOMAIN_OR_PUBLIC_IP:-} email=${LETSENCRYPT_EMAIL:-}
@@ -72,6 +74,8 @@ usage() { printf 'error: %s\n\n%s\n' "$1" "$USAGE" >&2; exit 64; }
 have() { command -v "$1" >/dev/null 2>&1; }
 has_systemd() { [ -d /run/systemd/system ]; }
 package_status() { dpkg-query --show --showformat '${db:Status-Status}' hanok 2>/dev/null || true; }
+# As the service sees it: without the caller's environment, whose variables would count as configuration.
+hanok() { env -i PATH="$PATH" CREDENTIALS_DIRECTORY=/etc/credstore hanok "$@"; }
 is_active() { has_systemd && systemctl --quiet is-active hanok.service; }
 
 bring() {
@@ -258,6 +262,9 @@ configure() {
   [ ! -e "$INSTALLED" ] || sample=$LOCAL/share/hanok/hanok.env
   secret=$(head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
   [ ${#secret} = 48 ] || die "/dev/urandom gives nothing"
+  secret=OPENVIDU_SECRET=$secret
+  # Two forms of one secret would be refused.
+  [ ! -e /etc/credstore/OPENVIDU_SECRET ] || secret="# It lies in /etc/credstore/OPENVIDU_SECRET."
   rm -f "$draft"
   (
     umask 077
@@ -268,8 +275,8 @@ configure() {
 # The domain name or public IP address of this machine.
 DOMAIN_OR_PUBLIC_IP=$1
 
-# The password of the REST API and the dashboard (user OPENVIDUAPP), made when hanok was installed.
-OPENVIDU_SECRET=$secret
+# The password of the REST API and the dashboard (user OPENVIDUAPP).
+$secret
 
 # selfsigned (browsers warn), letsencrypt (needs a domain name and LETSENCRYPT_EMAIL), owncert.
 CERTIFICATE_TYPE=$([ -n "$2" ] && echo letsencrypt || echo selfsigned)
@@ -355,14 +362,14 @@ remove_archive() {
   if has_systemd; then systemctl daemon-reload; fi
 }
 
-# remove_listed FILES: and the folders that they leave empty, as far as nobody else uses such.
+# remove_listed FILES: and the folders that they leave empty.
 remove_listed() {
   local file folder
   while IFS= read -r file; do
     [[ $file =~ ^(bin|lib|share)/ && $file != *..* ]] || continue
     rm -f "$LOCAL/$file"
     folder=$(dirname "$file")
-    while [[ $folder == */hanok* ]]; do
+    while [[ $folder == */* && $folder != share/man ]]; do
       rmdir --ignore-fail-on-non-empty "$LOCAL/$folder" 2>/dev/null || true
       folder=$(dirname "$folder")
     done
