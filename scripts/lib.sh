@@ -122,8 +122,9 @@ setup_clean() {
 setup_tests() {
   setup_build
   setup_node
-  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
-    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble
+  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools promtool prometheus \
+    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble \
+    systemd-analyze systemd strace strace faketime faketime
   setup_package
   setup_pebble
 }

@@ -17,10 +17,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +33,7 @@ use super::body::{Progress, RequestBody, UpstreamBody};
 use super::{Containment, Tracked};
 use crate::front::proxy::limits::Limits;
 use crate::front::proxy::routes::Origin;
+use crate::units::DangerousAnyCertificate;
 
 /// A connection that waits for the next request is closed after this: before the application closes it, which would
 /// lose a request that is just on its way. Node does so after 5 s.
@@ -127,12 +127,13 @@ impl Upstreams {
     /// Its connections are tasks of `tasks` that end with `stop`.
     pub(super) fn new(
         limits: &Limits,
+        off_limits: Option<u16>,
         authorities: RootCertStore,
         tasks: TaskTracker,
         containment: Containment,
         stop: CancellationToken,
     ) -> Result<Self, rustls::Error> {
-        let connector = Connector::new(limits.upstream_connect, authorities)?;
+        let connector = Connector::new(limits.upstream_connect, off_limits, authorities)?;
         let executor = Tracked {
             tasks,
             containment,
@@ -277,6 +278,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
 #[derive(Clone)]
 struct Connector {
     patience: Duration,
+    off_limits: Option<u16>,
     verified: TlsConnector,
     on_this_machine: TlsConnector,
 }
@@ -288,7 +290,11 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    fn new(patience: Duration, authorities: RootCertStore) -> Result<Self, rustls::Error> {
+    fn new(
+        patience: Duration,
+        off_limits: Option<u16>,
+        authorities: RootCertStore,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -297,14 +303,14 @@ impl Connector {
         let verified = builder()?
             .with_root_certificates(authorities)
             .with_no_client_auth();
+        // Nobody can stand in for what runs here, and its certificate it has made by itself.
         let on_this_machine = builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(DangerousAnyCertificate(Arc::clone(
-                &provider,
-            ))))
+            .with_custom_certificate_verifier(Arc::new(DangerousAnyCertificate::new(&provider)))
             .with_no_client_auth();
         Ok(Self {
             patience,
+            off_limits,
             verified: TlsConnector::from(Arc::new(verified)),
             on_this_machine: TlsConnector::from(Arc::new(on_this_machine)),
         })
@@ -314,6 +320,18 @@ impl Connector {
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(80);
         let stream = timeout(self.patience, TcpStream::connect((host, port))).await??;
+        // Many names lead to this machine; only the kernel knows that one does.
+        let there = stream.peer_addr()?;
+        let is_here =
+            there.ip().to_canonical().is_loopback() || there.ip() == stream.local_addr()?.ip();
+        if is_here && self.off_limits == Some(there.port()) {
+            tracing::warn!(
+                host,
+                port,
+                "an upstream is the admin listener: nothing is sent there"
+            );
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         // A socket that refuses is closing anyway.
         let _ = stream.set_nodelay(true);
         let _ = super::keep_alive(&stream);
@@ -433,48 +451,6 @@ impl AsyncWrite for UpstreamStream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-/// Takes any certificate: for upstreams on this machine, whom nobody can stand in for and whose certificates are
-/// made by themselves.
-#[derive(Debug)]
-struct DangerousAnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for DangerousAnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
