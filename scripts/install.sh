@@ -310,29 +310,27 @@ firewall() {
 }
 
 next_steps() {
-  local step=0
-  next() { step=$((step + 1)); say "  $step. $*"; }
   say ""
   if is_active; then
     say "hanok is running. Next:"
-    next "journalctl -u hanok -f                what it says"
-    next "the secret for your application is OPENVIDU_SECRET in $CONFIGURATION"
+    say "  hanok doctor             what would keep calls from working here, and what mends it"
+    say "  journalctl -u hanok -f   what it says"
+    say "  the secret for your application is OPENVIDU_SECRET in $CONFIGURATION"
     return 0
   fi
   say "hanok is not running yet. Next:"
-  if [ ! -e "$CONFIGURATION" ]; then
-    next "hanok migrate --from $OPENVIDU --dry-run      what moving over from $OPENVIDU means"
-    next "hanok migrate --from $OPENVIDU                and then for real; nothing in $OPENVIDU is changed"
-  else
-    if ! hanok check-config --env-file "$CONFIGURATION" >/dev/null 2>&1; then
-      next "write what is missing into $CONFIGURATION (DOMAIN_OR_PUBLIC_IP above all)"
-    fi
-    next "hanok check-config                    until it finds nothing"
+  if [ ! -e "$CONFIGURATION" ] && [ -e "$OPENVIDU/.env" ]; then
+    say "  hanok migrate --from $OPENVIDU --dry-run   what moving over means; without --dry-run it is done,"
+    say "                                               and nothing in $OPENVIDU is changed"
+  elif ! hanok check-config >/dev/null 2>&1; then
+    say "  write what is missing into $CONFIGURATION, DOMAIN_OR_PUBLIC_IP above all"
+    say "  hanok check-config       until it finds nothing"
   fi
+  say "  hanok doctor             what would keep calls from working here, and what mends it"
   if has_systemd; then
-    next "systemctl enable --now hanok"
+    say "  systemctl enable --now hanok"
   else
-    next "start \"hanok serve\" as the user hanok: there is no systemd here"
+    say "  there is no systemd here: start \"hanok serve\" as the user hanok"
   fi
 }
 

@@ -23,6 +23,10 @@ const FILES: &[(&str, &str)] = &[
         "/var/lib/hanok",
         "Certificates, keys and what else is kept (HANOK_STATE_DIR).",
     ),
+    (
+        "/run/hanok/control.sock",
+        "Where status, drain, reload and other commands reach the daemon (HANOK_CONTROL_SOCKET).",
+    ),
 ];
 
 const SIGNALS: &[(&str, &str)] = &[
