@@ -20,11 +20,12 @@ declare -A TURN_CASES=(
   [allocate]="allocate --allocations 10000 --sources SOURCES"
   [binding]="binding --sources FEW"
 )
-TURN_ORDER=(own-sfu pair-172 pair-1200x8 pair-1200x8-merged up-1200x8 down-1200x8 up-1200x8-merged down-1200x8-merged
+TURN_ORDER=(own-sfu crossing pair-172 pair-1200x8 pair-1200x8-merged up-1200x8 down-1200x8 up-1200x8-merged down-1200x8-merged
   up-172 down-172 up-172-paced down-172-paced memory memory-with-channel allocate binding flood start base-memory)
 # name: what is measured | unit | higher or lower is better | goal
 declare -A TURN_TITLES=(
   [own-sfu]="client → own SFU, 172 B, 200 k/s: added by TURN|µs per packet|lower|G1: ≤ 0.25 µs"
+  [crossing]="client → own SFU on another worker: added by the crossing|µs per packet|lower|reported"
   [pair-172]="client → client, 172 B|k per CPU-s|higher|G2: ≥ 2.3"
   [pair-1200x8]="client → client, 1200 B × 8|k per CPU-s|higher|G3: ≥ 3.5"
   [pair-1200x8-merged]="the same, receiver merges|k per CPU-s|higher|G3: ≥ 3.5"
@@ -115,7 +116,7 @@ HTTPS_PORT=8443
 HTTP_PORT=8080
 HANOK_PLAIN_LISTEN=
 HANOK_BIND=$turn_server_ip
-HANOK_WORKERS=1
+HANOK_WORKERS=${TURN_WORKERS:-1}
 HANOK_MEDIA_MIN_PORT=$TURN_MEDIA_PORT
 HANOK_MEDIA_MAX_PORT=$((TURN_MEDIA_PORT + 99))
 HANOK_STATE_DIR=$folder/state
@@ -198,6 +199,23 @@ turn_case_own-sfu() {
     valid: (.valid and $straight.valid), invalid_because: (.invalid_because + $straight.invalid_because)}' <<<"$relayed"
 }
 
+# What it costs that the client's allocation and the transport live on different workers. A daemon with two of them, on one
+# core; the port of the relayed address tells on which one an allocation is, since each has a half of the relay ports, and
+# clients of both send first to their own worker's media port, then to the other one's. The difference in processor time is
+# the ring between them and the other thread's waking. Other servers have nothing of the kind.
+turn_case_crossing() {
+  local first last upper same other
+  local common=(--size 172 --rate 200000 --poll-us 200 --pid "$server_pid" --duration "$SECONDS_EACH")
+  read -r first last <<<"$TURN_RELAY_PORTS"
+  upper=$((first + (last - first + 1) / 2))
+  same=$turn_server_ip:$TURN_MEDIA_PORT other=$turn_server_ip:$((TURN_MEDIA_PORT + 1))
+  load up "${common[@]}" --peer "$same" --upper-peer "$upper=$other" >"$WORK/same"
+  load up "${common[@]}" --peer "$other" --upper-peer "$upper=$same" |
+    jq -c --slurpfile same "$WORK/same" '$same[0] as $same | . + {
+      value: (.server.cpu_us_each - $same.server.cpu_us_each), same_worker_us: $same.server.cpu_us_each,
+      valid: (.valid and $same.valid), invalid_because: (.invalid_because + $same.invalid_because)}'
+}
+
 turn_case_memory() {
   # Whether the server was busy all the time does not matter here.
   load allocate --allocations 5000 --sources "$turn_sources" --pid "$server_pid" |
@@ -236,6 +254,8 @@ turn_case_base-memory() { jq -nc --argjson value "$turn_base_rss" '{value: $valu
 # repeated, thrice at most.
 one_turn_run() {
   local server=$1 case=$2 json attempt
+  export TURN_WORKERS=1
+  [ "$case" != crossing ] || TURN_WORKERS=2
   for attempt in 1 2 3; do
     start_turn_server "$server"
     if [ -n "${TURN_CASES[$case]:-}" ]; then
@@ -309,6 +329,7 @@ bench_turn() {
   for run in $(seq "$RUNS"); do
     for case in "$@"; do
       for server in "${servers[@]}"; do
+        [ "$case" != crossing ] || [ "$server" = hanok ] || continue
         one_turn_run "$server" "$case" >>"$results"
         printf 'run %s: %s\n' "$run" "$(tail -n 1 "$results" | jq -r '"\(.server_name) \(.case_name): \(.value), \(.datagrams.lost_percent // 0) % lost, latency p99 \(.latency_ms.p99 // 0) ms"')" >&2
       done

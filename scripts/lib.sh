@@ -104,7 +104,8 @@ setup_tests() {
   setup_build
   setup_node
   need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
-    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble
+    ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble \
+    faketime faketime
   setup_pebble
 }
 

@@ -9,9 +9,9 @@ use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, FileArguments, Termina
 use crate::config::settings::{Certificate, State};
 use crate::config::{Config, Machine, load};
 use crate::front::proxy::certificate::acme::Settings;
-use crate::front::proxy::certificate::acme::service::date;
 use crate::front::proxy::certificate::service::command::{self, CommandError, Known, Status};
 use crate::front::proxy::certificate::service::keeper::Source;
+use crate::front::proxy::http_date::http_date;
 
 const DAY: u64 = 24 * 3600;
 
@@ -174,8 +174,8 @@ fn tell(status: &Status, out: &mut impl Write) -> io::Result<()> {
             writeln!(
                 out,
                 "valid     {} to {} ({left})",
-                date(facts.validity.from),
-                date(until)
+                http_date(facts.validity.from),
+                http_date(until)
             )?;
             writeln!(
                 out,
@@ -194,7 +194,7 @@ fn tell(status: &Status, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "problem   {problem}")?;
     }
     if let Some(at) = next_attempt(status) {
-        writeln!(out, "next try  {}", date(at))?;
+        writeln!(out, "next try  {}", http_date(at))?;
     }
     Ok(())
 }
@@ -249,7 +249,7 @@ fn import<O: Write, E: Write>(
             format!(
                 "the certificate for {}, valid until {}, is served from the next start of hanok on",
                 facts.names.join(", "),
-                date(facts.validity.until)
+                http_date(facts.validity.until)
             )
         },
     )

@@ -21,8 +21,12 @@ const SECRET: &str = "OPENVIDU_SECRET";
 pub(super) struct Arguments {
     #[command(subcommand)]
     other: Option<Other>,
-    /// The server, https://HOST[:PORT] (or http:// where it listens without TLS)
-    #[arg(long, value_name = "URL", required = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        required = true,
+        help = "The server, https://HOST[:PORT] (or http:// where it listens without TLS)"
+    )]
     url: Option<String>,
     /// Its OPENVIDU_SECRET; without this option the environment variable of that name, which other users do not see
     #[arg(long)]

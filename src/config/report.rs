@@ -123,6 +123,12 @@ pub enum KeyFault {
         /// What the system says.
         reason: String,
     },
+    /// No web listener at all.
+    #[error(
+        "may not be empty with HANOK_FRONT=off: no client could come in; write the address where your proxy finds us, \
+         such as 127.0.0.1:5443, or set HANOK_FRONT=on"
+    )]
+    NoListener,
     /// Two listeners on one address and TCP port.
     #[error("is the port of {other} too: write another one")]
     SamePort {

@@ -787,8 +787,11 @@ fn check_unused(reading: &mut Reading<'_>) {
     reading.get(&proxy::WORKER_CONNECTIONS);
 }
 
-/// Refuses two listeners on one address and TCP port, and notes overlapping ranges.
+/// Refuses two listeners on one address and TCP port, and none for the web at all; notes overlapping ranges.
 fn check_ports(reading: &mut Reading<'_>, config: &Config) {
+    if config.web.front == Front::Off && config.web.plain.is_none() {
+        reading.fault(&hanok::HANOK_PLAIN_LISTEN.about, KeyFault::NoListener);
+    }
     let mut listeners: Vec<(&'static About, &[IpAddr], u16)> = Vec::new();
     let turn_and_media = config.media.bind.as_slice();
     if config.web.front == Front::On {

@@ -611,6 +611,7 @@ fn rules_between_keys_hold() {
         "HANOK_ADMIN_LISTEN=127.0.0.1:5443",
         "is the port of HANOK_PLAIN_LISTEN",
     );
+    fault("HANOK_FRONT=off\nHANOK_PLAIN_LISTEN=", "HANOK_PLAIN_LISTEN");
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
     fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");
     fault("HANOK_ACME_EAB_HMAC_KEY=abcd", "HANOK_ACME_EAB_HMAC_KEY");

@@ -4,3 +4,4 @@ pub mod access;
 pub mod rest;
 pub mod session;
 pub mod signalling;
+pub mod store;

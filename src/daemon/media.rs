@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::port_owner::{Protocol, port_owner};
-use super::turn::{self, Place};
+use super::turn::{self, Known, Place};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
@@ -20,7 +20,6 @@ use crate::media::plane::Plane;
 use crate::media::sdp::Candidate;
 use crate::media::transport::Identity;
 use crate::media::worker::{Counters, Crossing, Parts, Worker, WorkerPorts};
-use crate::units::Secret;
 
 /// How long a start waits for the domain's DNS answer.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -41,7 +40,7 @@ pub(super) struct Media {
 }
 
 /// Binds every port and starts the workers.
-pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::Result<Media> {
+pub(super) async fn start(config: &Config, known: &Known<'_>) -> anyhow::Result<Media> {
     let interfaces = interfaces().unwrap_or_else(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed: set HANOK_EXTERNAL_IP");
         Vec::new()
@@ -90,7 +89,7 @@ pub(super) async fn start(config: &Config, turn_secrets: &[Secret]) -> anyhow::R
             .map(MediaPort::number)
             .collect::<Vec<_>>(),
     };
-    let turn = turn::settings(&config.turn, turn_secrets, &place);
+    let turn = turn::settings(&config.turn, known, &place);
     turn::announce(&config.turn, &turn);
     let ports: Vec<WorkerPorts> = media_ports
         .iter()

@@ -10,6 +10,7 @@ mod neighbours;
 mod port_owner;
 mod public_address;
 mod reload;
+pub mod revoked;
 mod state;
 mod turn;
 mod web;
@@ -30,10 +31,11 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
-use crate::units::Live;
+use crate::units::{Live, clock};
 use adapters::{MintedTurnCredentials, OverTls};
 use public_address::Place;
 use reload::{Changeable, Current};
+use revoked::RevokedNames;
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -112,7 +114,7 @@ pub struct Daemon {
     live: Arc<Changeable>,
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
-    _revoking: JoinSet<()>,
+    revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
     state: StateFolder,
 }
@@ -126,7 +128,12 @@ impl Daemon {
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
-        let media = media::start(config, &turn_secrets).await?;
+        let (kept, revoked) = RevokedNames::open(state.path(), clock::wall_ms() / 1000);
+        let known = turn::Known {
+            secrets: &turn_secrets,
+            revoked: &revoked,
+        };
+        let media = media::start(config, &known).await?;
         let over_tls = OverTls {
             urls: config.turns_urls(),
             certificates: Arc::clone(&certificates),
@@ -138,7 +145,7 @@ impl Daemon {
             workers: media.workers.len(),
         };
         let mut revoking = JoinSet::new();
-        revoking.spawn(revocations.carry_to(turn.handle.clone()));
+        revoking.spawn(revocations.carry_to(turn.handle.clone(), kept));
         let sessions = Live::new(web::session_settings(config, &media.turn_host));
         let directory = Directory::new(sessions.clone(), media.plane.clone(), turn.minted.clone());
         // One for all that take the secret from outside, so that wrong guesses add up.
@@ -196,7 +203,7 @@ impl Daemon {
                 own: media.own,
             }),
             seeking: Mutex::default(),
-            _revoking: revoking,
+            revoking,
             _keeping: keeping,
             state,
         };
@@ -302,6 +309,8 @@ impl Daemon {
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        self.live.turn.minted.stop_revoking();
+        while self.revoking.join_next().await.is_some() {}
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
         self.proxy_stop.cancel();

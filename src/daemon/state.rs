@@ -1,12 +1,12 @@
 //! The state folder: where it is, and the secrets that it keeps.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Misconfigured;
 use crate::config::settings::{State, TURN_SECRET_FILE};
+use crate::control::store::service::keep;
 use crate::units::{Random, Secret};
 
 /// Characters of a TURN secret that we make, as OpenVidu's installer does.
@@ -64,19 +64,7 @@ impl StateFolder {
             return Ok(Secret::new(kept.trim()));
         }
         let secret = Random::system().alphanumeric(TURN_SECRET_LEN);
-        let draft = path.with_extension("new");
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)
-            .and_then(|mut file| {
-                file.write_all(secret.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&draft, &path));
-        written.map_err(|error| {
+        keep(&path, secret.as_bytes()).map_err(|error| {
             Misconfigured(format!(
                 "the TURN secret cannot be kept in {} ({error}): make the folder writable, or set \
                  COTURN_SHARED_SECRET_KEY",

@@ -33,9 +33,17 @@ pub(super) struct Place<'a> {
     pub(super) worker_ports: &'a [u16],
 }
 
+/// What the state folder knows of credentials.
+pub(super) struct Known<'a> {
+    /// Never empty; the first one mints.
+    pub(super) secrets: &'a [Secret],
+    /// User names whose owners have left.
+    pub(super) revoked: &'a [String],
+}
+
 /// The settings of each worker's server: what is counted is counted for all of them together, relay ports are shared
 /// out, and so is the bound of bytes for all, which is spent packet by packet.
-pub(super) fn settings(turn: &Turn, secrets: &[Secret], place: &Place<'_>) -> Vec<Settings> {
+pub(super) fn settings(turn: &Turn, known: &Known<'_>, place: &Place<'_>) -> Vec<Settings> {
     let workers = place.worker_ports.len();
     let relays: Vec<RelayAddress> = place
         .relayed
@@ -53,7 +61,7 @@ pub(super) fn settings(turn: &Turn, secrets: &[Secret], place: &Place<'_>) -> Ve
     shares(turn.relay_ports, workers)
         .into_iter()
         .map(|share| Settings {
-            credentials: credentials(turn, secrets),
+            credentials: credentials(turn, known.secrets).with_revoked(known.revoked),
             relays: share.map(|_| relays.clone()).unwrap_or_default(),
             // Who has no share relays nothing, and no port of another one's leads to it.
             ports: share.unwrap_or(Settings::stun_only().ports),
@@ -238,7 +246,11 @@ mod tests {
             own_addresses: &["127.0.0.1".parse().unwrap()],
             worker_ports,
         };
-        settings(turn, &[Secret::new("new"), Secret::new("old")], &place)
+        let known = Known {
+            secrets: &[Secret::new("new"), Secret::new("old")],
+            revoked: &[],
+        };
+        settings(turn, &known, &place)
     }
 
     #[test]
@@ -279,7 +291,11 @@ mod tests {
             own_addresses: &[],
             worker_ports: &[40_000],
         };
-        let servers = settings(&turn, &[], &place);
+        let nothing = Known {
+            secrets: &[],
+            revoked: &[],
+        };
+        let servers = settings(&turn, &nothing, &place);
         let turn = &turn;
         let said = Announcement {
             turn,

@@ -2,6 +2,7 @@
 
 pub mod bitrate;
 pub mod clock;
+pub mod dangerous_any_certificate;
 pub mod forced_video_codec;
 pub mod host_name;
 pub mod ice_server;
@@ -19,6 +20,7 @@ pub mod turn_credential;
 pub mod turn_url;
 
 pub use bitrate::Bitrate;
+pub use dangerous_any_certificate::DangerousAnyCertificate;
 pub use forced_video_codec::ForcedVideoCodec;
 pub use ice_server::{IceCredentials, IceServer, IceServerError};
 pub use live::Live;

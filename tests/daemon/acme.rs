@@ -509,3 +509,44 @@ async fn certificates_are_renewed_under_live_connections_and_new_ones_see_the_ne
     }
     assert_eq!(pebble.accounts(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_when_the_authority_suggests_it_and_not_at_two_thirds_of_its_life()
+{
+    if !crate::pebble::knows_profiles() {
+        println!("Debian's Pebble suggests nothing: not shown");
+        return;
+    }
+    const LIFETIME: u64 = 36;
+    let mut site = Site::new();
+    site.behaviour.lifetime = LIFETIME;
+    let pebble = site.authority().await;
+    let house = site.open().await;
+    let first = issued(&house).await;
+    let came_at = hanok::units::clock::now();
+    eventually("it is asked when to renew", async || {
+        pebble.said("/renewalInfo/") > 0
+    })
+    .await;
+    let certificate = house.daemon.certificates().current().chain()[0].clone();
+    // As soon as we let ourselves be told, which is a third of its life.
+    pebble.suggest_renewal(&certificate).await;
+    // It would be asked again in six hours; a start asks at once.
+    house.daemon.stop().await;
+    let house = site.open().await;
+    assert_eq!(issued(&house).await, first);
+    let renewal = async {
+        while served(&house).serial == first.serial {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let two_thirds = Duration::from_secs(LIFETIME / 3 * 2);
+    let renewed = tokio::time::timeout(two_thirds, renewal).await;
+    let after = came_at.elapsed();
+    assert!(
+        renewed.is_ok() && after < two_thirds - Duration::from_secs(3),
+        "{after:?}"
+    );
+    assert!(after > Duration::from_secs(LIFETIME / 3 - 2), "{after:?}");
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, 2));
+}

@@ -15,7 +15,7 @@ use hanok::testing::client::PATIENCE;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
@@ -261,7 +261,8 @@ impl Drop for Server {
     }
 }
 
-fn nginx(folder: &Path, port: u16, redirecting: u16, application: SocketAddr) -> Server {
+/// Starts it with these servers.
+fn nginx(folder: &Path, servers: &str) -> Server {
     let at = folder.display();
     let text = format!(
         "daemon off; master_process off; pid {at}/pid; error_log {at}/errors;
@@ -270,7 +271,28 @@ fn nginx(folder: &Path, port: u16, redirecting: u16, application: SocketAddr) ->
            access_log off; server_tokens off; client_max_body_size 200m; proxy_headers_hash_bucket_size 128;
            client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f;
            uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
-           server {{
+           {servers}
+         }}\n"
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, text).unwrap();
+    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let mut command = Command::new(found.expect("nginx is installed by scripts/test"));
+    command
+        .arg("-c")
+        .arg(file)
+        .arg("-e")
+        .arg(folder.join("errors"));
+    Server(command.stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// OpenVidu's proxy in front of an application.
+fn openvidus(folder: &Path, port: u16, redirecting: u16, application: SocketAddr) -> Server {
+    let at = folder.display();
+    let servers = format!(
+        "server {{
              listen 127.0.0.1:{port} ssl; server_name {DOMAIN};
              ssl_certificate {at}/cert; ssl_certificate_key {at}/key;
              add_header Strict-Transport-Security max-age=63072000 always;
@@ -289,21 +311,9 @@ fn nginx(folder: &Path, port: u16, redirecting: u16, application: SocketAddr) ->
            server {{
              listen 127.0.0.1:{redirecting};
              location / {{ return 301 https://{DOMAIN}:443$request_uri; }}
-           }}
-         }}\n"
+           }}"
     );
-    let file = folder.join("nginx.conf");
-    fs::write(&file, text).unwrap();
-    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
-    let mut command = Command::new(found.expect("nginx is installed by scripts/test"));
-    command
-        .arg("-c")
-        .arg(file)
-        .arg("-e")
-        .arg(folder.join("errors"));
-    Server(command.stderr(Stdio::null()).spawn().unwrap())
+    nginx(folder, &servers)
 }
 
 /// Answers every request with what it has seen of it.
@@ -362,8 +372,20 @@ async fn reflect(mut stream: TcpStream) -> Option<()> {
 
 /// Sends `request`, over TLS if `tls` is given, and returns whatever comes back.
 async fn ask(address: SocketAddr, tls: Option<&TlsConnector>, request: &str) -> String {
+    ask_from(Ipv4Addr::LOCALHOST, address, tls, request).await
+}
+
+/// The same from an address of the loopback network.
+async fn ask_from(
+    source: Ipv4Addr,
+    address: SocketAddr,
+    tls: Option<&TlsConnector>,
+    request: &str,
+) -> String {
     let asking = async {
-        let stream = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
         let mut bytes = Vec::new();
         // A reset after an answer is an end as well.
         match tls {
@@ -463,7 +485,7 @@ async fn whatever_differs_from_nginx_is_meant() {
     let mut tasks = JoinSet::new();
     tasks.spawn(mirror(listener));
     let (port, redirecting) = (free_port(), free_port());
-    let _nginx = nginx(folder.path(), port, redirecting, application);
+    let _nginx = openvidus(folder.path(), port, redirecting, application);
     let house = House::with(|config| {
         config.public.host = Host::Name(DOMAIN.to_owned());
         config.public.https_port = 443;
@@ -523,5 +545,61 @@ async fn whatever_differs_from_nginx_is_meant() {
             used.contains(&index),
             "an explanation without a difference: {difference:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_nginx_lists_go_by_who_came_to_it_whatever_he_says_of_himself() {
+    const LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
+    const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+    let house = House::with(|config| {
+        config.web.rest_access = Some(vec!["127.0.0.5/32".parse().unwrap()]);
+        config.web.dashboard_access = Some(vec!["127.0.0.5/32".parse().unwrap()]);
+    })
+    .await;
+    let plain = house.plain();
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    // As those have it who keep their own: both headers, upgrades for signalling alone.
+    let servers = format!(
+        "server {{
+           listen 127.0.0.1:{port};
+           proxy_set_header Host $host;
+           proxy_set_header X-Real-IP $remote_addr;
+           proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+           proxy_http_version 1.1;
+           location /openvidu {{
+             proxy_pass http://{plain};
+             proxy_set_header Host $host;
+             proxy_set_header X-Real-IP $remote_addr;
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+             proxy_set_header Upgrade $http_upgrade;
+             proxy_set_header Connection upgrade;
+           }}
+           location /dashboard {{ proxy_pass http://{plain}; }}
+         }}"
+    );
+    let _nginx = nginx(folder.path(), &servers);
+    let front = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    eventually("nginx listens", async || {
+        TcpStream::connect(front).await.is_ok()
+    })
+    .await;
+    let api = "/openvidu/api/sessions";
+    let forged = "X-Forwarded-For: 127.0.0.5\r\nX-Real-IP: 127.0.0.5\r\n";
+    for (source, path, lines, expected) in [
+        (LISTED, api, "", "401"),
+        (LISTED, "/dashboard/", "", "200"),
+        (OTHER, api, "", "403"),
+        (OTHER, "/dashboard/", "", "403"),
+        (OTHER, api, forged, "403"),
+        (OTHER, "/dashboard/", forged, "403"),
+        // Participants are on no list.
+        (OTHER, "/openvidu", "", "426"),
+        (OTHER, "/openvidu/accept-certificate", "", "200"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {DOMAIN}\r\n{lines}{CLOSE}");
+        let answer = ask_from(source, front, None, &request).await;
+        let status = answer.split(' ').nth(1);
+        assert_eq!(status, Some(expected), "{source} {path} {lines}: {answer}");
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hanok::testing::client::PATIENCE;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -191,17 +193,39 @@ impl Pebble {
 
     /// The root of the certificates that it gives.
     pub(crate) async fn root(&self) -> RootCertStore {
+        let pem = self.manage("GET", "/roots/0", "").await;
+        roots(pem.as_bytes())
+    }
+
+    /// Has it say that this certificate ought to have been renewed long ago (RFC 9773).
+    pub(crate) async fn suggest_renewal(&self, certificate: &CertificateDer<'_>) {
+        let window = json!({"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"});
+        let text = BASE64_STANDARD.encode(certificate);
+        let body = json!({
+            "certificate": format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"),
+            "ariResponse": json!({"suggestedWindow": window}).to_string(),
+        });
+        self.manage("POST", "/set-renewal-info/", &body.to_string())
+            .await;
+    }
+
+    /// Asks at the port for tests; returns the body of an answer that says 200.
+    async fn manage(&self, method: &str, path: &str, body: &str) -> String {
         let own = std::fs::read(self.own.path("ca.pem")).unwrap();
         let connector = connector(roots(&own), &[]);
         let address = (Ipv4Addr::LOCALHOST, self.management).into();
         let mut stream = connect(&connector, address, "localhost").await.unwrap();
-        let request = "GET /roots/0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8(answer).unwrap();
-        let (_, pem) = answer.split_once("\r\n\r\n").unwrap();
-        roots(pem.as_bytes())
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        body.to_owned()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use hanok::testing::client::{Client, LOOPBACK, PATIENCE};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -64,6 +65,7 @@ fn on_free_ports(turn: u16) -> (Vec<String>, u16) {
 /// A `hanok serve --dev` of its own; killed when dropped.
 pub(crate) struct Process {
     child: Child,
+    pub(crate) https: SocketAddr,
     pub(crate) plain: SocketAddr,
     pub(crate) turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
@@ -86,22 +88,33 @@ impl Process {
 
     /// With more lines in its `.env` file.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
-        Self::start_telling(more, None).await
+        Self::start_under(more, |_| {}).await
     }
 
     /// Under a service manager that listens at this socket.
     pub(crate) async fn start_telling(more: &[&str], manager: Option<&Path>) -> Self {
+        Self::start_under(more, |command| {
+            if let Some(manager) = manager {
+                command.env("NOTIFY_SOCKET", manager);
+            }
+        })
+        .await
+    }
+
+    /// With whatever `change` does to its command.
+    pub(crate) async fn start_under(more: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let turn = free_port();
         let (own_lines, plain) = on_free_ports(turn);
+        let mut ports = own_lines.iter();
+        let https = ports.find_map(|line| line.strip_prefix("HTTPS_PORT="));
+        let https = https.unwrap().parse().unwrap();
         let mut file_lines = own_lines.clone();
         file_lines.extend(more.iter().map(|line| (*line).to_owned()));
         let (folder, path) = env_file(&file_lines);
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
         let mut command = hanok(&["serve", "--dev", "--env-file", path.to_str().unwrap()]);
-        if let Some(manager) = manager {
-            command.env("NOTIFY_SOCKET", manager);
-        }
+        change(&mut command);
         let mut child = command
             .env("TMPDIR", temporary)
             .stdout(Stdio::null())
@@ -120,6 +133,7 @@ impl Process {
         });
         let mut process = Self {
             child,
+            https: (Ipv4Addr::LOCALHOST, https).into(),
             plain: (Ipv4Addr::LOCALHOST, plain).into(),
             turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
@@ -177,8 +191,18 @@ impl Process {
         left.count()
     }
 
+    /// What it has used of the processors so far (proc(5): `utime` and `stime`, in hundredths of a second).
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in parentheses may hold anything.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Open file descriptors, and resident memory in KiB.
-    fn usage(&self) -> (usize, u64) {
+    pub(crate) fn usage(&self) -> (usize, u64) {
         let proc = Path::new("/proc").join(self.child.id().to_string());
         let descriptors = std::fs::read_dir(proc.join("fd")).unwrap().count();
         let status = std::fs::read_to_string(proc.join("status")).unwrap();

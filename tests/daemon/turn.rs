@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use hanok::config::Config;
+use hanok::config::settings::State;
 use hanok::config::values::Workers;
 use hanok::media::stun::{AttributeType, Message, Method, Writer};
 use hanok::media::turn::{FiveTuple, Protocol};
@@ -182,6 +183,38 @@ async fn the_credential_of_a_join_allocates_until_its_owner_leaves() {
     let mut again = Relayed::new(&house, username, password).await;
     assert_eq!(again.allocate().await, 401, "a new socket");
     assert_eq!(another.refresh(600).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_left_stays_out_over_a_restart_and_whom_the_restart_sent_away_does_not() {
+    let state = tempfile::tempdir().unwrap();
+    let open = async || {
+        let folder = State::Folder(state.path().to_owned());
+        House::with(|config| {
+            two_workers(config);
+            config.state = folder;
+        })
+        .await
+    };
+    let credential = |joined: &Value| {
+        let text = |key| text(joined, key).to_owned();
+        (text("turnUsername"), text("turnCredential"))
+    };
+    let house = open().await;
+    let (leaver, joined) = join(&house).await;
+    let left = credential(&joined);
+    let (_stayer, joined) = join(&house).await;
+    let stayed = credential(&joined);
+    leaver.leave().await.unwrap();
+    let mut client = Relayed::new(&house, &left.0, &left.1).await;
+    eventually("it is revoked", async || client.allocate().await == 401).await;
+    house.daemon.stop().await;
+
+    let house = open().await;
+    for ((name, password), code) in [(&left, 401), (&stayed, 0)] {
+        let mut client = Relayed::new(&house, name, password).await;
+        assert_eq!(client.allocate().await, code);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,10 @@ use hanok::testing::turn::written;
 use hanok::units::{Random, Secret, clock};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::house::{House, Witness};
+use crate::process::Process;
 use crate::turn::{Relayed, minted};
 
 const SECRET: &str = "north";
@@ -102,70 +104,110 @@ fn bare_allocate() -> Vec<u8> {
     )
 }
 
+/// Allocates that nobody has asked for, as fast as they can be sent from one address; bytes sent and received.
+async fn flood(server: SocketAddr, requests: u32) -> (usize, usize) {
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0))
+        .await
+        .unwrap();
+    let request = bare_allocate();
+    let (mut sent, mut received) = (0, 0);
+    let mut answer = [0; 512];
+    for _ in 0..requests {
+        sent += socket.send_to(&request, server).await.unwrap();
+        while let Ok((len, _)) = socket.try_recv_from(&mut answer) {
+            assert!(len <= 96, "{len}");
+            received += len;
+        }
+        tokio::task::yield_now().await;
+    }
+    (sent, received)
+}
+
+/// An office behind one address, with two hundred people in it; the codes of their answers, and how long it took.
+async fn crowd(server: SocketAddr) -> (Vec<u16>, Duration) {
+    let began = clock::now();
+    let mut joining = JoinSet::new();
+    for number in 0..200 {
+        let (name, password) = minted(SECRET, &number.to_string());
+        let ip = Ipv4Addr::new(127, 0, 0, 77);
+        let mut client = Relayed::between(ip.into(), server, &name, &password).await;
+        joining.spawn(async move { client.allocate().await });
+    }
+    let codes = joining.join_all().await;
+    (codes, began.elapsed())
+}
+
+/// Somebody who has an allocation and refreshes it all the time; how long each answer took, from the shortest on.
+async fn steady(server: SocketAddr, stop: &CancellationToken) -> Vec<Duration> {
+    let (name, password) = minted(SECRET, "steady");
+    let mut client = Relayed::between(LOOPBACK, server, &name, &password).await;
+    assert_eq!(client.allocate().await, 0);
+    let mut took = Vec::new();
+    while !stop.is_cancelled() {
+        let asked = clock::now();
+        assert_eq!(client.refresh(600).await, 0);
+        took.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    took.sort_unstable();
+    took
+}
+
 /// Row S06: nobody is made to receive more than was sent in their name, and neighbours are served.
+async fn is_flooded(server: SocketAddr, requests: u32) -> (Duration, Duration) {
+    let stop = CancellationToken::new();
+    let flooding = async {
+        let both = tokio::join!(flood(server, requests), crowd(server));
+        stop.cancel();
+        both
+    };
+    let (((sent, received), (codes, took)), answers) =
+        tokio::join!(flooding, steady(server, &stop));
+    assert_eq!(codes, [0; 200]);
+    assert!(received > 10_000, "{received}: it was answered at first");
+    assert!(received <= sent, "{received} bytes for {sent}");
+    let p99 = answers[(answers.len() - 1) * 99 / 100];
+    println!(
+        "{received} bytes for {sent}; 200 clients allocated within {took:?}; p99 of {} answers {p99:?}",
+        answers.len()
+    );
+    (took, p99)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_from_one_address_earns_less_than_it_costs_and_others_are_served() {
-    // The time that the row allows is measured on an idle machine alone.
-    let is_long = std::env::var_os("HANOK_TURN_FLOOD").is_some();
-    let requests = if is_long { 1_000_000 } else { 50_000 };
     let house = house().await;
     let server: SocketAddr = (LOOPBACK, house.config.turn.port).into();
     let witness = Witness::begin(&house).await;
-    let flooding = async {
-        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0))
-            .await
-            .unwrap();
-        let request = bare_allocate();
-        let (mut sent, mut received) = (0, 0);
-        let mut answer = [0; 512];
-        for _ in 0..requests {
-            sent += socket.send_to(&request, server).await.unwrap();
-            while let Ok((len, _)) = socket.try_recv_from(&mut answer) {
-                assert!(len <= 96, "{len}");
-                received += len;
-            }
-            tokio::task::yield_now().await;
-        }
-        (sent, received)
-    };
-    // An office behind one address, with two hundred people in it.
-    let crowd = async {
-        let began = clock::now();
-        let mut joining = JoinSet::new();
-        for number in 0..200 {
-            let (name, password) = minted(SECRET, &number.to_string());
-            let ip = Ipv4Addr::new(127, 0, 0, 77);
-            let mut client = Relayed::between(ip.into(), server, &name, &password).await;
-            joining.spawn(async move { client.allocate().await });
-        }
-        let mut codes = Vec::new();
-        while let Some(code) = joining.join_next().await {
-            codes.push(code.unwrap());
-        }
-        (codes, began.elapsed())
-    };
-    let ((sent, received), (codes, took)) = tokio::join!(flooding, crowd);
-    assert_eq!(codes, [0; 200]);
-    println!("{received} bytes for {sent}; 200 clients allocated within {took:?}");
-    if is_long {
-        assert!(took < Duration::from_secs(2), "{took:?}");
-    }
-    assert!(received > 10_000, "{received}: it was answered at first");
-    assert!(received <= sent, "{received} bytes for {sent}");
+    is_flooded(server, 50_000).await;
     let counters = house.daemon.turn().counters().await.unwrap();
-    assert_eq!(counters.allocations, 200, "a flood leaves nothing behind");
+    assert_eq!(counters.allocations, 201, "a flood leaves nothing behind");
     witness.has_lost_nothing().await;
 }
 
-/// Row R02: `HANOK_MALFORMED_SECS` says for how long; the row's own length is ten minutes.
+/// The times and the memory that the row allows are those of an idle machine, and of a process of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_packets_on_every_udp_port_disturb_no_call() {
+#[ignore = "wants an idle machine: scripts/test --long turn-hostile"]
+async fn a_flood_costs_a_process_no_memory_and_its_users_little_time() {
+    let process = Process::start_with(&["COTURN_SHARED_SECRET_KEY=north"]).await;
+    let witness = Witness::begin_at(process.plain).await;
+    let (_, before) = process.usage();
+    let (took, p99) = is_flooded(process.turn, 1_000_000).await;
+    let (_, after) = process.usage();
+    println!("{} KiB more", after.saturating_sub(before));
+    assert!(
+        after.saturating_sub(before) < 10 * 1_024,
+        "{before} KiB, then {after}"
+    );
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(p99 < Duration::from_millis(50), "{p99:?}");
+    witness.has_lost_nothing().await;
+}
+
+/// Sends what the fuzz targets begin with, changed here and there, to these ports for so long: ten thousand a second.
+async fn malform(ports: [u16; 2], secs: u64) {
     const EACH_TICK: usize = 100;
-    let secs = std::env::var("HANOK_MALFORMED_SECS").map_or(5, |secs| secs.parse().unwrap());
-    let house = house().await;
-    let witness = Witness::begin(&house).await;
     let corpus = corpora();
-    let ports = [house.config.turn.port, witness.port()];
     let sockets = [0; 8].map(|_| std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap());
     for socket in &sockets {
         socket.set_nonblocking(true).unwrap();
@@ -191,6 +233,13 @@ async fn malformed_packets_on_every_udp_port_disturb_no_call() {
     }
     println!("{sent} malformed packets in {secs} s");
     assert!(sent > 100 * secs, "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_packets_on_every_udp_port_disturb_no_call() {
+    let house = house().await;
+    let witness = Witness::begin(&house).await;
+    malform([house.config.turn.port, witness.port()], 5).await;
     witness.has_lost_nothing().await;
     let mut client = {
         let (name, password) = minted(SECRET, "alice");
@@ -198,6 +247,31 @@ async fn malformed_packets_on_every_udp_port_disturb_no_call() {
     };
     assert_eq!(client.allocate().await, 0);
     assert_eq!(house.daemon.turn().allocations().await.unwrap().len(), 1);
+}
+
+/// Row R02, whose own length is ten minutes: `HANOK_MALFORMED_SECS` says for how long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute or ten: scripts/test --long turn-hostile"]
+async fn malformed_packets_cost_a_process_less_than_a_quarter_of_a_core() {
+    let secs: u64 = std::env::var("HANOK_MALFORMED_SECS").map_or(30, |secs| secs.parse().unwrap());
+    let process = Process::start_with(&["COTURN_SHARED_SECRET_KEY=north"]).await;
+    let witness = Witness::begin_at(process.plain).await;
+    // What the call takes by itself.
+    let span = Duration::from_secs(secs.min(30));
+    let begun = process.processor_time();
+    tokio::time::sleep(span).await;
+    let between = process.processor_time();
+    malform([process.turn.port(), witness.port()], secs).await;
+    let ended = process.processor_time();
+    let call = (between - begun).as_secs_f64() / span.as_secs_f64();
+    let share = (ended - between).as_secs_f64() / secs as f64 - call;
+    println!(
+        "rejecting takes {:.1} % of a core, the call beside it {:.1} %",
+        share * 100.0,
+        call * 100.0
+    );
+    assert!(share < 0.25, "{share}");
+    witness.has_lost_nothing().await;
 }
 
 /// What the fuzz targets begin with.

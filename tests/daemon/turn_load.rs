@@ -35,6 +35,7 @@ fn options(house: &House, case: Case) -> Options {
         bind: Some(ELSEWHERE.into()),
         sources: None,
         peer: None,
+        upper_peer: None,
         merge: false,
         pid: Some(std::process::id()),
         poll: Duration::from_micros(200),

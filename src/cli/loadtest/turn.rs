@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use ipnet::IpNet;
 
 use super::seconds;
@@ -23,9 +22,8 @@ const PORT: u16 = 3_478;
 pub(super) struct Arguments {
     /// What is done
     #[arg(value_enum)]
-    case: What,
-    /// The server, turn:HOST[:PORT], over UDP
-    #[arg(long, value_name = "URL", value_parser = server)]
+    case: Case,
+    #[arg(long, value_name = "URL", value_parser = server, help = "The server, turn:HOST[:PORT], over UDP")]
     url: SocketAddr,
     /// The secret that time-limited users are made from, one for each allocation; without --secret and --user the
     /// environment variable COTURN_SHARED_SECRET_KEY, which other users do not see
@@ -68,6 +66,10 @@ pub(super) struct Arguments {
     /// Send to this address, from which nothing comes back, and not to ourselves (up, direct)
     #[arg(long, value_name = "ADDRESS:PORT")]
     peer: Option<SocketAddr>,
+    /// Clients with a relayed port from this one on send to that address instead: with a server whose threads have shares of
+    /// the relay ports, on the same thread or across
+    #[arg(long, value_name = "PORT=ADDRESS:PORT", requires = "peer", value_parser = upper_peer)]
+    upper_peer: Option<(u16, SocketAddr)>,
     /// Let the kernel merge what arrives (GRO). It spares a server on this machine the cutting of its runs, which on a
     /// network its device or driver does
     #[arg(long)]
@@ -82,28 +84,6 @@ pub(super) struct Arguments {
     /// server on the same machine would be charged for waking it
     #[arg(long, default_value_t = 50, value_name = "US", value_parser = clap::value_parser!(u64).range(0..=100_000))]
     poll_us: u64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum What {
-    /// Clients send through their allocations to a peer
-    Up,
-    /// A peer sends to the relayed addresses, and clients receive
-    Down,
-    /// Every second client sends to its neighbour, through both allocations
-    Pair,
-    /// Datagrams to --peer without TURN, or to ourselves
-    Direct,
-    /// Allocations as fast as the server makes them, and the memory that they take
-    Allocate,
-    /// Allocations with a channel each that nobody uses
-    Idle,
-    /// Binding requests
-    Binding,
-    /// Allocate requests without a user; forged addresses by --sources
-    Flood,
-    /// Binding requests until one is answered, and when that was
-    Answer,
 }
 
 /// Reads `turn:HOST[:PORT]` (RFC 7065) and asks for the host's address.
@@ -133,6 +113,17 @@ fn server(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "the name has no address".to_owned())
 }
 
+fn upper_peer(text: &str) -> Result<(u16, SocketAddr), String> {
+    let (port, peer) = text
+        .split_once('=')
+        .ok_or("it is PORT=ADDRESS:PORT, as 50000=192.0.2.1:9")?;
+    let port = port.parse::<u16>().map_err(|error| error.to_string())?;
+    let peer = peer
+        .parse::<SocketAddr>()
+        .map_err(|error| error.to_string())?;
+    Ok((port, peer))
+}
+
 impl Arguments {
     fn login(&mut self, machine: &dyn Machine) -> Option<Login> {
         if let (Some(name), Some(password)) = (self.user.take(), self.password.take()) {
@@ -152,17 +143,7 @@ impl Arguments {
         Options {
             server: self.url,
             login,
-            case: match self.case {
-                What::Up => Case::Up,
-                What::Down => Case::Down,
-                What::Pair => Case::Pair,
-                What::Direct => Case::Direct,
-                What::Allocate => Case::Allocate,
-                What::Idle => Case::Idle,
-                What::Binding => Case::Binding,
-                What::Flood => Case::Flood,
-                What::Answer => Case::Answer,
-            },
+            case: self.case,
             allocations: self.allocations as usize,
             size: self.size as usize,
             run: self.run as usize,
@@ -177,6 +158,7 @@ impl Arguments {
             bind: self.bind,
             sources: self.sources,
             peer: self.peer,
+            upper_peer: self.upper_peer,
             merge: self.merge,
             pid: self.pid,
             poll: Duration::from_micros(self.poll_us),
@@ -221,6 +203,13 @@ mod tests {
             ("turn:[2001:db8::1]:5000", "[2001:db8::1]:5000"),
         ] {
             assert_eq!(server(url), Ok(address.parse().unwrap()), "{url}");
+        }
+        assert_eq!(
+            upper_peer("50000=192.0.2.1:9"),
+            Ok((50_000, "192.0.2.1:9".parse().unwrap()))
+        );
+        for wrong in ["", "50000", "x=192.0.2.1:9", "70000=192.0.2.1:9", "50000=9"] {
+            assert!(upper_peer(wrong).is_err(), "{wrong}");
         }
         for wrong in [
             "",

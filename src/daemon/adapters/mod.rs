@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
+use super::revoked::RevokedNames;
 use crate::control::session::ports::{TurnCredential, TurnCredentials};
 use crate::front::proxy::{CertificateStore, StreamSink, TurnStream};
 use crate::media::plane::service::TlsStream;
@@ -15,12 +19,16 @@ use crate::units::{Random, Secret, clock, turn_credential};
 /// Names of those who have left that may wait to be told to the workers.
 const MAX_WAITING: usize = 65_536;
 
+/// Names that are kept at a time.
+const AT_ONCE: usize = 1_024;
+
 /// Time-limited TURN credentials of our own STUN/TURN server, which end when their owner leaves.
 pub struct MintedTurnCredentials {
     /// The first one mints.
     secrets: ArcSwap<Vec<Secret>>,
     random: Mutex<Random>,
     revoked: mpsc::Sender<String>,
+    stopping: CancellationToken,
     over_tls: OverTls,
 }
 
@@ -33,24 +41,34 @@ pub struct OverTls {
 }
 
 /// Whose credentials end; to be carried to the workers by [`Revocations::carry_to`].
-pub struct Revocations(mpsc::Receiver<String>);
+pub struct Revocations {
+    names: mpsc::Receiver<String>,
+    stopping: CancellationToken,
+}
 
 impl MintedTurnCredentials {
     /// Mints with the first of `secrets`.
     pub fn new(secrets: Vec<Secret>, over_tls: OverTls) -> (Self, Revocations) {
-        let (revoked, waiting) = mpsc::channel(MAX_WAITING);
+        let (revoked, names) = mpsc::channel(MAX_WAITING);
+        let stopping = CancellationToken::new();
         let minted = Self {
             secrets: ArcSwap::from_pointee(secrets),
             random: Mutex::new(Random::system()),
             revoked,
+            stopping: stopping.clone(),
             over_tls,
         };
-        (minted, Revocations(waiting))
+        (minted, Revocations { names, stopping })
     }
 
     /// Mints with the first of other secrets from now on.
     pub fn set_secrets(&self, secrets: Vec<Secret>) {
         self.secrets.store(Arc::new(secrets));
+    }
+
+    /// Nobody leaves any more: whoever is sent away because the daemon stops keeps what may help to come back.
+    pub fn stop_revoking(&self) {
+        self.stopping.cancel();
     }
 }
 
@@ -68,7 +86,7 @@ impl TurnCredentials for MintedTurnCredentials {
 
     fn revoke(&self, username: &str) {
         // Only workers that are stuck let so many wait; then the credential ends by itself, within a day.
-        if self.revoked.try_send(username.to_owned()).is_err() {
+        if let Err(TrySendError::Full(_)) = self.revoked.try_send(username.to_owned()) {
             tracing::warn!("a TURN credential stays good although its owner has left");
         }
     }
@@ -83,13 +101,36 @@ impl TurnCredentials for MintedTurnCredentials {
 }
 
 impl Revocations {
-    /// Carries every name to every worker, until there is nobody left to revoke or the workers have stopped.
+    /// Carries every name to every worker and into `kept`, until there is nobody left to revoke or the workers have stopped.
     ///
-    /// Cancel safe but for the name that is just carried.
-    pub async fn carry_to(mut self, turn: TurnHandle) {
-        while let Some(username) = self.0.recv().await {
-            if turn.revoke(&username).await.is_err() {
+    /// Cancel safe but for the names that are just carried.
+    pub async fn carry_to(mut self, turn: TurnHandle, kept: RevokedNames) {
+        let mut kept = Some(kept);
+        let mut names = Vec::new();
+        loop {
+            let count = tokio::select! {
+                count = self.names.recv_many(&mut names, AT_ONCE) => count,
+                () = self.stopping.cancelled(), if !self.names.is_closed() => {
+                    // What waits already is still carried.
+                    self.names.close();
+                    continue;
+                }
+            };
+            if count == 0 {
                 return;
+            }
+            for username in &names {
+                if turn.revoke(username).await.is_err() {
+                    return;
+                }
+            }
+            let carried = std::mem::take(&mut names);
+            if let Some(mut keeping) = kept.take() {
+                let written = spawn_blocking(move || {
+                    keeping.add(&carried, clock::wall_ms() / 1000);
+                    keeping
+                });
+                kept = written.await.ok();
             }
         }
     }
@@ -197,7 +238,7 @@ mod tests {
         for number in 0..MAX_WAITING + 10 {
             minter.revoke(&number.to_string());
         }
-        assert_eq!(revocations.0.recv().await.as_deref(), Some("0"));
-        assert_eq!(revocations.0.len(), MAX_WAITING - 1);
+        assert_eq!(revocations.names.recv().await.as_deref(), Some("0"));
+        assert_eq!(revocations.names.len(), MAX_WAITING - 1);
     }
 }

@@ -54,7 +54,7 @@ use super::redirect::Redirect;
 use super::routes::{Entrance, Routing};
 use super::tls::{self, TlsPolicy};
 use crate::units::Live;
-use body::{InProgress, ResponseBody};
+use body::{InProgress, keeping};
 pub use dispatch::RoutingHandle;
 use dispatch::{Asking, Reply, Table};
 use stream::GuardedStream;
@@ -586,7 +586,7 @@ impl Door {
             let in_progress = InProgress::new(&requests);
             async move {
                 let response = door.answer(request, peer).await;
-                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_progress)))
+                Ok::<_, Infallible>(response.map(|body| keeping(body, in_progress)))
             }
         });
         let mut connection = pin!(builder.serve_connection(stream, service));

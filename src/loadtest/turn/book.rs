@@ -241,6 +241,7 @@ pub(super) mod tests {
             bind: None,
             sources: None,
             peer: None,
+            upper_peer: None,
             merge: false,
             pid: None,
             poll: Duration::ZERO,

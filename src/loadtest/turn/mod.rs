@@ -43,28 +43,28 @@ pub const MIN_SIZE: usize = super::stamp::LEN + 2;
 /// The most datagrams of a run (the kernel's limit of segments).
 pub const MAX_RUN: usize = 64;
 
-/// What a test does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+/// What a test does. The command line and its help are made from these names and words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Case {
-    /// Clients send through their allocations to a peer.
+    /// Clients send through their allocations to a peer
     Up,
-    /// A peer sends to the relayed addresses, and clients receive.
+    /// A peer sends to the relayed addresses, and clients receive
     Down,
-    /// Every second client sends, through both allocations, to its neighbour.
+    /// Every second client sends to its neighbour, through both allocations
     Pair,
-    /// Datagrams go straight to `peer`: what receiving them costs without TURN. Without a peer they go to ourselves:
-    /// what this program and the machine can do at most.
+    /// Datagrams to --peer without TURN, for what receiving them costs; or to ourselves, for what this program and the
+    /// machine can do at most
     Direct,
-    /// Allocations as fast as the server makes them, from the first challenge on.
+    /// Allocations as fast as the server makes them, from the first challenge on, and the memory that they take
     Allocate,
-    /// Allocations with a channel each that nobody uses.
+    /// Allocations with a channel each that nobody uses
     Idle,
-    /// Binding requests.
+    /// Binding requests
     Binding,
-    /// Allocate requests without a user, as of somebody who forges source addresses.
+    /// Allocate requests without a user; forged addresses by --sources
     Flood,
-    /// Binding requests until one is answered, and the time of that: how fast a server starts.
+    /// Binding requests until one is answered, and when that was: how fast a server starts
     Answer,
 }
 
@@ -108,6 +108,9 @@ pub struct Options {
     pub sources: Option<IpNet>,
     /// A peer that is not ours and from which nothing comes back.
     pub peer: Option<SocketAddr>,
+    /// The peer of those whose relayed port is this one or a higher one: a server that has shared its relay ports out among
+    /// its threads is so asked to relay on one thread, or from one to another.
+    pub upper_peer: Option<(u16, SocketAddr)>,
     /// The kernel may merge what arrives (GRO). Where the server is on this machine, that spares it the cutting of its
     /// runs, which on a network its device or driver does.
     pub merge: bool,
@@ -191,6 +194,8 @@ impl Options {
             "an allocation needs a user and a password, or the server's secret"
         } else if self.peer.is_some() && !matches!(self.case, Case::Up | Case::Direct) {
             "a peer of somebody else's is for sending only (up, direct)"
+        } else if self.upper_peer.is_some() && (self.case != Case::Up || self.peer.is_none()) {
+            "a second peer of somebody else's needs a first one (up)"
         } else if matches!(self.pace, Pace::Saturated { .. })
             && (self.peer.is_some() || self.case == Case::Flood)
         {
@@ -243,6 +248,7 @@ mod tests {
             bind: None,
             sources: None,
             peer: None,
+            upper_peer: None,
             merge: false,
             pid: None,
             poll: Duration::ZERO,
@@ -263,6 +269,7 @@ mod tests {
             (|it| (it.case, it.allocations) = (Case::Pair, 1), "pair"),
             (|it| it.peer = Some(it.server), "rate"),
             (|it| it.case = Case::Flood, "rate"),
+            (|it| it.upper_peer = Some((1, it.server)), "second"),
             (
                 |it| (it.case, it.peer) = (Case::Down, Some(it.server)),
                 "peer",

@@ -216,6 +216,7 @@ fn relay(
         let neighbour = relayed.get(index ^ 1).copied();
         neighbour
             .filter(|_| options.case == Case::Pair)
+            .or_else(|| upper_peer(options, relayed.get(index)?))
             .unwrap_or(peer_address)
     };
     clients.drive(AT_ONCE, stop, |client, index, now| {
@@ -225,7 +226,8 @@ fn relay(
     let lanes = lanes(options, &relayed, peer_address);
     let mut server_ports: BTreeSet<u16> = relayed.iter().map(SocketAddr::port).collect();
     server_ports.insert(options.server.port());
-    server_ports.extend(options.peer.map(|peer| peer.port()));
+    let peers = [options.peer, options.upper_peer.map(|(_, peer)| peer)];
+    server_ports.extend(peers.into_iter().flatten().map(|peer| peer.port()));
     let own_sockets = clients.sockets().iter().chain([peer]);
     let own_ports = own_sockets.map(|socket| socket.local_addr().port());
     charge.watch(server_ports, own_ports.collect());
@@ -249,6 +251,12 @@ fn relay(
     let mut outcome = exchange(options, stop, clients, peer, charge, sending)?;
     outcome.nobody_receives = options.peer.is_some();
     Ok(outcome)
+}
+
+/// [`Options::upper_peer`], if it is that of the client with this relayed address.
+fn upper_peer(options: &Options, relayed: &SocketAddr) -> Option<SocketAddr> {
+    let (first_port, peer) = options.upper_peer?;
+    (relayed.port() >= first_port).then_some(peer)
 }
 
 /// Where each flow goes; of a pair the first sends and the second receives.
@@ -368,6 +376,20 @@ mod tests {
             assert_eq!(payload.read_channel_data(bytes), None, "{bytes:?}");
         }
         assert!(payload.read_channel_data(&sent).is_some());
+    }
+
+    #[test]
+    fn the_upper_peer_is_for_relayed_ports_from_its_first_one_on() {
+        let upper: SocketAddr = ([192, 0, 2, 2], 10).into();
+        let options = Options {
+            upper_peer: Some((50_000, upper)),
+            ..book::tests::options()
+        };
+        let of = |port| upper_peer(&options, &SocketAddr::from(([192, 0, 2, 1], port)));
+        assert_eq!((of(49_999), of(50_000)), (None, Some(upper)));
+        let without = book::tests::options();
+        let relayed = SocketAddr::from(([192, 0, 2, 1], 65_535));
+        assert_eq!(upper_peer(&without, &relayed), None);
     }
 
     #[test]

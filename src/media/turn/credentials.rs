@@ -51,6 +51,13 @@ impl Credentials {
         self
     }
 
+    /// Refuses these names.
+    #[must_use]
+    pub fn with_revoked(mut self, names: &[String]) -> Self {
+        names.iter().for_each(|name| self.revoke(name));
+        self
+    }
+
     fn set_users(&mut self, users: BTreeMap<String, Secret>) {
         self.users_by_hash = users
             .keys()
@@ -177,7 +184,9 @@ mod tests {
     fn a_revoked_name_is_refused_and_forgotten_once_it_has_expired() {
         let mut credentials = credentials(&["north"]);
         credentials.revoke("2000:x");
+        credentials = credentials.with_revoked(&["1999:z".to_owned()]);
         assert_eq!(credentials.passwords(t0(), "2000:x"), []);
+        assert_eq!(credentials.passwords(t0(), "1999:z"), []);
         assert_eq!(credentials.passwords(t0(), "2000:y").len(), 1);
         credentials.set_wall_clock(t0(), 1_999);
         assert_eq!(credentials.revoked.len(), 1);

@@ -55,6 +55,12 @@ impl Facts {
         Some(facts)
     }
 
+    /// Whether it is for all of `names`.
+    pub fn covers(&self, names: &[String]) -> bool {
+        let has = |name: &String| self.names.iter().any(|own| own.eq_ignore_ascii_case(name));
+        names.iter().all(has)
+    }
+
     /// The number as people write it.
     pub fn serial_hex(&self) -> String {
         self.serial

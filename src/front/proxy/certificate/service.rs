@@ -3,15 +3,16 @@
 pub mod command;
 pub mod keeper;
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
 
 use super::{Certificate, CertificateError, Problem, pem, self_signed};
+use crate::control::store::service::{self as store, keep};
 
 /// Largest PEM file that is read: dozens of certificates.
 const MAX_PEM_LEN: u64 = 1024 * 1024;
@@ -68,17 +69,15 @@ fn read_pem(path: &Path) -> Result<Vec<u8>, CertificateError> {
 }
 
 pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_PEM_LEN + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_PEM_LEN {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "larger than any PEM file",
-        ));
-    }
-    Ok(bytes)
+    store::read_bounded(path, MAX_PEM_LEN)
+}
+
+/// The private key and the chain as one text, as the state folder has them.
+fn read_pair(certificate: &Path, key: &Path) -> io::Result<Vec<u8>> {
+    let mut text = read_bounded(key)?;
+    text.push(b'\n');
+    text.extend(read_bounded(certificate)?);
+    Ok(text)
 }
 
 /// The self-signed certificate that `state_dir` keeps for these names, made anew if there is none or it is about to
@@ -116,30 +115,6 @@ pub fn self_signed(
         .ok_or_else(|| not_made(Problem::Malformed.to_string()))?;
     keep(&path, text.as_bytes()).map_err(not_kept)?;
     Ok(certificate)
-}
-
-/// Writes a file that is either the old one or the new one, and readable for its owner only. Makes its folder.
-pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    File::open(dir)?.sync_all()
 }
 
 /// Empty where the system keeps none: then no certificate counts as trusted, which is the safe side.
@@ -321,7 +296,7 @@ mod tests {
             ),
             (
                 refused(&"x".repeat(2_000_000), &key, in_time()),
-                ["certificate.cert", "larger than any PEM file"],
+                ["certificate.cert", "it has more than 1048576 bytes"],
             ),
         ] {
             for part in parts {

@@ -1,11 +1,9 @@
 //! When a line of the access log is written: once the answer has gone, or can go no further.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Frame;
 
 use crate::front::proxy::access_log::{Entry, TARGET};
 use crate::units::{RemoteAddr, clock};
@@ -23,51 +21,30 @@ pub(super) fn logged(response: Response<Body>, entry: Option<Entry>) -> Response
     let Some(entry) = entry else {
         return response;
     };
-    let status = response.status();
-    response.map(|body| {
-        Body::new(LoggedBody {
-            body,
-            bytes: 0,
-            status,
-            entry,
-        })
-    })
+    let mut line = Line {
+        status: response.status(),
+        bytes: 0,
+        entry,
+    };
+    response.map(|body| Body::new(body.inspect_frame(move |frame| line.count(frame))))
 }
 
-struct LoggedBody {
-    body: Body,
-    bytes: u64,
+/// Written when it is dropped.
+struct Line {
     status: StatusCode,
+    bytes: u64,
     entry: Entry,
 }
 
-impl Drop for LoggedBody {
-    fn drop(&mut self) {
-        tracing::info!(target: TARGET, "{}", self.entry.line(self.status, self.bytes));
+impl Line {
+    fn count(&mut self, frame: &Frame<Bytes>) {
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        self.bytes = self.bytes.saturating_add(len as u64);
     }
 }
 
-impl HttpBody for LoggedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            let len = frame.data_ref().map_or(0, Bytes::len);
-            self.bytes = self.bytes.saturating_add(len as u64);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Drop for Line {
+    fn drop(&mut self) {
+        tracing::info!(target: TARGET, "{}", self.entry.line(self.status, self.bytes));
     }
 }

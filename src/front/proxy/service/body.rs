@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep};
@@ -228,38 +229,9 @@ impl Drop for InProgress {
     }
 }
 
-/// A response's body, which keeps its request in progress.
-#[derive(Debug)]
-pub(super) struct ResponseBody {
-    body: Body,
-    _in_progress: InProgress,
-}
-
-impl ResponseBody {
-    pub(super) fn new(body: Body, in_progress: InProgress) -> Self {
-        Self {
-            body,
-            _in_progress: in_progress,
-        }
-    }
-}
-
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// `body`, which keeps `kept` until its last byte has gone, or can go no further.
+pub(super) fn keeping<K: Send + 'static>(body: Body, kept: K) -> Body {
+    Body::new(body.inspect_frame(move |_| {
+        let _ = &kept;
+    }))
 }

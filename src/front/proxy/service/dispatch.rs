@@ -1,7 +1,6 @@
 //! What becomes of one request: a service of ours, an application, files, or a page that says why not.
 
-use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +18,7 @@ use super::files::{Asked, Folder};
 use super::upgrade::tunnel;
 use super::upstream::{Answer, Failure, Upstream};
 use super::{Shared, Tracked};
+use crate::control::store::service::{keep, read_bounded};
 use crate::front::proxy::error_page::{ErrorPages, NOT_FOUND_FILE, SERVER_ERROR_FILE};
 use crate::front::proxy::forwarding::{self, Via};
 use crate::front::proxy::headers::{Sender, is_trusted};
@@ -104,8 +104,8 @@ impl Table {
 fn pages(folder: &Path) -> ErrorPages {
     let read = |name: &str| {
         let path = folder.join(name);
-        match page(&path) {
-            Ok(page) => Some(page),
+        match read_bounded(&path, MAX_PAGE) {
+            Ok(page) => Some(Bytes::from(page)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "an error page of HANOK_ERROR_PAGES cannot be read");
@@ -124,17 +124,6 @@ fn pages(folder: &Path) -> ErrorPages {
         );
     }
     pages
-}
-
-fn page(path: &Path) -> io::Result<Bytes> {
-    let mut page = Vec::new();
-    fs::File::open(path)?
-        .take(MAX_PAGE + 1)
-        .read_to_end(&mut page)?;
-    if page.len() as u64 > MAX_PAGE {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(page.into())
 }
 
 /// Changes what goes where while requests are answered; cheap to clone.
@@ -404,10 +393,7 @@ async fn remember(seen: PathBuf, upstream: &Upstream) {
     tracing::info!(upstream = %upstream.origin(), "an application has answered: / is its own from now on");
     let written = spawn_blocking({
         let seen = seen.clone();
-        move || {
-            let file = fs::File::create(&seen)?;
-            file.sync_all()
-        }
+        move || keep(&seen, b"")
     });
     if let Ok(Err(error)) = written.await {
         tracing::warn!(file = %seen.display(), %error, "that an application has answered cannot be remembered");

@@ -17,10 +17,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +33,7 @@ use super::body::{Progress, RequestBody, UpstreamBody};
 use super::{Containment, Tracked};
 use crate::front::proxy::limits::Limits;
 use crate::front::proxy::routes::Origin;
+use crate::units::DangerousAnyCertificate;
 
 /// A connection that waits for the next request is closed after this: before the application closes it, which would
 /// lose a request that is just on its way. Node does so after 5 s.
@@ -297,11 +297,10 @@ impl Connector {
         let verified = builder()?
             .with_root_certificates(authorities)
             .with_no_client_auth();
+        // Nobody can stand in for what runs here, and its certificate it has made by itself.
         let on_this_machine = builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(DangerousAnyCertificate(Arc::clone(
-                &provider,
-            ))))
+            .with_custom_certificate_verifier(Arc::new(DangerousAnyCertificate::new(&provider)))
             .with_no_client_auth();
         Ok(Self {
             patience,
@@ -433,48 +432,6 @@ impl AsyncWrite for UpstreamStream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-/// Takes any certificate: for upstreams on this machine, whom nobody can stand in for and whose certificates are
-/// made by themselves.
-#[derive(Debug)]
-struct DangerousAnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for DangerousAnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -10,7 +10,7 @@ mod probe;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use instant_acme::{Account, CertificateIdentifier};
 use rustls::RootCertStore;
@@ -24,6 +24,7 @@ use crate::front::proxy::certificate::challenges::Waiting;
 use crate::front::proxy::certificate::facts::Facts;
 use crate::front::proxy::certificate::service::{read_bounded, system_authorities};
 use crate::front::proxy::certificate::{Certificate, CertificateStore, Problem, pem};
+use crate::front::proxy::http_date::http_date;
 use crate::units::{Random, clock};
 pub(crate) use folder::Folder;
 use http::Http;
@@ -90,15 +91,6 @@ impl Held {
         };
         Ok(Self { certificate, facts })
     }
-
-    /// Whether it is for all of `names`.
-    pub(crate) fn covers(&self, names: &[String]) -> bool {
-        let has = |name: &String| {
-            let mut own = self.facts.names.iter();
-            own.any(|own| own.eq_ignore_ascii_case(name))
-        };
-        names.iter().all(has)
-    }
 }
 
 /// The certificate that was got before for these names, if it can be served.
@@ -106,7 +98,7 @@ pub(crate) fn load(folder: &Folder, settings: &Settings) -> Option<Held> {
     let text = folder.read_certificate().ok()?;
     let domain = settings.names.first()?;
     match Held::read(&text, domain, &system_authorities(), wall()) {
-        Ok(held) if held.covers(std::slice::from_ref(domain)) => Some(held),
+        Ok(held) if held.facts.covers(std::slice::from_ref(domain)) => Some(held),
         Ok(_) => None,
         Err(problem) => {
             let path = folder.certificate();
@@ -166,10 +158,8 @@ impl Keeper {
         let progress = record
             .filter(|record| is_same_server(record) && record.names == settings.names)
             .map_or_else(Progress::default, |record| record.progress);
-        let covered = held.as_ref().filter(|facts| {
-            let has = |name: &String| facts.names.iter().any(|own| own.eq_ignore_ascii_case(name));
-            settings.names.iter().all(has)
-        });
+        let covered = held.as_ref();
+        let covered = covered.filter(|facts| facts.covers(&settings.names));
         let plan = Plan::new(
             settings.challenges.clone(),
             settings.staging().is_some(),
@@ -293,7 +283,7 @@ impl Keeper {
             None => "a self-signed certificate is served meanwhile".to_owned(),
             Some(facts) => format!(
                 "the certificate that is served ends on {}",
-                date(facts.validity.until)
+                http_date(facts.validity.until)
             ),
         };
         let reason = self.plan.progress().problem.as_deref().unwrap_or_default();
@@ -332,7 +322,7 @@ impl Keeper {
                 "what the authority has sent cannot be served: {problem}"
             ))
         })?;
-        if !held.covers(&self.settings.names) {
+        if !held.facts.covers(&self.settings.names) {
             self.folder.forget_pending();
             let names = held.facts.names.join(", ");
             return Err(refused(format!(
@@ -357,7 +347,7 @@ impl Keeper {
             serial = facts.serial_hex(),
             "a new certificate for {} is served, valid until {}",
             self.names(),
-            date(facts.validity.until)
+            http_date(facts.validity.until)
         );
         self.held = Some(facts);
         Ok(())
@@ -404,7 +394,7 @@ impl Keeper {
             None => self.plan.renewal_info(now, None, RENEWAL_INFO_RETRY),
         }
         if let Some(at) = self.plan.renew_at(now) {
-            tracing::debug!("the certificate will be renewed on {}", date(at));
+            tracing::debug!("the certificate will be renewed on {}", http_date(at));
         }
     }
 
@@ -439,11 +429,4 @@ impl Keeper {
 /// Seconds since the Unix epoch by our clock.
 pub(crate) fn wall() -> u64 {
     clock::wall_ms() / 1000
-}
-
-/// A time as people read it.
-pub fn date(seconds: u64) -> String {
-    // Later ones cannot be written, and do not come.
-    const END_OF_YEAR_9999: u64 = 253_402_300_799;
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(END_OF_YEAR_9999)))
 }

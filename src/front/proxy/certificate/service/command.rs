@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::keeper::Source;
-use super::{read_bounded, system_authorities};
+use super::{read_bounded, read_pair, system_authorities};
 use crate::front::proxy::certificate::acme::Settings;
 use crate::front::proxy::certificate::acme::record::Record;
 use crate::front::proxy::certificate::acme::service::{Folder, Held, wall};
@@ -89,14 +89,7 @@ pub fn status(source: &Source, state_dir: &Path, domain: &str) -> Status {
             let file = state_dir.join("self-signed.pem");
             (file.clone(), read_bounded(&file))
         }
-        Source::Own { certificate, key } => {
-            let text = read_bounded(key).and_then(|mut text| {
-                text.push(b'\n');
-                text.extend(read_bounded(certificate)?);
-                Ok(text)
-            });
-            (certificate.clone(), text)
-        }
+        Source::Own { certificate, key } => (certificate.clone(), read_pair(certificate, key)),
         Source::Acme(_) => (folder.certificate(), folder.read_certificate()),
     };
     let certificate = text.map_err(|error| error.to_string()).and_then(|text| {
@@ -158,7 +151,7 @@ pub fn import(from: &Path, settings: &Settings, state_dir: &Path) -> Result<Fact
     if now > held.facts.validity.until {
         return Err(unusable("the certificate has expired".to_owned()));
     }
-    if !held.covers(&[domain.to_owned()]) {
+    if !held.facts.covers(&[domain.to_owned()]) {
         let names = held.facts.names.join(", ");
         return Err(unusable(format!("the certificate is for {names}")));
     }
@@ -189,12 +182,7 @@ fn find_pair(from: &Path, domain: &str) -> Result<(PathBuf, Vec<u8>), CommandErr
     ];
     let mut last = io::ErrorKind::NotFound.into();
     for place in places {
-        let pair = read_bounded(&place.join("privkey.pem")).and_then(|mut text| {
-            text.push(b'\n');
-            text.extend(read_bounded(&place.join("fullchain.pem"))?);
-            Ok(text)
-        });
-        match pair {
+        match read_pair(&place.join("fullchain.pem"), &place.join("privkey.pem")) {
             Ok(text) => return Ok((place, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => last = error,

@@ -13,6 +13,7 @@ use super::{load_own, self_signed};
 use crate::front::proxy::certificate::acme::service::{self as acme_service, Folder, OpenError};
 use crate::front::proxy::certificate::facts::Facts;
 use crate::front::proxy::certificate::{Certificate, CertificateError, CertificateStore, acme};
+use crate::front::proxy::http_date::http_date;
 
 /// How often the operator's files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -82,19 +83,16 @@ pub fn begin(
     others: &[String],
 ) -> Result<(Arc<CertificateStore>, Keeper), BeginError> {
     let own_make = || self_signed(state_dir, domain, others, now());
+    let stored = |certificate| Arc::new(CertificateStore::new(certificate));
     let (store, task) = match source {
-        Source::SelfSigned => (CertificateStore::new(own_make()?), Task::SelfSigned),
+        Source::SelfSigned => (stored(own_make()?), Task::SelfSigned),
         Source::Own { certificate, key } => {
             let loaded = load_own(&certificate, &key, domain, now())?;
-            (
-                CertificateStore::new(loaded),
-                Task::Own { certificate, key },
-            )
+            (stored(loaded), Task::Own { certificate, key })
         }
         Source::Acme(settings) => {
             let folder = Folder::new(state_dir);
-            let held = acme_service::load(&folder, &settings);
-            let (certificate, facts) = match held {
+            let (certificate, facts) = match acme_service::load(&folder, &settings) {
                 Some(held) => (held.certificate, Some(held.facts)),
                 None => {
                     tracing::warn!(
@@ -104,31 +102,19 @@ pub fn begin(
                     (own_make()?, None)
                 }
             };
-            let store = Arc::new(CertificateStore::new(certificate));
+            let store = stored(certificate);
             let keeper = acme_service::Keeper::open(settings, folder, Arc::clone(&store), facts)?;
-            return Ok((
-                Arc::clone(&store),
-                Keeper {
-                    store,
-                    state_dir: state_dir.to_owned(),
-                    domain: domain.to_owned(),
-                    others: others.to_vec(),
-                    task: Task::Acme(Box::new(keeper)),
-                },
-            ));
+            (store, Task::Acme(Box::new(keeper)))
         }
     };
-    let store = Arc::new(store);
-    Ok((
-        Arc::clone(&store),
-        Keeper {
-            store,
-            state_dir: state_dir.to_owned(),
-            domain: domain.to_owned(),
-            others: others.to_vec(),
-            task,
-        },
-    ))
+    let keeper = Keeper {
+        store: Arc::clone(&store),
+        state_dir: state_dir.to_owned(),
+        domain: domain.to_owned(),
+        others: others.to_vec(),
+        task,
+    };
+    Ok((store, keeper))
 }
 
 impl Keeper {
@@ -216,7 +202,7 @@ fn replace(store: &CertificateStore, certificate: Certificate) {
             issuer = facts.issuer,
             serial = facts.serial_hex(),
             "a new certificate is served, valid until {}",
-            acme_service::date(facts.validity.until)
+            http_date(facts.validity.until)
         );
     }
     store.replace(certificate);

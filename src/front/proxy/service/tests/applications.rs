@@ -359,6 +359,35 @@ async fn any_protocol_can_be_changed_to_and_an_idle_tunnel_lives() {
     running.stop().await;
 }
 
+/// With the limits that are shipped: OpenVidu's proxy ended such a WebSocket after a minute.
+#[tokio::test]
+#[ignore = "takes 75 seconds: scripts/test --long front"]
+async fn an_idle_websocket_outlives_every_limit() {
+    let app = App::scripted(|_| {
+        Act::Echo(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                .to_owned(),
+        )
+    })
+    .await;
+    let running = app.proxied_with(|_| {});
+    let mut stream = running.tls(&[b"http/1.1"]).await;
+    let ask = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
+    sleep(Duration::from_secs(75)).await;
+    stream.write_all(b"hello").await.unwrap();
+    let mut echo = [0; 5];
+    let echoed = timeout(PATIENCE, stream.read_exact(&mut echo)).await;
+    echoed.unwrap().unwrap();
+    assert_eq!(&echo, b"hello");
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn tunnels_end_when_the_proxy_stops() {
     let app = App::scripted(|_| {

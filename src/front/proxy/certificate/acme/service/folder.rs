@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::control::store::service::keep;
 use crate::front::proxy::certificate::acme::record::{AccountRecord, Pending, Record};
-use crate::front::proxy::certificate::service::{keep, read_bounded};
+use crate::front::proxy::certificate::service::read_bounded;
 
 /// `HANOK_STATE_DIR/acme`.
 #[derive(Debug, Clone)]
