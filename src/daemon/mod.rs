@@ -264,6 +264,13 @@ impl Daemon {
                 web_panics: web.clone(),
                 certificates: Arc::clone(&live.certificates),
                 drain: drain.shown().clone(),
+                ports: media
+                    .ports
+                    .iter()
+                    .copied()
+                    .chain([config.turn.port])
+                    .collect(),
+                started_at,
                 state: Arc::clone(&observed),
             });
             // As long as the daemon lives, also while it stops.
