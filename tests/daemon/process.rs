@@ -348,6 +348,13 @@ async fn a_client_that_does_not_answer_delays_no_stop_beyond_its_time_and_a_seco
     process.says("a second signal came").await;
     assert_eq!(process.ended().await, 0);
     assert_eq!(process.left_over(), 0);
+
+    // It would take two seconds.
+    let mut process = Process::start_with(&["HANOK_STOP_DEADLINE=300ms"]).await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    process.says("HANOK_STOP_DEADLINE has passed").await;
+    assert_eq!(process.ended().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
