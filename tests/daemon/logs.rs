@@ -79,7 +79,7 @@ impl Secrets {
             Value::Object(map) => {
                 for (name, value) in map {
                     match value.as_str() {
-                        Some(text) if name.contains("key") && text.len() >= 20 => {
+                        Some(text) if name == "private" => {
                             self.add("a key of the account", text);
                         }
                         _ => self.add_json(value),
