@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use hanok::cli::{self, Action, EXIT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Terminal};
 use hanok::config::{Misconfigured, ThisMachine};
+use hanok::telemetry::log;
 
 fn main() -> ExitCode {
     let mut terminal = Terminal {
@@ -34,8 +35,12 @@ fn main() -> ExitCode {
 
 /// Tells why the daemon ended; returns the status for it.
 fn failure(error: &anyhow::Error) -> u8 {
-    // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(io::stderr(), "hanok: {error:#}");
+    if log::is_started() {
+        tracing::error!("{error:#}");
+    } else {
+        // Nobody is left to tell if standard error is gone.
+        let _ = writeln!(io::stderr(), "hanok: {error:#}");
+    }
     if error.is::<Misconfigured>() {
         EXIT_CONFIG
     } else {

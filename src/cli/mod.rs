@@ -3,12 +3,14 @@
 
 mod cert;
 mod check_config;
+mod completions;
 mod control;
 pub mod doctor;
 mod drain;
 mod duration;
 mod healthcheck;
 mod loadtest;
+mod man;
 mod ports;
 mod print_config;
 mod reload;
@@ -130,6 +132,10 @@ enum Command {
     TurnCred(turn_cred::Command),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(man::Arguments),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Arguments),
     /// Print etc/hanok.env
     #[command(hide = true)]
     SampleEnv,
@@ -228,6 +234,10 @@ pub fn run<O: Write, E: Write>(
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
+        Command::Man(arguments) => man::run(arguments, terminal).map(Action::Exit),
+        Command::Completions(arguments) => {
+            completions::run(&arguments, &mut terminal.out).map(Action::Exit)
+        }
         Command::SampleEnv => sample_env::run(&mut terminal.out).map(Action::Exit),
     }
 }
@@ -285,6 +295,9 @@ mod tests {
             "swerve",
             "serve --port 5",
             "version extra",
+            "completions",
+            "completions tcsh",
+            "man one two",
             "check-config --env-file",
             "loadtest",
             "loadtest --url http://127.0.0.1 --secret x --publishers 0",

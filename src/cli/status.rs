@@ -127,15 +127,12 @@ fn tell(status: &Status, now: u64, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     for worker in &status.workers {
-        let load = match worker.cpu_percent {
-            Some(percent) => format!("{percent:.1} % of a core, "),
-            None => String::new(),
-        };
         line(
             "worker",
             format!(
-                "{}: {load}{} rooms, {} transports, {} TCP for media, {} for TURN, {} relay sockets",
+                "{}: {:.1} % busy, {} rooms, {} transports, {} TCP for media, {} for TURN, {} relay sockets",
                 worker.index,
+                worker.busy_percent,
                 worker.rooms,
                 worker.transports,
                 worker.streams,

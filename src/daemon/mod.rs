@@ -12,6 +12,7 @@ mod drain;
 pub mod inherited;
 mod media;
 mod neighbours;
+mod observation;
 mod port_owner;
 mod public_address;
 mod reload;
@@ -40,6 +41,7 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
+use crate::telemetry::service::Admin;
 use crate::units::{Live, clock};
 use crate::views::control::Drain;
 use adapters::{MintedTurnCredentials, OverTls};
@@ -47,6 +49,7 @@ use control_socket::ControlSocket;
 use control_socket::api::{self, Api, ReloadRequest};
 use drain::service::DrainHandle;
 use inherited::Inherited;
+use observation::Observation;
 use public_address::Place;
 use reload::{Changeable, Current, Told};
 use revoked::RevokedNames;
@@ -145,6 +148,9 @@ pub struct Daemon {
     live: Arc<Changeable>,
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
+    admin: Vec<std::net::SocketAddr>,
+    observed: Arc<observation::State>,
+    _observing: JoinSet<()>,
     revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
     _draining: JoinSet<()>,
@@ -208,6 +214,8 @@ impl Daemon {
             media.plane.clone(),
         );
         let rules = Live::new(web::rules(config, &[]));
+        let admin = observation::bind(config, &mut inherited)?;
+        let admin_addresses: Vec<_> = admin.iter().flat_map(Admin::addresses).collect();
         let proxy = web::bind(
             config,
             state.path(),
@@ -215,10 +223,12 @@ impl Daemon {
             Arc::clone(&certificates),
             services,
             rules.clone(),
+            admin_addresses.first().map(std::net::SocketAddr::port),
         )?;
         inherited.close_the_rest();
         let addresses: Vec<_> = proxy.addresses().collect();
         let (web, routing) = (proxy.containment(), proxy.routing());
+        let observer = proxy.observer();
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
@@ -242,6 +252,30 @@ impl Daemon {
         let (drain, task) = DrainHandle::new(directory.clone());
         let mut draining = JoinSet::new();
         draining.spawn(task.run());
+        let observed = Arc::new(observation::State::default());
+        let mut observing = JoinSet::new();
+        if let Some(admin) = admin {
+            let source = Arc::new(Observation {
+                turn: live.turn.handle.clone(),
+                workers: media.counters.clone(),
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: observer,
+                web_panics: web.clone(),
+                certificates: Arc::clone(&live.certificates),
+                drain: drain.shown().clone(),
+                ports: media
+                    .ports
+                    .iter()
+                    .copied()
+                    .chain([config.turn.port])
+                    .collect(),
+                started_at,
+                state: Arc::clone(&observed),
+            });
+            // As long as the daemon lives, also while it stops.
+            observing.spawn(admin.serve(source, CancellationToken::new()));
+        }
         let mut control = JoinSet::new();
         let (reloads, reload_requests) = api::reloads();
         let control_stop = CancellationToken::new();
@@ -255,6 +289,7 @@ impl Daemon {
                 counters: media.counters.clone(),
                 live: Arc::clone(&live),
                 drain: drain.clone(),
+                config: config.clone(),
                 started,
                 started_at,
             });
@@ -276,6 +311,9 @@ impl Daemon {
                 own: media.own,
             }),
             seeking: Mutex::default(),
+            admin: admin_addresses,
+            observed,
+            _observing: observing,
             revoking,
             _keeping: keeping,
             _draining: draining,
@@ -295,6 +333,11 @@ impl Daemon {
     /// The web ports that were really taken.
     pub fn addresses(&self) -> &[(proxy::Listener, std::net::SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where monitoring asks; empty if it cannot.
+    pub fn admin(&self) -> &[std::net::SocketAddr] {
+        &self.admin
     }
 
     /// All sessions.
@@ -420,6 +463,7 @@ impl Daemon {
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        self.observed.stop();
         self.control_stop.cancel();
         // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
         self.proxy_stop.cancel();

@@ -129,6 +129,7 @@ pub(super) async fn reload(
 ) -> (Arc<Loaded>, view::Reload) {
     service_manager::reloading();
     let taken_over = take_over(daemon, &running, options).await;
+    daemon.observed.reloaded(taken_over.is_ok());
     service_manager::ready(&daemon.life().status());
     match taken_over {
         Ok((loaded, outcome)) => (Arc::new(loaded), outcome),

@@ -183,6 +183,7 @@ pub(super) fn bind(
     certificates: Arc<CertificateStore>,
     services: Services,
     rules: Live<proxy::Rules>,
+    off_limits: Option<u16>,
 ) -> anyhow::Result<Proxy> {
     let web = &config.web;
     let on = web.front == Front::On;
@@ -214,6 +215,7 @@ pub(super) fn bind(
         tls: tls_policy(config),
         routing: routing(config, state),
         limits: Limits::default(),
+        off_limits,
     };
     Proxy::bind(settings, listening, certificates, services).map_err(explain)
 }

@@ -137,8 +137,8 @@ pub struct Certificate {
 pub struct Worker {
     /// Its number.
     pub index: usize,
-    /// Its share of a core lately, in percent; unknown if the kernel does not say.
-    pub cpu_percent: Option<f64>,
+    /// How much of the last moment it was not asleep, in percent.
+    pub busy_percent: f64,
     /// Sessions that live on it.
     pub rooms: u64,
     /// Their ICE, DTLS and SRTP associations.

@@ -3,5 +3,6 @@
 pub mod control;
 pub mod finding;
 pub mod media;
+pub mod metric;
 pub mod openvidu;
 pub mod turn;

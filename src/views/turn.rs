@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a TURN server did, since it began.
+/// What a TURN server did, since it began, and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TurnCounters {
@@ -21,6 +21,12 @@ pub struct TurnCounters {
     pub ignored: u64,
     /// Allocations made.
     pub allocations: u64,
+    /// Allocations that live, of clients that come by UDP.
+    pub live_udp: u64,
+    /// Those of clients that come by TCP.
+    pub live_tcp: u64,
+    /// Those of clients that come by TLS.
+    pub live_tls: u64,
     /// Allocations refused with 486.
     pub over_quota: u64,
     /// Allocations refused with 508.

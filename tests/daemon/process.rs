@@ -177,7 +177,7 @@ impl Process {
             folder,
             lines: own_lines,
         };
-        process.says("ready: https://127.0.0.1").await;
+        process.says("ready: https://").await;
         process
     }
 
@@ -210,6 +210,18 @@ impl Process {
         let found = tokio::time::timeout(PATIENCE, waiting).await;
         let said = &self.said[from..];
         assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
+    }
+
+    /// Everything that it has said, once it has ended.
+    pub(crate) async fn whole_log(mut self) -> Vec<String> {
+        let rest = async {
+            while let Some(line) = self.log.recv().await {
+                self.said.push(line);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, rest).await;
+        assert!(ended.is_ok(), "it goes on");
+        std::mem::take(&mut self.said)
     }
 
     /// Whether a line of the log that was waited for, or one before it, has this text.
@@ -336,6 +348,13 @@ async fn a_client_that_does_not_answer_delays_no_stop_beyond_its_time_and_a_seco
     process.says("a second signal came").await;
     assert_eq!(process.ended().await, 0);
     assert_eq!(process.left_over(), 0);
+
+    // It would take two seconds.
+    let mut process = Process::start_with(&["HANOK_STOP_DEADLINE=300ms"]).await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    process.says("HANOK_STOP_DEADLINE has passed").await;
+    assert_eq!(process.ended().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use crate::control::session::properties::{
 use crate::media::plane::Plane;
 use crate::units::{Live, Random, clock};
 use crate::views::control::Session as Summary;
+use crate::views::metric::Family;
 use crate::views::openvidu as view;
 
 /// Who is refused because of a drain is told to come again within this time: a drain may end or be cancelled long before
@@ -321,6 +322,11 @@ impl Directory {
         self.registry.flooded()
     }
 
+    /// How many sessions, participants and streams there are and were, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
+    }
+
     /// How many sessions a bug has ended.
     pub fn panics(&self) -> u64 {
         self.registry.panics()
@@ -466,6 +472,63 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(directory.find("room-1").is_some());
+        directory.shutdown("openviduServerStopped").await;
+    }
+
+    #[tokio::test]
+    async fn occupancy_counts_sessions_and_those_that_somebody_is_in() {
+        let directory = directory();
+        let mut occupancy = directory.occupancy();
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(directory.create(scene::properties()).await.unwrap().id);
+        }
+        let session = ids.pop().unwrap();
+        let connection = directory
+            .create_connection(&session, scene::connection(Role::Publisher))
+            .await
+            .unwrap();
+        let joiner = Joiner {
+            socket: directory.new_socket(),
+            rpc_session: Arc::new(RpcSession::new(&mut Random::system())),
+            final_user_id: String::new(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            knows_secret: false,
+        };
+        let join = JoinRoom {
+            session: session.clone(),
+            token: connection.token.unwrap(),
+            secret: crate::units::Secret::new(""),
+            hidden: None,
+            metadata: String::new(),
+            platform: String::new(),
+        };
+        let handle = directory.find(&session).unwrap();
+        let (client, request) = (Arc::new(Deaf), RequestId(serde_json::json!(1)));
+        let counted = |occupancy: &mut OccupancyWatch| {
+            let counted = *occupancy.borrow_and_update();
+            (counted.sessions, counted.occupied)
+        };
+        assert_eq!(counted(&mut occupancy), (3, 0));
+        assert!(
+            handle
+                .join(client.clone(), joiner.clone(), request.clone(), join)
+                .await
+        );
+        assert_eq!(counted(&mut occupancy), (3, 1));
+        let shown = directory.summaries().await;
+        let connections: Vec<_> = shown.iter().map(|it| it.connections).collect();
+        assert_eq!(connections, [0, 0, 1]);
+        for id in &ids {
+            directory.close(id, "sessionClosedByServer").await.unwrap();
+        }
+        assert_eq!(counted(&mut occupancy), (1, 1));
+        handle
+            .request(client, joiner.socket, request, Request::Leave)
+            .await;
+        let empty = |it: &crate::control::session::Occupancy| it.sessions == 0;
+        let empty = *occupancy.wait_for(empty).await.unwrap();
+        assert_eq!(empty.occupied, 0);
         directory.shutdown("openviduServerStopped").await;
     }
 

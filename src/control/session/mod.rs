@@ -16,6 +16,7 @@ pub mod ice_servers;
 pub mod identifiers;
 mod media_reconnection;
 mod membership;
+mod metrics;
 mod moderation;
 pub mod notification;
 mod participant;

@@ -26,12 +26,11 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::findings::{Facts, findings};
-use super::threads;
-use crate::config::settings;
+use crate::config::{Config, settings};
 use crate::control::rest;
 use crate::control::session::Directory;
 use crate::control::signalling::Connections;
@@ -78,6 +77,8 @@ pub(in crate::daemon) struct Parts {
     pub(in crate::daemon) counters: Vec<Arc<Counters>>,
     pub(in crate::daemon) live: Arc<Changeable>,
     pub(in crate::daemon) drain: DrainHandle,
+    /// As the process began with it: what is told of it changes at a start only.
+    pub(in crate::daemon) config: Config,
     /// When the process began.
     pub(in crate::daemon) started: Instant,
     /// The same in seconds since the epoch.
@@ -127,13 +128,13 @@ impl Api {
 
     async fn status(&self) -> Status {
         let parts = &*self.0;
-        let (turn, allocations, summaries, cpu) = tokio::join!(
+        let (turn, allocations, summaries, busy) = tokio::join!(
             self.turn(),
             self.allocations(),
-            parts.directory.summaries(),
-            threads::load(parts.counters.len(), LOAD_WINDOW),
+            timeout(WORKER_PATIENCE, parts.directory.summaries()),
+            self.busy(),
         );
-        let config = parts.live.current.lock().await.config.clone();
+        let config = &parts.config;
         let told = parts.live.told.get();
         let certificate = self.certificate(&config.web.certificate);
         let panics = parts.directory.panics() + parts.connections.panics() + parts.web.panics();
@@ -144,9 +145,12 @@ impl Api {
             certificate: certificate.as_ref(),
             panics: panics + parts.counters.iter().map(in_workers).sum::<u64>(),
             turn,
+            sessions_answer: summaries.is_ok(),
             told: &told,
         };
         let findings = findings(&facts);
+        let progress = parts.drain.progress();
+        let summaries = summaries.unwrap_or_default();
         let sum = |count: fn(&Session) -> usize| summaries.iter().map(count).sum();
         let uptime = clock::now().saturating_duration_since(parts.started);
         Status {
@@ -157,10 +161,10 @@ impl Api {
             uptime_secs: uptime.as_secs(),
             url: config.public.url(),
             file: config.file.clone(),
-            drain: *parts.drain.shown().get(),
+            drain: progress.drain,
             listeners: self.listeners(&config.turn),
             certificate: certificate.map(|(shown, _)| shown),
-            sessions: summaries.len(),
+            sessions: progress.sessions,
             connections: sum(|it| it.connections),
             streams: sum(|it| it.streams),
             subscriptions: sum(|it| it.subscriptions),
@@ -169,11 +173,11 @@ impl Api {
             workers: parts
                 .counters
                 .iter()
-                .zip(cpu)
+                .zip(busy)
                 .enumerate()
-                .map(|(index, (counters, cpu_percent))| Worker {
+                .map(|(index, (counters, busy_percent))| Worker {
                     index,
-                    cpu_percent,
+                    busy_percent,
                     rooms: load(&counters.rooms),
                     transports: load(&counters.transports),
                     streams: load(&counters.streams),
@@ -186,6 +190,23 @@ impl Api {
                 .collect(),
             findings,
         }
+    }
+
+    /// How much of the next moment each media thread is not asleep, in percent.
+    async fn busy(&self) -> Vec<f64> {
+        let counters = &self.0.counters;
+        let awake = || counters.iter().map(|it| load(&it.busy_us));
+        let (began, before) = (clock::now(), awake().collect::<Vec<_>>());
+        sleep(LOAD_WINDOW).await;
+        let passed = clock::now().saturating_duration_since(began);
+        awake()
+            .zip(before)
+            .map(|(after, before)| {
+                let busy = Duration::from_micros(after.saturating_sub(before));
+                let share = busy.as_secs_f64() / passed.as_secs_f64().max(1e-9);
+                (share * 1000.0).round() / 10.0
+            })
+            .collect()
     }
 
     /// What is served, and from when on it is.

@@ -26,6 +26,8 @@ pub(super) struct Facts<'a> {
     pub(super) panics: u64,
     /// What the TURN servers count; `None` if a media thread does not answer.
     pub(super) turn: Option<TurnCounters>,
+    /// Every session has told its numbers.
+    pub(super) sessions_answer: bool,
     /// What the configuration has to say.
     pub(super) told: &'a Told,
 }
@@ -38,6 +40,12 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             "the media threads do not answer: restart hanok (`systemctl restart hanok`) and report it with the log",
         ),
         Some(turn) => of_turn(turn, &mut found),
+    }
+    if !facts.sessions_answer {
+        found.problem(
+            "a session does not answer, so the numbers of all are missing: restart hanok (`systemctl restart hanok`) and \
+             report it with the log",
+        );
     }
     match facts.certificate {
         None => found.problem(
@@ -170,6 +178,7 @@ mod tests {
             certificate: Some(&good),
             panics: 0,
             turn: Some(TurnCounters::default()),
+            sessions_answer: true,
             told: &told,
         };
         // The facts that are borrowed live as long as the call.
@@ -222,6 +231,7 @@ mod tests {
                 certificate: Some(&served),
                 panics: 0,
                 turn: Some(TurnCounters::default()),
+                sessions_answer: true,
                 told: &told,
             };
             let seen: Vec<_> = findings(&facts)
@@ -241,6 +251,7 @@ mod tests {
             certificate: Some(&trial),
             panics: 0,
             turn: Some(TurnCounters::default()),
+            sessions_answer: true,
             told: &told,
         };
         assert_eq!(findings(&facts), [], "nobody expects more of --dev");
@@ -250,6 +261,11 @@ mod tests {
     fn silence_bugs_and_refusals_are_told_with_what_to_do() {
         let (problem, warning) = (Severity::Problem, Severity::Warning);
         only(&found(|it| it.turn = None), problem, "restart hanok");
+        only(
+            &found(|it| it.sessions_answer = false),
+            problem,
+            "report it",
+        );
         only(&found(|it| it.certificate = None), problem, "cert status");
         only(&found(|it| it.panics = 3), warning, "3 sessions");
         let refused = |it: &mut Facts<'_>| {
@@ -280,11 +296,13 @@ mod tests {
             certificate: None,
             panics: 1,
             turn: None,
+            sessions_answer: false,
             told: &told,
         };
         let found: Vec<_> = findings(&facts).into_iter().map(|it| it.text).collect();
         let parts = [
             "do not answer",
+            "does not answer",
             "cannot be read",
             "bugs",
             "a key has no effect",

@@ -4,7 +4,6 @@
 
 pub(super) mod api;
 mod findings;
-mod threads;
 
 use std::fs;
 use std::io;

@@ -53,7 +53,9 @@ use super::ports::Services;
 use super::redirect::Redirect;
 use super::routes::{Entrance, Routing};
 use super::tls::{self, TlsPolicy};
-use crate::units::Live;
+use super::traffic::{Class, Traffic};
+use crate::units::{Live, clock};
+use crate::views::metric::Family;
 use body::{InProgress, keeping};
 pub use dispatch::RoutingHandle;
 use dispatch::{Asking, Reply, Table};
@@ -95,6 +97,8 @@ pub struct Settings {
     pub routing: Routing,
     /// Limits and time-outs.
     pub limits: Limits,
+    /// A TCP port of this machine that no upstream may be, by whatever name: the admin listener's.
+    pub off_limits: Option<u16>,
 }
 
 /// The rules by which requests are judged.
@@ -213,6 +217,24 @@ struct Shared {
     /// Ends connections to upstreams, kept ones and tunnels.
     stop_upstreams: CancellationToken,
     containment: Containment,
+    traffic: Traffic,
+}
+
+/// What is seen of a proxy from outside; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Observer(Arc<Shared>);
+
+impl Observer {
+    /// What it counts, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        let Shared {
+            traffic,
+            admission,
+            turn_admission,
+            ..
+        } = &*self.0;
+        traffic.families(admission, turn_admission)
+    }
 }
 
 /// `TlsAcceptor` does not print.
@@ -249,6 +271,7 @@ impl Proxy {
         let containment = Containment::default();
         let upstreams = Upstreams::new(
             &settings.limits,
+            settings.off_limits,
             system_authorities(),
             tunnels.clone(),
             containment.clone(),
@@ -308,6 +331,7 @@ impl Proxy {
                 tunnels,
                 stop_upstreams,
                 containment,
+                traffic: Traffic::default(),
             }),
         })
     }
@@ -322,6 +346,11 @@ impl Proxy {
     /// Changes what goes where.
     pub fn routing(&self) -> RoutingHandle {
         RoutingHandle::new(self.shared.table.clone(), &self.shared.limits)
+    }
+
+    /// What monitoring is told.
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.shared))
     }
 
     /// What bugs have cost so far.
@@ -490,7 +519,9 @@ impl Door {
             Listener::TurnTls => &shared.turn_admission,
             Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
         };
-        let permit = match admission.admit(peer.ip(), exempt) {
+        let admitted = admission.admit(peer.ip(), exempt);
+        shared.traffic.connected(admitted.as_ref().err());
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(Full::Everyone) => {
                 tracing::debug!(%peer, "too many connections: closed");
@@ -553,16 +584,20 @@ impl Door {
         };
         tokio::select! {
             () = farewell.is_due() => None,
-            outcome = timeout(self.shared.limits.tls_handshake, handshake) => match outcome {
-                Ok(Ok(done)) => Some(done),
-                Ok(Err(error)) => {
-                    tracing::debug!(%peer, %error, "TLS handshake failed");
-                    None
-                }
-                Err(_) => {
-                    tracing::debug!(%peer, "TLS handshake took too long");
-                    None
-                }
+            outcome = timeout(self.shared.limits.tls_handshake, handshake) => {
+                let done = match outcome {
+                    Ok(Ok(done)) => Some(done),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%peer, %error, "TLS handshake failed");
+                        None
+                    }
+                    Err(_) => {
+                        tracing::debug!(%peer, "TLS handshake took too long");
+                        None
+                    }
+                };
+                self.shared.traffic.shook_hands(done.is_some());
+                done
             },
         }
     }
@@ -648,6 +683,20 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let entrance = match self.listener {
+            Listener::Https => Some(Entrance::Https),
+            Listener::Plain => Some(Entrance::Plain),
+            Listener::Http | Listener::TurnTls => None,
+        };
+        let (class, asked) = (Class::of(entrance, request.uri().path()), clock::now());
+        let response = self.respond(request, peer).await;
+        let took = clock::now().saturating_duration_since(asked);
+        let traffic = &self.shared.traffic;
+        traffic.answered(class, response.status(), took);
+        response
+    }
+
+    async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let shared = &self.shared;
         let challenges = shared.certificates.challenges();
         if let Some(answer) = challenges.http(request.uri().path()) {

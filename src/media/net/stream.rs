@@ -138,6 +138,8 @@ pub enum Arrived {
 pub struct Written {
     /// Datagrams that the kernel took, or that wait for its room.
     pub datagrams: u64,
+    /// Their bytes, with what frames them.
+    pub bytes: u64,
     /// Datagrams that were lost.
     pub dropped: u64,
 }
@@ -300,6 +302,7 @@ impl<F: Framing> Stream<F> {
             if rest.is_empty() || is_begun || (has_room && !F::is_expendable(datagram)) {
                 self.pending.extend_from_slice(rest);
                 written.datagrams += 1;
+                written.bytes += (at - start) as u64;
             } else {
                 written.dropped += 1;
             }
@@ -348,6 +351,7 @@ impl<F: Framing> Stream<F> {
         }
         tls.sealed += bytes.len() + RECORD_OVERHEAD;
         written.datagrams += datagrams;
+        written.bytes += bytes.len() as u64;
         self.resume();
     }
 

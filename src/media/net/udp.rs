@@ -145,6 +145,8 @@ pub struct Outgoing {
 pub struct Sent {
     /// Datagrams that the kernel took.
     pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// Datagrams that it did not take: full buffer, unreachable receiver.
     pub dropped: u64,
     /// GSO runs of two or more datagrams.
@@ -156,6 +158,7 @@ pub struct Sent {
 impl std::ops::AddAssign for Sent {
     fn add_assign(&mut self, more: Self) {
         self.datagrams += more.datagrams;
+        self.bytes += more.bytes;
         self.dropped += more.dropped;
         self.runs += more.runs;
         self.refused_runs += more.refused_runs;
@@ -394,6 +397,7 @@ impl BatchSocket {
         {
             Ok(()) => {
                 sent.datagrams += run.len() as u64;
+                sent.bytes += transmit.contents.len() as u64;
                 sent.runs += u64::from(run.len() > 1);
             }
             // The kernel's buffer is full, so that the rest of the run would not be taken either.
@@ -432,7 +436,10 @@ impl BatchSocket {
                 SendFlags::empty(),
                 &datagram.to,
             ) {
-                Ok(_) => sent.datagrams += 1,
+                Ok(_) => {
+                    sent.datagrams += 1;
+                    sent.bytes += datagram.len as u64;
+                }
                 Err(_) => sent.dropped += 1,
             }
             return;
@@ -458,7 +465,12 @@ impl BatchSocket {
             ) {
                 Ok(taken) if taken > 0 => {
                     sent.datagrams += taken as u64;
-                    at += taken;
+                    let taken = &batch[at..batch.len().min(at + taken)];
+                    sent.bytes += taken
+                        .iter()
+                        .map(|datagram| datagram.len as u64)
+                        .sum::<u64>();
+                    at += taken.len();
                 }
                 Err(Errno::AGAIN) => {
                     sent.dropped += (batch.len() - at) as u64;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::ServerConnection;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use super::{Command, Event, RoomId, TransportId, TurnCommand, TurnHandle};
 use crate::media::sdp::{Candidate, Fingerprint};
@@ -38,6 +39,8 @@ pub enum WorkerCommand {
         room: RoomId,
         /// Its session's mailbox.
         events: mpsc::Sender<Event>,
+        /// What tells its session in the log.
+        span: Span,
     },
     /// A command to a room.
     Room {
@@ -118,7 +121,7 @@ impl Plane {
         TurnHandle::new(self.workers.clone())
     }
 
-    /// Opens a room on the worker with the least load.
+    /// Opens a room on the worker with the least load. What is logged of it there stands in the caller's span.
     ///
     /// # Errors
     /// The workers have stopped.
@@ -132,7 +135,11 @@ impl Plane {
             fingerprint: self.fingerprint.clone(),
             next_id: self.next_id.clone(),
         };
-        let open = WorkerCommand::Open { room: id, events };
+        let open = WorkerCommand::Open {
+            room: id,
+            events,
+            span: Span::current(),
+        };
         room.worker.deliver(open).await?;
         Ok((room, receiver))
     }

@@ -5,6 +5,7 @@
 
 mod crossing;
 mod exits;
+mod metrics;
 mod outbox;
 mod pace;
 mod peer;
@@ -28,14 +29,17 @@ use tokio::sync::mpsc;
 use crate::media::net::port::MediaPort;
 use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
+use crate::media::plane::FailureReason;
 use crate::media::plane::service::{WorkerCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
+use crate::media::sfu;
 use crate::media::transport::Identity;
 use crate::media::turn;
-use crate::units::clock;
+use crate::units::{Spread, clock};
 use wake::Wake;
 
 pub use crossing::{Crossing, WorkerPorts};
+pub use metrics::families;
 
 /// Commands that may wait for one worker; senders wait when it is full.
 pub const COMMAND_QUEUE: usize = 1024;
@@ -83,8 +87,32 @@ pub struct Counters {
     pub transports: AtomicU64,
     /// Datagrams received.
     pub received: AtomicU64,
+    /// Their bytes.
+    pub received_bytes: AtomicU64,
     /// Datagrams sent.
     pub sent: AtomicU64,
+    /// Their bytes.
+    pub sent_bytes: AtomicU64,
+    /// Media packets that were opened.
+    pub rtp_received: AtomicU64,
+    /// Their bytes, header included, opened.
+    pub rtp_received_bytes: AtomicU64,
+    /// Media packets that were sealed and queued, those sent again included.
+    pub rtp_sent: AtomicU64,
+    /// Their bytes, header included, before they were sealed.
+    pub rtp_sent_bytes: AtomicU64,
+    /// Transports that came up.
+    pub connected: AtomicU64,
+    /// Transports that ended without a command, in the order of [`FailureReason::ALL`].
+    pub failed: [AtomicU64; FailureReason::ALL.len()],
+    /// Handshake datagrams that wait for their turn.
+    pub handshakes: AtomicU64,
+    /// Microseconds that the loop was not asleep.
+    pub busy_us: AtomicU64,
+    /// For each datagram sent, how long before the loop had looked what there was to receive.
+    pub latency: Spread,
+    /// What the routers of its rooms count.
+    pub sfu: Arc<sfu::Counts>,
     /// Datagrams that the kernel did not take.
     pub send_dropped: AtomicU64,
     /// GSO runs sent.

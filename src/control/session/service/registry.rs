@@ -13,8 +13,10 @@ use tracing::Instrument;
 use super::actor::Actor;
 use super::handle::Handle;
 use crate::control::session::core::Session;
+use crate::control::session::metrics::Tally;
 use crate::control::session::rpc_session::{RpcKey, RpcSession};
 use crate::media::plane::Plane;
+use crate::views::metric::Family;
 
 /// How long a new session of the same name waits for the old one to end (`openvidu-rest` section 5.1).
 const CLOSING_WAIT: Duration = Duration::from_secs(15);
@@ -31,6 +33,7 @@ pub(in crate::control::session) struct Registry {
     next_serial: AtomicU64,
     panics: AtomicU64,
     flooded: AtomicU64,
+    tally: Tally,
 }
 
 #[derive(Default)]
@@ -98,6 +101,7 @@ impl Registry {
             next_serial: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             flooded: AtomicU64::new(0),
+            tally: Tally::default(),
         }
     }
 
@@ -138,8 +142,10 @@ impl Registry {
     fn spawn(self: &Arc<Self>, id: &str, core: Session) -> Entry {
         let (handle, messages) = Handle::new(id);
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        self.tally.sessions.come();
         let actor = Actor::new(handle.id.clone(), serial, core, self.clone());
-        let span = tracing::info_span!("session", id = id);
+        // Of the highest level, so that it stands beside whatever is logged.
+        let span = tracing::error_span!("session", id = id);
         let mut tasks = lock(&self.tasks);
         // Those that have ended would otherwise be kept for a parent that never asks.
         while tasks.try_join_next().is_some() {}
@@ -271,6 +277,15 @@ impl Registry {
         lock(&self.rpc_sessions).insert(key, participation);
         let registry = self.clone();
         Findable { registry, key }
+    }
+
+    /// What there is and was.
+    pub(super) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(in crate::control::session) fn families(&self) -> Vec<Family> {
+        self.tally.families(self.panics(), self.flooded())
     }
 
     /// A bug has ended a session.

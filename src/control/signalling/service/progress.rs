@@ -147,6 +147,7 @@ impl Progress {
             }
         };
         if let Some(session) = joined {
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
             return;
         }
@@ -180,6 +181,7 @@ impl Progress {
             .await;
         if reconnected {
             self.peer.came_back();
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
         } else {
             self.peer.adopt(own);

@@ -87,6 +87,7 @@ impl Running {
             tls: TlsPolicy::default(),
             routing: no_application(),
             limits: Limits::default(),
+            off_limits: None,
         };
         change(&mut settings);
         let (taken, turn) = mpsc::unbounded_channel();
@@ -716,6 +717,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         tls: TlsPolicy::default(),
         routing: no_application(),
         limits: Limits::default(),
+        off_limits: None,
     };
     let plain = Settings {
         https: Vec::new(),
