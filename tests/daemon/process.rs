@@ -17,7 +17,7 @@ use crate::house::{
 };
 use crate::turn::Relayed;
 
-fn hanok(arguments: &[&str]) -> Command {
+pub(crate) fn hanok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hanok"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
