@@ -210,8 +210,9 @@ impl<'a> Reader<'a> {
             let is_name = rest.starts_with('&') && !rest.contains(' ');
             let value = if rest.is_empty() || is_name {
                 let list = self
-                    .line_at(indent)
-                    .is_some_and(|line| is_element(line.text));
+                    .lines
+                    .get(self.next)
+                    .is_some_and(|line| line.indent == indent && is_element(line.text));
                 if list {
                     // A list may stand as far left as its key.
                     self.list(indent, depth + 1)

@@ -561,3 +561,161 @@ fn shared_secret(bytes: &[u8]) -> Option<&str> {
     let is_one = |secret: &&str| !secret.contains(|c: char| ",\"'".contains(c) || c.is_control());
     secrets.next().filter(is_one)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Class;
+    use super::*;
+
+    const ENV: &str =
+        "DOMAIN_OR_PUBLIC_IP=call.example\nOPENVIDU_SECRET=0123456789abcdef\nHTTPS_PORT=443\n";
+    const STOCK: &str = "services:\n  openvidu-server:\n    image: openvidu/openvidu-server:2.32.1\n  nginx:\n    image: openvidu/openvidu-proxy:2.32.1\n";
+
+    fn found(compose: &str, compose_override: &str) -> Found {
+        let bytes = |text: &str| Content::Bytes(text.as_bytes().to_vec());
+        Found {
+            from: "/opt/openvidu".into(),
+            env: bytes(ENV),
+            shared_secret_key: Content::Missing,
+            compose: bytes(compose),
+            compose_override: bytes(compose_override),
+            proxy_files: Vec::new(),
+            put_aside: Vec::new(),
+        }
+    }
+
+    fn draft(compose: &str, compose_override: &str) -> Draft {
+        Draft::new(&found(compose, compose_override)).unwrap()
+    }
+
+    fn told(draft: &Draft, class: Class, part: &str) -> bool {
+        let notes = draft.notes.iter().filter(|note| note.class == class);
+        notes
+            .map(ToString::to_string)
+            .any(|note| note.contains(part))
+    }
+
+    #[test]
+    fn a_pro_installation_is_known_by_what_it_runs() {
+        let pro = "services:\n  openvidu-server:\n    image: openvidu/openvidu-server-pro:2.32.1\n  elasticsearch:\n    image: elasticsearch\n";
+        let draft = draft(pro, "");
+        assert!(told(&draft, Class::Loss, "the Pro edition"));
+        assert!(told(
+            &draft,
+            Class::Loss,
+            "elasticsearch: they have no counterpart"
+        ));
+        assert!(told(
+            &draft,
+            Class::Action,
+            "no service answers on port 5442"
+        ));
+    }
+
+    #[test]
+    fn what_is_no_master_of_openvidu_2_is_refused() {
+        let refused = |compose: &str| Draft::new(&found(compose, "")).err();
+        let from = PathBuf::from("/opt/openvidu");
+        let media_node = "services:\n  media-node-controller:\n    image: x\n";
+        assert_eq!(refused(media_node), Some(Refusal::MediaNode(from.clone())));
+        let other = "services:\n  livekit:\n    image: x\n";
+        assert_eq!(refused(other), Some(Refusal::NotOpenVidu(from)));
+        let mut without = found("", "");
+        without.compose = Content::Missing;
+        let draft = Draft::new(&without).unwrap();
+        assert!(told(
+            &draft,
+            Class::Action,
+            "which containers to stop is not known"
+        ));
+    }
+
+    #[test]
+    fn keys_that_are_set_in_the_compose_files_count_over_those_of_the_file() {
+        let compose = "services:\n  openvidu-server:\n    environment:\n      - OPENVIDU_CDR=true\n      - HTTPS_PORT=443\n      - SERVER_PORT=5443\n      - NOT_OURS=1\n  nginx:\n    environment:\n      - PROXY_HTTP_PORT=8080\n      - PROXY_HTTPS_PORT=${HTTPS_PORT:-}\n";
+        let draft = draft(compose, "");
+        assert_eq!(draft.added, ["OPENVIDU_CDR", "HTTP_PORT"]);
+        assert!(draft.env.starts_with(ENV));
+        assert!(
+            draft.env.contains("\nOPENVIDU_CDR=true\n") && draft.env.contains("\nHTTP_PORT=8080\n")
+        );
+    }
+
+    #[test]
+    fn an_application_that_calls_by_the_bridge_is_told_where_hanok_listens() {
+        let calls = |url: &str, network: &str| {
+            let text = format!(
+                "services:\n  web:\n    ports: ['5442:80']\n{network}    environment:\n      OPENVIDU_URL: {url}\n"
+            );
+            told(
+                &draft(STOCK, &text),
+                Class::Action,
+                "HANOK_PLAIN_LISTEN=ADDRESS:5443",
+            )
+        };
+        assert!(calls("http://172.17.0.1:5443", ""));
+        assert!(
+            calls("http://localhost:5443", ""),
+            "that is the container itself"
+        );
+        assert!(!calls("http://localhost:5443", "    network_mode: host\n"));
+        assert!(!calls("https://call.example", ""));
+    }
+
+    #[test]
+    fn the_secret_of_coturn_is_read_as_its_start_script_reads_it() {
+        for (text, expected) in [
+            (
+                "# COTURN_SHARED_SECRET_KEY=no\r\nCOTURN_SHARED_SECRET_KEY=abc\r\n",
+                Some("abc"),
+            ),
+            ("COTURN_SHARED_SECRET_KEY=abc def", Some("abc")),
+            ("COTURN_SHARED_SECRET_KEY=a,b", None),
+            ("COTURN_SHARED_SECRET_KEY=", None),
+            ("", None),
+        ] {
+            assert_eq!(shared_secret(text.as_bytes()), expected, "{text}");
+        }
+        let mut with = found(STOCK, "");
+        with.shared_secret_key = Content::Bytes(b"COTURN_SHARED_SECRET_KEY=abc\n".to_vec());
+        assert_eq!(
+            Draft::new(&with).unwrap().added,
+            ["COTURN_SHARED_SECRET_KEY"]
+        );
+        with.env = Content::Bytes(format!("{ENV}COTURN_SHARED_SECRET_KEY=mine\n").into_bytes());
+        let draft = Draft::new(&with).unwrap();
+        assert!(draft.added.is_empty() && !draft.env.contains("abc"));
+    }
+
+    #[test]
+    fn options_of_coturn_are_named_as_they_are_called_here() {
+        let coturn = format!(
+            "{STOCK}  coturn:\n    command:\n      - --external-ip=$$(detect-external-ip)\n      - --realm=openvidu\n      - --tls-listening-port=5349\n      - --odd\n"
+        );
+        let draft = draft(&coturn, "");
+        assert!(told(
+            &draft,
+            Class::Action,
+            "--tls-listening-port is not carried over: here it is HANOK_TURN_TLS_LISTEN"
+        ));
+        assert!(told(
+            &draft,
+            Class::Action,
+            "--odd is not carried over, and has no counterpart"
+        ));
+        assert!(
+            !told(&draft, Class::Action, "--external-ip")
+                && !told(&draft, Class::Action, "--realm")
+        );
+    }
+
+    #[test]
+    fn a_proxy_configuration_of_ones_own_is_named() {
+        let own = "services:\n  nginx:\n    volumes:\n      - ./my.conf:/custom-nginx/custom-nginx.conf\n";
+        assert!(told(
+            &draft(STOCK, own),
+            Class::Action,
+            "./my.conf replaces the whole configuration"
+        ));
+    }
+}

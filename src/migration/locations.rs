@@ -372,7 +372,10 @@ impl Reader<'_> {
         let origin: Result<Origin, _> = format!("{scheme}://{authority}").parse();
         match origin {
             Ok(origin) => Ok(origin.to_string()),
-            Err(error) => Err(obstacle(directive, &format!("{authority} {error}"))),
+            Err(error) => {
+                let what = format!("{} {error}", shortened(url));
+                Err(obstacle(directive, &what))
+            }
         }
     }
 
@@ -665,7 +668,7 @@ mod tests {
             (
                 "location /a { proxy_pass http://b:1; if ($x) { return 403; } }",
                 1,
-                ["`if $x`", "nothing like it"],
+                ["`if ($x)`", "nothing like it"],
             ),
             (
                 "location = /a { proxy_pass http://b:1; }",

@@ -515,3 +515,53 @@ fn quoted(path: &Path) -> String {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &str, is_written: bool, is_accessible: Option<bool>) -> Vec<String> {
+        let mut plan = Plan::refused(Refusal::NoFile(PathBuf::new()));
+        plan.folder(&Folder {
+            key: "OPENVIDU_CDR_PATH",
+            path: path.into(),
+            entries: Some(3),
+            is_written,
+            is_accessible,
+        });
+        plan.notes.iter().map(|note| note.text.clone()).collect()
+    }
+
+    #[test]
+    fn a_folder_that_the_service_cannot_use_is_told_with_the_command_that_opens_it() {
+        let kept = "stays where it is, with 3 entries";
+        assert_eq!(folder("/opt/openvidu/cdr", true, Some(true)), [kept]);
+        assert_eq!(folder("/opt/openvidu/cdr", true, None), [kept]);
+        let notes = folder("/srv/my cdr", true, Some(false));
+        assert_eq!(notes.len(), 3);
+        assert!(
+            notes[1].contains("ReadWritePaths='/srv/my cdr'"),
+            "{notes:?}"
+        );
+        assert!(
+            notes[2].contains("setfacl -R -m u:hanok:rwX,d:u:hanok:rwX '/srv/my cdr'"),
+            "{notes:?}"
+        );
+        assert!(folder("/home/me/layouts", false, Some(true))[1].contains("ProtectHome=no"));
+        assert!(folder("/srv/layouts", false, Some(false))[1].contains("u:hanok:rX,"));
+    }
+
+    #[test]
+    fn paths_are_one_word_for_a_shell() {
+        for (path, expected) in [
+            ("/opt/openvidu", "/opt/openvidu"),
+            ("/a b", "'/a b'"),
+            ("/it's", "'/it'\\''s'"),
+            ("/$(reboot)", "'/$(reboot)'"),
+            ("-rf", "'-rf'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+    }
+}
