@@ -1,14 +1,27 @@
-//! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
+//! The command line: one file per subcommand. It decides and prints; what needs the daemon's own code is left to `main` as an
+//! [`Action`].
 
 mod cert;
 mod check_config;
+mod completions;
+mod control;
+pub mod doctor;
+mod drain;
+mod duration;
+mod healthcheck;
 mod loadtest;
+mod man;
 mod mask;
 mod migrate;
 mod ports;
 mod print_config;
+mod reload;
 mod sample_env;
 mod serve;
+mod sessions;
+mod status;
+mod token;
+mod turn;
 mod turn_cred;
 mod version;
 
@@ -58,12 +71,53 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// Tell what would keep a call from working here: DNS, ports and who has them, certificate, key files, clock, limits
+    #[command(
+        long_about = "Examines this machine for what would keep a call from working: DNS and addresses, ports and who has \
+                      them, the firewall, the certificate, files with secrets, the clock, limits, buffers, the disk. Each \
+                      finding says why it matters and what mends it. The daemon need not run; as root it sees more.\n\n\
+                      Exit status: 0 no error was found, 1 at least one, 78 configuration error."
+    )]
+    Doctor(doctor::Arguments),
     /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
     #[command(
         long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
                       as commands. It is far less than OpenVidu's list. The daemon need not run."
     )]
     Ports(ports::Arguments),
+    /// Tell how the running daemon is: sessions, TURN, certificate, ports, load, and what needs attention
+    #[command(
+        long_about = "Tells how the running daemon is: sessions, TURN, certificate, ports, load, and what needs \
+                      attention.\n\n\
+                      Exit status: 0 it works, 1 it does not run or has a problem, 64 wrong usage, 78 configuration error."
+    )]
+    Status(status::Arguments),
+    /// Have the daemon take no new sessions and end with the last one, for upgrades that drop no call
+    #[command(
+        long_about = "Has the daemon take no new sessions: REST answers 503 with Retry-After. Those that exist go on, and \
+                      participants may still join them and come back to them. The daemon ends with exit status 0 when the \
+                      last session has ended, or at the deadline; sessions that nobody has joined are waited for a minute. \
+                      Given again, it changes the deadline."
+    )]
+    Drain(drain::Arguments),
+    /// Have the daemon read its configuration again; waits, and tells what counts from now on and what was refused
+    #[command(
+        long_about = "Has the daemon read its configuration again, and tells which keys count from now on and which from the \
+                      next start on. If anything is wrong, everything stays as it was.\n\n\
+                      Exit status: 0 reloaded, 1 the daemon does not run, 64 wrong usage, 78 configuration error."
+    )]
+    Reload(reload::Arguments),
+    /// Exit with 0 if the daemon works, else with 1, and say why in one line
+    Healthcheck(healthcheck::Arguments),
+    /// The sessions of the running daemon
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Tokens of sessions
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The TURN server's allocations
+    #[command(subcommand)]
+    Turn(turn::Command),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
@@ -90,6 +144,10 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(man::Arguments),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Arguments),
     /// Print etc/hanok.env
     #[command(hide = true)]
     SampleEnv,
@@ -128,6 +186,8 @@ pub enum Action {
     Exit(u8),
     /// Run the daemon with this configuration, which was found by these options. The log is set up and tells it already.
     Serve(Box<Loaded>, Options),
+    /// Examine this machine for this configuration, and tell it in this form ([`doctor::tell`]).
+    Examine(Box<Loaded>, doctor::Form),
 }
 
 /// Where a subcommand prints to.
@@ -167,10 +227,20 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Doctor(arguments) => doctor::run(arguments, machine, terminal),
         Command::Ports(arguments) => ports::run(arguments, machine, terminal).map(Action::Exit),
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
+        Command::Status(arguments) => status::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Drain(arguments) => drain::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Reload(arguments) => reload::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(arguments, machine, terminal).map(Action::Exit)
+        }
+        Command::Sessions(command) => sessions::run(command, machine, terminal).map(Action::Exit),
+        Command::Token(command) => token::run(command, machine, terminal).map(Action::Exit),
+        Command::Turn(command) => turn::run(command, machine, terminal).map(Action::Exit),
         Command::Cert(command) => cert::run(command, machine, terminal).map(Action::Exit),
         Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
         Command::Mask(arguments) => {
@@ -179,6 +249,10 @@ pub fn run<O: Write, E: Write>(
         Command::Migrate(arguments) => migrate::run(arguments, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
+        }
+        Command::Man(arguments) => man::run(arguments, terminal).map(Action::Exit),
+        Command::Completions(arguments) => {
+            completions::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
         Command::SampleEnv => sample_env::run(&mut terminal.out).map(Action::Exit),
     }
@@ -216,7 +290,7 @@ mod tests {
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
-            Action::Serve(..) => 255,
+            Action::Serve(..) | Action::Examine(..) => 255,
         };
         let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
         (status, text(terminal.out), text(terminal.err))
@@ -237,6 +311,9 @@ mod tests {
             "swerve",
             "serve --port 5",
             "version extra",
+            "completions",
+            "completions tcsh",
+            "man one two",
             "check-config --env-file",
             "loadtest",
             "loadtest --url http://127.0.0.1 --secret x --publishers 0",

@@ -54,6 +54,29 @@ pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> 
     build(reading)
 }
 
+/// Where the control socket of the daemon is, for those who talk to it: the configuration need not be good otherwise,
+/// nor readable for them.
+///
+/// # Errors
+/// The key itself cannot be used, or the file that `options` name cannot be read.
+pub fn control_socket(machine: &dyn Machine, options: &Options) -> Result<PathBuf, Report> {
+    let mut reading = Reading::new(machine, options.dev);
+    reading.read_layers(options);
+    let named = options.env_file.is_some();
+    reading
+        .problems
+        .retain(|problem| named && matches!(problem, Problem::File { .. }));
+    let path = reading.get(&keys::hanok::HANOK_CONTROL_SOCKET);
+    if reading.problems.is_empty() {
+        return Ok(path);
+    }
+    Err(Report {
+        file: reading.file,
+        problems: reading.problems,
+        notes: Vec::new(),
+    })
+}
+
 /// What a running process takes over of a configuration that has been read again.
 #[derive(Debug)]
 pub struct Reloaded {

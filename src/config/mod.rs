@@ -28,7 +28,7 @@ mod audit;
 #[cfg(test)]
 mod tests;
 
-pub use layers::{Options, Reloaded, load, reload};
+pub use layers::{Options, Reloaded, control_socket, load, reload};
 pub use report::{Effective, Loaded, Misconfigured, Note, Problem, Report};
 pub use service::{Machine, ThisMachine};
 pub use settings::Config;

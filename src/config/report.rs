@@ -141,6 +141,11 @@ pub enum KeyFault {
         /// The other key.
         other: &'static str,
     },
+    /// An upstream that is the admin listener.
+    #[error(
+        "leads to HANOK_ADMIN_LISTEN, which is for monitoring and never for visitors: write your application's address"
+    )]
+    LeadsToAdmin,
     /// A range that ends before it begins.
     #[error("is lower than {first_key} ({first}): write the end of the range")]
     RangeReversed {

@@ -14,6 +14,8 @@ use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, S
 use crate::config::{Loaded, Note, Options, Problem, Reloaded, Report, keys, load, reload};
 use crate::units::{IceCredentials, Secret, TlsSuite};
 
+mod reloads;
+
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
 fn machine(file: &str) -> FakeMachine {
@@ -611,6 +613,21 @@ fn rules_between_keys_hold() {
         "HANOK_ADMIN_LISTEN=127.0.0.1:5443",
         "is the port of HANOK_PLAIN_LISTEN",
     );
+    for lines in [
+        "HANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://localhost:9641",
+        "HANOK_PROXY_ROUTES=/a=http://127.0.0.1:8080,/metrics=http://[::1]:9641",
+        "HANOK_ADMIN_LISTEN=:7000\nHANOK_APP_UPSTREAM=http://example.com:7000",
+        "HANOK_ADMIN_LISTEN=10.0.0.5:7000\nHANOK_APP_UPSTREAM=http://10.0.0.5:7000",
+    ] {
+        fault(lines, "leads to HANOK_ADMIN_LISTEN");
+    }
+    for lines in [
+        "HANOK_ADMIN_LISTEN=\nHANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://192.0.2.1:9641",
+    ] {
+        assert!(with(lines).config.web.error_pages.is_none());
+    }
     fault("HANOK_FRONT=off\nHANOK_PLAIN_LISTEN=", "HANOK_PLAIN_LISTEN");
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
     fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");

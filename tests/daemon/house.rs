@@ -43,6 +43,10 @@ pub(crate) fn config() -> Config {
         address: Some(Ipv4Addr::LOCALHOST.into()),
         port: 0,
     });
+    config.admin_listen = Some(Listen {
+        address: Some(Ipv4Addr::LOCALHOST.into()),
+        port: 0,
+    });
     config.turn.port = free_port();
     config.media.ports = PortRange::new(MEDIA_PORTS.0, MEDIA_PORTS.1).unwrap();
     config.media.workers = Workers::Count(NonZeroUsize::MIN);

@@ -1,8 +1,6 @@
 //! A configuration that is read again while calls go on.
 
-use std::os::unix::net::UnixDatagram;
-
-use hanok::testing::client::{Client, LOOPBACK, PATIENCE};
+use hanok::testing::client::{Client, LOOPBACK};
 use rustix::process::Signal;
 
 use crate::house::{Witness, new_session, new_token, rest};
@@ -136,43 +134,5 @@ async fn lists_and_log_levels_are_reloaded_and_sigterm_still_ends_the_process() 
         .await;
     assert_eq!(ask(&process).await, 200, "nobody is listed any more");
     process.signal(Signal::TERM);
-    assert_eq!(process.ended().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_manager_is_told_when_a_reload_begins_and_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = async || {
-        let manager = manager.try_clone().unwrap();
-        let told = tokio::task::spawn_blocking(move || {
-            let mut message = [0; 500];
-            let len = manager.recv(&mut message).unwrap();
-            String::from_utf8(message[..len].to_vec()).unwrap()
-        });
-        told.await.unwrap()
-    };
-    let mut process = Process::start_telling(&[], Some(&path)).await;
-    assert_eq!(told().await.trim(), "READY=1");
-    for lines in [
-        &["HANOK_TURN_USER_QUOTA=5"],
-        &["HANOK_TURN_USER_QUOTA=many"],
-    ] {
-        let before = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        process.reload_with(lines);
-        let reloading = told().await;
-        let mut assignments = reloading.lines();
-        assert_eq!(assignments.next(), Some("RELOADING=1"));
-        let began = assignments
-            .next()
-            .and_then(|line| line.strip_prefix("MONOTONIC_USEC="));
-        let began: i64 = began.unwrap().parse().unwrap();
-        assert!(began / 1_000_000 >= before.tv_sec, "{reloading}");
-        assert_eq!(told().await.trim(), "READY=1");
-    }
-    process.signal(Signal::TERM);
-    assert_eq!(told().await.trim(), "STOPPING=1");
     assert_eq!(process.ended().await, 0);
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hanok::units::clock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::house::{Witness, eventually};
@@ -85,6 +86,12 @@ fn clients_of_a_flood() {
     let number: u8 = words.next().unwrap().parse().unwrap();
     let server: SocketAddr = words.next().unwrap().parse().unwrap();
     let secs: u64 = words.next().unwrap().parse().unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let granted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, granted).unwrap();
     let tick = Duration::from_millis(20);
     let each_tick = EACH_SECOND / 50;
     let end = clock::now() + Duration::from_secs(secs);

@@ -444,7 +444,7 @@ pub(crate) static OPENVIDU_RECORDING_CUSTOM_LAYOUT: Key<String> = Key {
         name: "OPENVIDU_RECORDING_CUSTOM_LAYOUT",
         default: Some("/opt/openvidu/custom-layout"),
         doc: "The folder of your own recording layouts, served without credentials under /openvidu/layouts.",
-        accepts: &["/opt/openvidu/custom-layout"],
+        accepts: &["/opt/openvidu/custom-layout", "/srv/layouts/"],
         refuses: &[""],
         ..About::RESTART
     },

@@ -49,15 +49,30 @@ pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new()
+    let kept = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    rename(&draft, path)?;
+        .open(&draft)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| rename(&draft, path));
+    if let Err(error) = kept {
+        // On a full disk, half a file takes room that is needed.
+        let _ = remove_file(&draft);
+        return Err(error);
+    }
     File::open(folder)?.sync_all()
+}
+
+/// Whether there is no room, which is no reason for a daemon to stop.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Writes `bytes` behind what the file has; a new one is readable for its owner only. They are not forced to the disk.

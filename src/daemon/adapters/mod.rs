@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -85,8 +84,11 @@ impl TurnCredentials for MintedTurnCredentials {
     }
 
     fn revoke(&self, username: &str) {
+        if self.stopping.is_cancelled() {
+            return;
+        }
         // Only workers that are stuck let so many wait; then the credential ends by itself, within a day.
-        if let Err(TrySendError::Full(_)) = self.revoked.try_send(username.to_owned()) {
+        if self.revoked.try_send(username.to_owned()).is_err() {
             tracing::warn!("a TURN credential stays good although its owner has left");
         }
     }
