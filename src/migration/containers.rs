@@ -379,7 +379,7 @@ mod tests {
 
         #[test]
         fn any_file_is_a_deployment_without_a_panic(
-            text in "services:\n(  a:\n|    image: |    ports:\n|      - |x|1:2|$A|\n|    environment:\n|    volumes:\n){0,20}"
+            text in "services:\n(  a:\n|    image: |    ports:\n|      - |x|1:2|\\$A|\n|    environment:\n|    volumes:\n){0,20}"
         ) {
             deployment(&[&text]);
         }

@@ -282,11 +282,16 @@ mod tests {
         }
 
         #[test]
-        fn a_file_that_was_carried_over_stays_as_it_is(bytes in "([A-C]|=|#|'|\"| |x|\n){0,60}") {
-            let once = carry(".env", bytes.as_bytes());
-            let certain = !once.notes.iter().any(|note| note.text.contains("not certain"));
-            let twice = carry(".env", once.text.as_bytes());
-            prop_assert!(!certain || twice.text == once.text, "{:?} {:?}", once.text, twice.text);
+        fn lines_that_both_read_alike_stay_as_they_are(file in "([A-C]|=|#|'|\"| |x|\n){0,60}") {
+            let carried = carry(".env", file.as_bytes());
+            let is_comment = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
+            if carried.notes.is_empty() {
+                let file = file.strip_suffix('\n').unwrap_or(&file);
+                let lines = file.split('\n').zip(carried.text.split('\n'));
+                for (old, new) in lines {
+                    prop_assert!(old == new || is_comment(old), "{old:?} became {new:?}");
+                }
+            }
         }
     }
 }

@@ -703,7 +703,7 @@ mod tests {
             (
                 "location /a { return 301 https://elsewhere; }",
                 1,
-                ["return …", "answer so"],
+                ["return 301 …", "answer so"],
             ),
             ("location /a { }", 1, ["location /a", "where requests go"]),
             (
