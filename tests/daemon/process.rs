@@ -287,14 +287,15 @@ impl Process {
         left.count()
     }
 
-    /// What it has used of the processors so far (proc(5): `utime` and `stime`, in hundredths of a second).
+    /// What its threads have used of the processors so far; clock ticks are too coarse for what sleeps most of the time.
     pub(crate) fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name in parentheses may hold anything.
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
+        let threads = format!("/proc/{}/task", self.child.id());
+        let threads = std::fs::read_dir(threads).unwrap();
+        let nanos = threads.map(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(nanos.sum())
     }
 
     /// Open file descriptors, and resident memory in KiB.
@@ -371,6 +372,13 @@ async fn a_client_that_does_not_answer_delays_no_stop_beyond_its_time_and_a_seco
     process.says("a second signal came").await;
     assert_eq!(process.ended().await, 0);
     assert_eq!(process.left_over(), 0);
+
+    // It would take two seconds.
+    let mut process = Process::start_with(&["HANOK_STOP_DEADLINE=300ms"]).await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    process.says("HANOK_STOP_DEADLINE has passed").await;
+    assert_eq!(process.ended().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
