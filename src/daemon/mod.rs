@@ -214,7 +214,7 @@ impl Daemon {
             media.plane.clone(),
         );
         let rules = Live::new(web::rules(config, &[]));
-        let admin = observation::bind(config)?;
+        let admin = observation::bind(config, &mut inherited)?;
         let admin_addresses: Vec<_> = admin.iter().flat_map(Admin::addresses).collect();
         let proxy = web::bind(
             config,

@@ -21,6 +21,7 @@ use crate::views::control::Drain;
 use crate::views::metric::{Family, Label, Word};
 use crate::views::turn::TurnCounters;
 
+use super::inherited::{Inherited, Taken};
 use super::turn::REALM;
 
 /// How long a worker may take to answer; it is asked between two turns of its loop, each of which takes less than a
@@ -223,12 +224,17 @@ fn by_worker(answers: &[Option<TurnCounters>], waiting: &[usize]) -> [Family; 2]
 }
 
 /// Takes the port of `HANOK_ADMIN_LISTEN`. Whoever did not ask for it can do without.
-pub(super) fn bind(config: &Config) -> Result<Option<Admin>, Misconfigured> {
+pub(super) fn bind(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Option<Admin>, Misconfigured> {
     let Some(listen) = config.admin_listen else {
         return Ok(None);
     };
+    let wanted = listen.socket_addrs(&config.media.bind);
+    let Taken { sockets, rest } = inherited.listeners("HANOK_ADMIN_LISTEN", wanted)?;
     let name = config.public.host.to_string();
-    match Admin::bind(&listen.socket_addrs(&config.media.bind), name) {
+    match Admin::bind(sockets, &rest, name) {
         Ok(admin) => {
             for address in admin.addresses() {
                 tracing::info!(%address, "metrics and health");

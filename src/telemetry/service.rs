@@ -74,17 +74,29 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Takes the port on every one of `addresses`; must run inside a tokio runtime. Whoever asks may call this machine
-    /// `name`, too.
+    /// Takes the port on every one of `addresses`, beside sockets that listen already; must run inside a tokio runtime.
+    /// Whoever asks may call this machine `name`, too.
     ///
     /// # Errors
     /// The first address that cannot be taken, and why; then none is kept.
-    pub fn bind(addresses: &[SocketAddr], name: String) -> Result<Self, (SocketAddr, io::Error)> {
+    pub fn bind(
+        listening: Vec<std::net::TcpListener>,
+        addresses: &[SocketAddr],
+        name: String,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut sockets = Vec::new();
+        for socket in listening {
+            let address = socket.local_addr();
+            let adopted = socket
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(socket));
+            let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+            sockets.push(adopted.map_err(|error| (address.unwrap_or(unknown), error))?);
+        }
         for address in addresses {
             match listen(*address) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) if is_missing_family(&error) && addresses.len() > 1 => {}
+                Err(error) if is_missing_family(&error) && addresses.len() + sockets.len() > 1 => {}
                 Err(error) => return Err((*address, error)),
             }
         }
