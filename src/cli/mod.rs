@@ -11,6 +11,8 @@ mod duration;
 mod healthcheck;
 mod loadtest;
 mod man;
+mod mask;
+mod migrate;
 mod ports;
 mod print_config;
 mod reload;
@@ -130,6 +132,16 @@ enum Command {
     /// Credentials of the TURN server
     #[command(subcommand)]
     TurnCred(turn_cred::Command),
+    /// Copy standard input to standard output with every secret masked, for logs and reports that you share
+    Mask(FileArguments),
+    /// Take over an OpenVidu 2 folder: .env, certificates, TURN secret, recordings, nginx files
+    #[command(
+        long_about = "Takes over the folder of an OpenVidu 2 installation: .env with every key and comment, the certificate, coturn's \
+                      secret, custom nginx locations as routes; recordings, CDR and layouts stay where they are. Nothing in the \
+                      folder is changed. Tells what does not carry over, and the commands that lead to hanok and back.\n\n\
+                      Exit status: 0 done, or done already; 1 refused or failed; 78 done, but hanok does not start with it yet."
+    )]
+    Migrate(migrate::Arguments),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
     /// Print the manual page, or write those of all commands into a folder
@@ -231,6 +243,10 @@ pub fn run<O: Write, E: Write>(
         Command::Turn(command) => turn::run(command, machine, terminal).map(Action::Exit),
         Command::Cert(command) => cert::run(command, machine, terminal).map(Action::Exit),
         Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
+        Command::Mask(arguments) => {
+            mask::run(arguments, machine, &mut io::stdin().lock(), terminal).map(Action::Exit)
+        }
+        Command::Migrate(arguments) => migrate::run(arguments, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
@@ -314,6 +330,10 @@ mod tests {
             "turn-cred",
             "turn-cred new --ttl 0",
             "turn-cred new --name a:b",
+            "migrate",
+            "migrate --from",
+            "migrate --from /nowhere extra",
+            "mask extra",
         ] {
             let (status, out, err) = hanok(wrong, "");
             assert_eq!(status, EXIT_USAGE, "{wrong}");
@@ -508,6 +528,20 @@ mod tests {
         let (status, _, err) = hanok("cert status", "HTTPS_PORT=x\n");
         assert_eq!(status, EXIT_CONFIG);
         assert!(err.contains("HTTPS_PORT"), "{err}");
+    }
+
+    #[test]
+    fn what_is_no_openvidu_folder_is_not_migrated() {
+        let empty = tempfile::tempdir().unwrap();
+        let empty = empty.path().display().to_string();
+        let (status, out, err) = hanok(&format!("migrate --from {empty} --to {empty}/to"), "");
+        assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
+        assert!(err.contains("there is no .env here"), "{err}");
+        let line = format!("migrate --from {empty} --to {empty}/to --json");
+        let (status, out, _) = hanok(&line, "");
+        assert_eq!(status, EXIT_FAILURE);
+        let json: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+        assert_eq!(json["outcome"], "refused");
     }
 
     #[test]

@@ -183,3 +183,87 @@ fn cloud(needs: &[Need], out: &mut impl Write) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::fake::FakeMachine;
+
+    #[derive(Debug, Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// Standard output for these arguments and these lines in the file, on a machine with two cores.
+    fn ports(arguments: &str, lines: &str) -> String {
+        let mut machine = FakeMachine::default();
+        let file =
+            format!("DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n{lines}\n");
+        machine.files.insert("/etc/hanok/.env".into(), file.into());
+        let arguments = std::iter::once("ports").chain(arguments.split_whitespace());
+        let arguments = CommandLine::try_parse_from(arguments).unwrap().arguments;
+        let mut terminal = Terminal {
+            out: Vec::new(),
+            err: Vec::new(),
+        };
+        assert_eq!(
+            run(arguments, &machine, &mut terminal).unwrap(),
+            EXIT_SUCCESS
+        );
+        String::from_utf8(terminal.out).unwrap()
+    }
+
+    #[test]
+    fn the_list_says_what_each_port_is_for_and_what_stays_closed() {
+        let text = ports("", "");
+        assert!(text.starts_with(
+            "Ports for /etc/hanok/.env, with 2 media threads\n\nOpen to everybody:\n"
+        ));
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("{part} is not in {text}"))
+        };
+        let lines = [
+            "  443          tcp  HTTPS: signalling, REST, pages (HTTPS_PORT)\n",
+            "  3478         udp  STUN and TURN (COTURN_PORT)\n",
+            "  40000-40001  udp  audio and video, one port for each media thread (HANOK_MEDIA_MIN_PORT)\n",
+            "\nOnly if applications of yours relay",
+            "  57001-65535  udp",
+            "\nNot to be opened:\n",
+            "  5443         tcp",
+        ];
+        assert!(lines.map(at).is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn commands_open_what_everybody_has_to_reach_and_no_more() {
+        assert_eq!(
+            ports("--format ufw", "HTTP_PORT=8080\nHANOK_WORKERS=1"),
+            "ufw allow 443/tcp comment 'hanok: HTTPS: signalling, REST, pages'\n\
+             ufw allow 8080/tcp comment 'hanok: redirect to HTTPS'\n\
+             ufw allow 3478/udp comment 'hanok: STUN and TURN'\n\
+             ufw allow 3478/tcp comment 'hanok: TURN for networks that let no UDP through'\n\
+             ufw allow 40000/udp comment 'hanok: audio and video, one port for each media thread'\n\
+             ufw allow 40000/tcp comment 'hanok: the same for networks that let no UDP through'\n"
+        );
+        let nft = ports("--format nft", "");
+        let rules: Vec<&str> = nft.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            rules,
+            [
+                "nft 'insert rule inet filter input tcp dport { 80, 443, 3478, 40000-40001 } accept comment \"hanok\"'",
+                "nft 'insert rule inet filter input udp dport { 3478, 40000-40001 } accept comment \"hanok\"'",
+            ]
+        );
+        let cloud = ports("--format cloud --relay", "");
+        assert!(
+            cloud.contains("\nUDP\t40000-40001\t0.0.0.0/0, ::/0\taudio"),
+            "{cloud}"
+        );
+        assert!(cloud.contains("\nUDP\t57001-65535\t"), "{cloud}");
+        assert!(!cloud.contains("5443"), "{cloud}");
+    }
+}

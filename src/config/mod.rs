@@ -11,6 +11,7 @@ pub mod fake;
 pub mod key;
 pub mod keys;
 pub mod layers;
+pub mod mask;
 mod nearest;
 pub mod ports;
 pub mod refusal;

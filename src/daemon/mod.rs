@@ -214,7 +214,7 @@ impl Daemon {
             media.plane.clone(),
         );
         let rules = Live::new(web::rules(config, &[]));
-        let admin = observation::bind(config)?;
+        let admin = observation::bind(config, &mut inherited)?;
         let admin_addresses: Vec<_> = admin.iter().flat_map(Admin::addresses).collect();
         let proxy = web::bind(
             config,
@@ -264,6 +264,13 @@ impl Daemon {
                 web_panics: web.clone(),
                 certificates: Arc::clone(&live.certificates),
                 drain: drain.shown().clone(),
+                ports: media
+                    .ports
+                    .iter()
+                    .copied()
+                    .chain([config.turn.port])
+                    .collect(),
+                started_at,
                 state: Arc::clone(&observed),
             });
             // As long as the daemon lives, also while it stops.

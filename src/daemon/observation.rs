@@ -1,5 +1,6 @@
 //! What monitoring is told: whether the daemon does its work, whether it takes more of it, and everything that is counted.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,12 +15,13 @@ use crate::media::plane::TurnHandle;
 use crate::media::plane::service::turn::sum;
 use crate::media::{turn, worker};
 use crate::telemetry::log;
-use crate::telemetry::service::{Admin, Source, process_families};
+use crate::telemetry::service::{Admin, Source, process_families, receive_drops};
 use crate::units::{Count, Live};
 use crate::views::control::Drain;
 use crate::views::metric::{Family, Label, Word};
 use crate::views::turn::TurnCounters;
 
+use super::inherited::{Inherited, Taken};
 use super::turn::REALM;
 
 /// How long a worker may take to answer; it is asked between two turns of its loop, each of which takes less than a
@@ -36,6 +38,10 @@ pub(super) struct Observation {
     pub(super) web_panics: proxy::Containment,
     pub(super) certificates: Arc<CertificateStore>,
     pub(super) drain: Live<Drain>,
+    /// The UDP ports of media and TURN.
+    pub(super) ports: BTreeSet<u16>,
+    /// When the daemon began, in seconds since the epoch.
+    pub(super) started_at: u64,
     pub(super) state: Arc<State>,
 }
 
@@ -111,7 +117,7 @@ impl Source for Observation {
             Family::gauge(
                 "hanok_draining",
                 "Whether new sessions are refused until the last one has ended.",
-                self.is_draining(),
+                is_draining(*self.drain.get()),
             ),
         ];
         families.extend(self.state.families());
@@ -130,7 +136,18 @@ impl Source for Observation {
         families.extend(certificate::metrics::families(&self.certificates));
         families.push(log::family());
         // Files of the kernel, but files.
-        families.extend(spawn_blocking(process_families).await.unwrap_or_default());
+        let started_at = self.started_at;
+        let ports = self.ports.clone();
+        let kernel = spawn_blocking(move || {
+            let mut families = process_families(started_at);
+            families.push(Family::counter(
+                "hanok_network_receive_buffer_dropped_packets_total",
+                "Datagrams for media and TURN that came faster than they were read, so that the kernel dropped them.",
+                receive_drops("self", &ports),
+            ));
+            families
+        });
+        families.extend(kernel.await.unwrap_or_default());
         families
     }
 
@@ -144,23 +161,28 @@ impl Source for Observation {
 }
 
 impl Observation {
-    fn is_draining(&self) -> bool {
-        match *self.drain.get() {
-            Drain::Running => false,
-            Drain::Draining { .. } | Drain::Drained => true,
-        }
-    }
-
-    /// Why no new session should come here.
     fn reasons(&self, answers: &[Option<TurnCounters>]) -> Vec<String> {
-        let mut reasons = stuck(answers);
-        if self.is_draining() {
-            reasons.push("draining: new sessions are refused".to_owned());
-        }
-        if self.state.is_stopping.load(Ordering::Relaxed) {
-            reasons.push("stopping".to_owned());
-        }
-        reasons
+        let is_stopping = self.state.is_stopping.load(Ordering::Relaxed);
+        reasons(answers, *self.drain.get(), is_stopping)
+    }
+}
+
+/// Why no new session should come here.
+fn reasons(answers: &[Option<TurnCounters>], drain: Drain, is_stopping: bool) -> Vec<String> {
+    let mut reasons = stuck(answers);
+    if is_draining(drain) {
+        reasons.push("draining: new sessions are refused".to_owned());
+    }
+    if is_stopping {
+        reasons.push("stopping".to_owned());
+    }
+    reasons
+}
+
+const fn is_draining(drain: Drain) -> bool {
+    match drain {
+        Drain::Running => false,
+        Drain::Draining { .. } | Drain::Drained => true,
     }
 }
 
@@ -202,11 +224,17 @@ fn by_worker(answers: &[Option<TurnCounters>], waiting: &[usize]) -> [Family; 2]
 }
 
 /// Takes the port of `HANOK_ADMIN_LISTEN`. Whoever did not ask for it can do without.
-pub(super) fn bind(config: &Config) -> Result<Option<Admin>, Misconfigured> {
+pub(super) fn bind(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Option<Admin>, Misconfigured> {
     let Some(listen) = config.admin_listen else {
         return Ok(None);
     };
-    match Admin::bind(&listen.socket_addrs(&config.media.bind)) {
+    let wanted = listen.socket_addrs(&config.media.bind);
+    let Taken { sockets, rest } = inherited.listeners("HANOK_ADMIN_LISTEN", wanted)?;
+    let name = config.public.host.to_string();
+    match Admin::bind(sockets, &rest, name) {
         Ok(admin) => {
             for address in admin.addresses() {
                 tracing::info!(%address, "metrics and health");
@@ -246,6 +274,19 @@ mod tests {
         assert_eq!(sum(state.remember(&[None, one(5)])).bindings, 8);
         assert_eq!(sum(state.remember(&[one(6), None])).bindings, 11);
         assert_eq!(stuck(&[one(1), None]), ["media worker 1 does not answer"]);
+    }
+
+    #[test]
+    fn who_drains_or_stops_or_has_a_stuck_worker_is_not_ready_but_only_the_last_is_ill() {
+        let well = [Some(TurnCounters::default())];
+        assert!(reasons(&well, Drain::Running, false).is_empty());
+        for drain in [Drain::Draining { until: 7 }, Drain::Drained] {
+            let reasons = reasons(&well, drain, false);
+            assert_eq!(reasons, ["draining: new sessions are refused"]);
+        }
+        assert_eq!(reasons(&well, Drain::Running, true), ["stopping"]);
+        assert!(stuck(&well).is_empty());
+        assert_eq!(reasons(&[None], Drain::Drained, true).len(), 3);
     }
 
     #[test]

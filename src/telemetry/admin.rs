@@ -35,7 +35,7 @@ pub enum Refusal {
     #[error("the request names no host")]
     NoHost,
     /// Some other host's name.
-    #[error("ask by an address of this machine, its own name, or localhost")]
+    #[error("ask by an address of this machine, its name, DOMAIN_OR_PUBLIC_IP, or localhost")]
     ForeignHost,
 }
 
@@ -62,7 +62,7 @@ impl Refusal {
     }
 }
 
-/// Reads a request; `own_name` is what this machine calls itself.
+/// Reads a request; `own_names` are those of this machine.
 ///
 /// # Errors
 /// It is none of the three, or somebody asks for another host.
@@ -70,14 +70,14 @@ pub fn question(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
-    own_name: &str,
+    own_names: &[String],
 ) -> Result<Question, Refusal> {
     let mut named = headers.get_all(HOST).iter();
     let host = match (named.next(), named.next()) {
         (Some(host), None) => host.to_str().map_err(|_| Refusal::NoHost)?,
         _ => return Err(Refusal::NoHost),
     };
-    if !is_ours(host, own_name) || uri.authority().is_some_and(|uri| uri.as_str() != host) {
+    if !is_ours(host, own_names) || uri.authority().is_some_and(|uri| uri.as_str() != host) {
         return Err(Refusal::ForeignHost);
     }
     if method != Method::GET && method != Method::HEAD {
@@ -97,7 +97,7 @@ pub fn question(
 }
 
 /// Whether `host`, with or without a port, is a name that nobody else can give to one of our addresses.
-fn is_ours(host: &str, own_name: &str) -> bool {
+fn is_ours(host: &str, own_names: &[String]) -> bool {
     let host = match host.rsplit_once(':') {
         // The last colon of a bare IPv6 address ends no host.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -114,7 +114,9 @@ fn is_ours(host: &str, own_name: &str) -> bool {
         .unwrap_or(host);
     bare.parse::<IpAddr>().is_ok()
         || host.eq_ignore_ascii_case("localhost")
-        || (!own_name.is_empty() && host.eq_ignore_ascii_case(own_name))
+        || own_names
+            .iter()
+            .any(|own| !own.is_empty() && host.eq_ignore_ascii_case(own))
 }
 
 /// The answer to `/healthz` and `/readyz`: 200, or 503 with a line for everything that is wrong.
@@ -158,6 +160,10 @@ mod tests {
 
     use super::*;
 
+    fn own_names() -> [String; 3] {
+        ["call-1", "", "call.example"].map(str::to_owned)
+    }
+
     fn asked(
         method: &Method,
         uri: &str,
@@ -171,7 +177,7 @@ mod tests {
         for (name, value) in headers {
             let _: bool = map.append::<http::HeaderName>(name, value);
         }
-        question(method, &uri.parse().unwrap(), &map, "call-1")
+        question(method, &uri.parse().unwrap(), &map, &own_names())
     }
 
     #[test]
@@ -212,6 +218,7 @@ mod tests {
             "LocalHost:9641",
             "call-1",
             "CALL-1:9641",
+            "call.example:9641",
         ] {
             let asked = asked(&Method::GET, "/healthz", &[("host", host)]);
             assert_eq!(asked, Ok(Question::Health), "{host}");
@@ -261,7 +268,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_host_with_a_dotted_name_is_never_ours(host in "[a-z0-9.:\\[\\]-]{0,20}\\.[a-z]{2,9}(:[0-9]{1,5})?") {
-            prop_assert!(!is_ours(&host, "call-1"));
+            prop_assert!(!is_ours(&host, &["call-1".to_owned()]));
         }
     }
 }

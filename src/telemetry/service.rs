@@ -1,6 +1,7 @@
 //! The admin listener: one port for monitoring, apart from everything that participants reach.
 
 mod process;
+mod sockets;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,6 +28,7 @@ use super::exposition::exposition;
 use crate::views::metric::Family;
 
 pub use process::families as process_families;
+pub use sockets::receive_drops;
 
 /// Connections at a time; more wait until one of these is over.
 const CONNECTIONS: usize = 16;
@@ -46,8 +48,8 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// What this machine calls itself (proc_sys_kernel(5)).
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// What this machine calls itself (proc_sys_kernel(5), hostname(5)); the first is hidden by `ProcSubset=pid`.
+const HOST_NAME: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/hostname"];
 
 /// How long nothing is accepted after that failed, as without descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -68,28 +70,44 @@ pub trait Source: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Admin {
     sockets: Vec<TcpListener>,
-    own_name: String,
+    own_names: Vec<String>,
 }
 
 impl Admin {
-    /// Takes the port on every one of `addresses`; must run inside a tokio runtime.
+    /// Takes the port on every one of `addresses`, beside sockets that listen already; must run inside a tokio runtime.
+    /// Whoever asks may call this machine `name`, too.
     ///
     /// # Errors
     /// The first address that cannot be taken, and why; then none is kept.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+    pub fn bind(
+        listening: Vec<std::net::TcpListener>,
+        addresses: &[SocketAddr],
+        name: String,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut sockets = Vec::new();
+        for socket in listening {
+            let address = socket.local_addr();
+            let adopted = socket
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(socket));
+            let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+            sockets.push(adopted.map_err(|error| (address.unwrap_or(unknown), error))?);
+        }
         for address in addresses {
             match listen(*address) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) if is_missing_family(&error) && addresses.len() > 1 => {}
+                Err(error) if is_missing_family(&error) && addresses.len() + sockets.len() > 1 => {}
                 Err(error) => return Err((*address, error)),
             }
         }
-        // Where that cannot be read, nobody comes by that name.
-        let own_name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+        // Where neither can be read, nobody comes by that name.
+        let own_name = HOST_NAME
+            .iter()
+            .find_map(|path| std::fs::read_to_string(path).ok());
+        let own_name = own_name.unwrap_or_default();
         Ok(Self {
             sockets,
-            own_name: own_name.trim().to_owned(),
+            own_names: vec![name, own_name.trim().to_owned()],
         })
     }
 
@@ -102,11 +120,11 @@ impl Admin {
     /// Answers out of `source` until `cancel` is cancelled, which closes everything at once.
     pub async fn serve<S: Source>(self, source: Arc<S>, cancel: CancellationToken) {
         let free = Arc::new(Semaphore::new(CONNECTIONS));
-        let own_name: Arc<str> = self.own_name.into();
+        let own_names: Arc<[String]> = self.own_names.into();
         let mut listeners = JoinSet::new();
         for socket in self.sockets {
-            let (source, own_name) = (Arc::clone(&source), Arc::clone(&own_name));
-            listeners.spawn(accept(socket, Arc::clone(&free), source, own_name));
+            let (source, own_names) = (Arc::clone(&source), Arc::clone(&own_names));
+            listeners.spawn(accept(socket, Arc::clone(&free), source, own_names));
         }
         let ended = async { while listeners.join_next().await.is_some() {} };
         cancel.run_until_cancelled(ended).await;
@@ -138,7 +156,7 @@ async fn accept<S: Source>(
     socket: TcpListener,
     free: Arc<Semaphore>,
     source: Arc<S>,
-    own_name: Arc<str>,
+    own_names: Arc<[String]>,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -149,9 +167,9 @@ async fn accept<S: Source>(
         };
         match socket.accept().await {
             Ok((stream, _)) => {
-                let (source, own_name) = (Arc::clone(&source), Arc::clone(&own_name));
+                let (source, own_names) = (Arc::clone(&source), Arc::clone(&own_names));
                 connections.spawn(async move {
-                    let connection = connection(stream, source, own_name);
+                    let connection = connection(stream, source, own_names);
                     let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
                     drop(permit);
                 });
@@ -165,11 +183,11 @@ async fn accept<S: Source>(
     }
 }
 
-async fn connection<S: Source>(stream: TcpStream, source: Arc<S>, own_name: Arc<str>) {
+async fn connection<S: Source>(stream: TcpStream, source: Arc<S>, own_names: Arc<[String]>) {
     let service = service_fn(|request| {
-        let (source, own_name) = (Arc::clone(&source), Arc::clone(&own_name));
+        let (source, own_names) = (Arc::clone(&source), Arc::clone(&own_names));
         async move {
-            let answer = answer(&request, &*source, &own_name).await;
+            let answer = answer(&request, &*source, &own_names).await;
             Ok::<_, Infallible>(answer.map(|text| Full::new(Bytes::from(text))))
         }
     });
@@ -187,10 +205,10 @@ async fn connection<S: Source>(stream: TcpStream, source: Arc<S>, own_name: Arc<
 async fn answer<S: Source>(
     request: &Request<Incoming>,
     source: &S,
-    own_name: &str,
+    own_names: &[String],
 ) -> Response<String> {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    match question(method, uri, headers, own_name) {
+    match question(method, uri, headers, own_names) {
         Ok(Question::Metrics(format)) => {
             metrics(format, exposition(&source.metrics().await, format))
         }

@@ -171,7 +171,8 @@ async fn the_admin_listener_is_no_upstream_and_no_turn_peer() {
     let port = free_port();
     let house = House::with(|config| {
         config.admin_listen = Some(Listen {
-            address: Some(LOOPBACK),
+            // So that any name of this machine leads there.
+            address: Some(Ipv4Addr::UNSPECIFIED.into()),
             port,
         });
         // As if the name of a neighbour led here, which the configuration cannot know.
@@ -242,12 +243,6 @@ async fn metrics_of_a_call_are_what_its_clients_have_counted() {
     ] {
         assert_eq!(Metrics::of(admin).await.value(name), expected, "{name}");
     }
-    eventually("round trips are measured", async || {
-        let seen = Metrics::of(admin).await;
-        seen.value("hanok_rtcp_subscriber_round_trip_seconds_count") > 0.0
-            && seen.value("hanok_rtcp_publisher_round_trip_seconds_count") > 0.0
-    })
-    .await;
     call.all_arrives().await;
 
     let metrics = Metrics::of(admin).await;
@@ -502,7 +497,7 @@ async fn labels_and_memory_do_not_grow_with_users_sessions_or_paths() {
         listen.as_str(),
         "COTURN_SHARED_SECRET_KEY=north",
         // The log is not what is measured here.
-        "HANOK_LOG=warn",
+        "HANOK_LOG=warn,hanok::daemon=info",
     ];
     let process = Process::start_with(&more).await;
     let admin = (Ipv4Addr::LOCALHOST, port).into();

@@ -216,7 +216,7 @@ impl Pebble {
         let address = (Ipv4Addr::LOCALHOST, self.management).into();
         let mut stream = connect(&connector, address, "localhost").await.unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: tests\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -5,14 +5,23 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 /// The content of a file that has at most `max_len` bytes.
 ///
 /// # Errors
-/// It cannot be read, or is larger.
+/// It cannot be read, is larger, or is no file: a named pipe would keep us waiting for whoever writes to it.
 pub fn read_bounded(path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(max_len.saturating_add(1))
+    file.take(max_len.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_len {
         return Err(io::Error::new(
@@ -104,6 +113,17 @@ mod tests {
         assert_eq!(read_bounded(&path, 100).unwrap(), b"second and more");
         let error = read_bounded(&path, 5).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let pipe = state.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe.as_path(), state.path(), Path::new("/dev/zero")] {
+            assert!(read_bounded(path, 10).is_err(), "{}", path.display());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `hanok doctor`: what would keep a call from working here.
 //!
-//! Probes (`probe`) gather [`Facts`](facts::Facts), pure functions (`findings`) judge them. It looks as the daemon looks
-//! when it starts, with the same functions, and works whether or not one runs; that is why it lives here.
+//! Probes (`probe`) gather `facts`, pure functions (`findings`) judge them. It looks as the daemon looks when it starts, with
+//! the same functions, and works whether or not one runs; that is why it lives here.
 
 mod dns;
 mod facts;

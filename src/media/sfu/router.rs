@@ -69,7 +69,7 @@ pub struct Router {
     /// Scratch space for one run.
     arrivals: Vec<Arrival>,
     outbox: Outbox,
-    counts: Arc<Counts>,
+    pub(crate) counts: Arc<Counts>,
     /// The earliest deadline, or earlier.
     wake: Option<Instant>,
 }

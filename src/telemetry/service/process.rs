@@ -4,34 +4,30 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::units::clock;
 use crate::views::metric::{Family, Kind};
 
 /// Ticks of `/proc/PID/stat` in a second: the same on every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Memory, descriptors, processor time, threads, start. What cannot be read is left out.
-pub fn families() -> Vec<Family> {
+/// Memory, descriptors, processor time, threads, and the start, which the caller knows, in
+/// seconds since the epoch. What cannot be read is left out:
+/// of `/proc` only the folder of this process need be there (`ProcSubset=pid`).
+pub fn families(started_at: u64) -> Vec<Family> {
     let read = |path| fs::read_to_string(path).ok();
-    let mut families = Vec::new();
-    if let Some(times) = read("/proc/self/stat").and_then(|text| Times::parse(&text)) {
+    let mut families = vec![Family::gauge(
+        "process_start_time_seconds",
+        "When this process began, in seconds since 1970.",
+        started_at,
+    )];
+    if let Some(seconds) = read("/proc/self/stat").and_then(|text| cpu_seconds(&text)) {
         families.push(Family {
             kind: Kind::Counter,
             ..Family::gauge(
                 "process_cpu_seconds_total",
                 "Processor time that this process has used.",
-                times.cpu_seconds,
+                seconds,
             )
         });
-        let up = read("/proc/uptime").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-        if let Some(up) = up {
-            let now = clock::wall_ms() as f64 / 1e3;
-            families.push(Family::gauge(
-                "process_start_time_seconds",
-                "When this process began, in seconds since 1970.",
-                (now - (up - times.start_seconds)).round(),
-            ));
-        }
     }
     if let Some(sizes) = read("/proc/self/status").and_then(|text| Sizes::parse(&text)) {
         families.push(Family::gauge(
@@ -68,29 +64,17 @@ pub fn families() -> Vec<Family> {
     families
 }
 
-/// What `/proc/PID/stat` says of time.
-#[derive(Debug, PartialEq)]
-struct Times {
-    cpu_seconds: f64,
-    /// When the process began, since the machine did.
-    start_seconds: f64,
-}
-
-impl Times {
-    /// The name of a program, in brackets, may hold anything, even brackets and blanks.
-    fn parse(text: &str) -> Option<Self> {
-        let (_, rest) = text.rsplit_once(')')?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // The first of them is field 3 of proc(5).
-        let seconds = |field: usize| {
-            let ticks: u64 = fields.get(field.checked_sub(3)?)?.parse().ok()?;
-            Some(ticks as f64 / TICKS_PER_SECOND)
-        };
-        Some(Self {
-            cpu_seconds: seconds(14)? + seconds(15)?,
-            start_seconds: seconds(22)?,
-        })
-    }
+/// What `/proc/PID/stat` says of processor time. The name of a program, in brackets, may hold anything, even brackets and
+/// blanks.
+fn cpu_seconds(text: &str) -> Option<f64> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // The first of them is field 3 of proc(5).
+    let seconds = |field: usize| {
+        let ticks: u64 = fields.get(field.checked_sub(3)?)?.parse().ok()?;
+        Some(ticks as f64 / TICKS_PER_SECOND)
+    };
+    Some(seconds(14)? + seconds(15)?)
 }
 
 /// What `/proc/PID/status` says of memory and threads.
@@ -127,19 +111,15 @@ mod tests {
     fn a_program_may_be_called_anything() {
         let stat =
             "42 (a) b (c) S 1 1 1 0 -1 4194560 1 0 0 0 70 30 0 0 20 0 7 0 12345 1048576 25 1844";
-        let expected = Times {
-            cpu_seconds: 1.0,
-            start_seconds: 123.45,
-        };
-        assert_eq!(Times::parse(stat), Some(expected));
-        assert_eq!(Times::parse("42 (a"), None);
-        assert_eq!(Times::parse("42 (a) S 1 2 3"), None);
+        assert_eq!(cpu_seconds(stat), Some(1.0));
+        assert_eq!(cpu_seconds("42 (a"), None);
+        assert_eq!(cpu_seconds("42 (a) S 1 2 3"), None);
         assert_eq!(Sizes::parse("VmRSS:\t 12 kB\nThreads:\t7\n"), None);
     }
 
     #[test]
-    fn this_process_has_memory_threads_descriptors_and_an_age() {
-        let families = families();
+    fn this_process_has_memory_threads_descriptors_and_a_beginning() {
+        let families = families(1_700_000_000);
         let value = |name: &str| {
             let family = families.iter().find(|family| family.name == name);
             match family.unwrap_or_else(|| panic!("{name}")).samples[0].value {
@@ -154,8 +134,6 @@ mod tests {
         assert!(value("process_open_fds") >= 3.0);
         assert!(value("process_max_fds") >= value("process_open_fds"));
         assert!(value("process_cpu_seconds_total") >= 0.0);
-        let now = clock::wall_ms() as f64 / 1e3;
-        let age = now - value("process_start_time_seconds");
-        assert!((-2.0..3_600.0 * 24.0).contains(&age), "{age}");
+        assert_eq!(value("process_start_time_seconds"), 1.7e9);
     }
 }
