@@ -27,6 +27,12 @@ const ROWS: &[Row] = &[
     Row("doctor --env-file BAD", 78, "HTTPS_PORT=x"),
     Row("doctor extra", 64, "--help"),
     Row("ports --env-file ENV", 0, "TURN"),
+    Row("man", 0, "SIGTERM"),
+    Row("man EMPTY", 0, ""),
+    Row("man NOWHERE", 1, "existing folder"),
+    Row("man one two", 64, "--help"),
+    Row("completions bash", 0, "check-config"),
+    Row("completions tcsh", 64, "--help"),
     Row("ports --env-file BAD", 78, "HTTPS_PORT=x"),
     Row("ports --format ini --env-file ENV", 64, "--help"),
     Row("serve --env-file BAD", 78, "HTTPS_PORT=x"),
@@ -152,6 +158,7 @@ const SUCCEED_ELSEWHERE: &[&str] = &[
 /// Verbs that fail by the command line or the configuration alone; `doctor` fails in a test of its own.
 const NEVER_FAIL_HERE: &[&str] = &[
     "version",
+    "completions",
     "check-config",
     "print-config",
     "doctor",
@@ -164,7 +171,7 @@ const NEVER_FAIL_HERE: &[&str] = &[
 const NOBODY: &[&str] = &[];
 
 /// Verbs that read no configuration.
-const NEVER_READ: &[&str] = &["version", "loadtest", "loadtest turn"];
+const NEVER_READ: &[&str] = &["version", "man", "completions", "loadtest", "loadtest turn"];
 
 /// Words of the command line that are verbs, as the help lists them; those that have verbs of their own with these.
 async fn verbs(path: &[&str]) -> BTreeSet<String> {
