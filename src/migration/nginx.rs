@@ -57,10 +57,10 @@ pub enum NotRead {
     /// A `;` or `{` without a word before it.
     #[error("line {0}: a directive has no name")]
     NoName(usize),
-    /// Deeper than [`MAX_DEPTH`].
+    /// Deeper than blocks may be nested.
     #[error("line {0}: blocks are nested too deeply")]
     TooDeep(usize),
-    /// More than [`MAX_DIRECTIVES`].
+    /// More than a file may have.
     #[error("line {0}: there are too many directives")]
     TooMany(usize),
 }
