@@ -99,13 +99,33 @@ setup_node() {
   export PATH="$own/.bin:$PATH"
 }
 
+# What scripts/package uses beside the compiler, and what tests of the packages do with them.
+setup_package() {
+  need dpkg-shlibdeps dpkg-dev strip binutils shellcheck shellcheck
+}
+
+# The other C library, for a binary that needs none, with the compiler's target for it.
+setup_static() {
+  local target
+  target="$(uname -m)-unknown-linux-musl"
+  need musl-gcc musl-tools
+  if ! have rustup || rustup target list --installed | grep -qx "$target"; then return 0; fi
+  rustup --quiet target add "$target"
+}
+
+# A fresh system to install into, and Debian's own checker of packages.
+setup_clean() {
+  need debootstrap debootstrap lintian lintian curl curl
+}
+
 # Browsers and tools that only tests use.
 setup_tests() {
   setup_build
   setup_node
-  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools \
+  need chromium chromium firefox-esr firefox-esr turnutils_uclient coturn certutil libnss3-tools promtool prometheus \
     ip iproute2 nft nftables sysctl procps nginx nginx openssl openssl curl curl pebble pebble \
-    faketime faketime
+    systemd-analyze systemd strace strace faketime faketime
+  setup_package
   setup_pebble
 }
 

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod front;
 pub mod loadtest;
 pub mod media;
+pub mod migration;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -45,6 +45,8 @@ replayed!(
     client_hello,
     dotenv,
     json_rpc,
+    nginx,
+    compose,
 );
 
 #[test]

@@ -103,12 +103,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "migration",
+        &["config", "control/store", "front/proxy", "units", "views"],
+    ),
+    (
         "cli",
         &[
             "config",
             "control/store",
             "front/proxy",
             "loadtest",
+            "migration",
             "telemetry",
             "units",
             "views",

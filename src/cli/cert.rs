@@ -102,7 +102,7 @@ fn source(config: &Config) -> Source {
 }
 
 /// What import and status need of the settings; nothing is ordered here.
-fn acme(config: &Config) -> Settings {
+pub(super) fn acme(config: &Config) -> Settings {
     Settings {
         directory: config.acme.directory.clone(),
         ca_file: None,

@@ -1,11 +1,27 @@
-//! The command line: one file per subcommand. It decides and prints; [`Action::Serve`] is left to `main`.
+//! The command line: one file per subcommand. It decides and prints; what needs the daemon's own code is left to `main` as an
+//! [`Action`].
 
 mod cert;
 mod check_config;
+mod completions;
+mod control;
+pub mod doctor;
+mod drain;
+mod duration;
+mod healthcheck;
 mod loadtest;
+mod man;
+mod mask;
+mod migrate;
+mod ports;
 mod print_config;
+mod reload;
 mod sample_env;
 mod serve;
+mod sessions;
+mod status;
+mod token;
+mod turn;
 mod turn_cred;
 mod version;
 
@@ -55,6 +71,53 @@ enum Command {
     CheckConfig(FileArguments),
     /// Print the effective value of every key and where it comes from, secrets masked
     PrintConfig(FileArguments),
+    /// Tell what would keep a call from working here: DNS, ports and who has them, certificate, key files, clock, limits
+    #[command(
+        long_about = "Examines this machine for what would keep a call from working: DNS and addresses, ports and who has \
+                      them, the firewall, the certificate, files with secrets, the clock, limits, buffers, the disk. Each \
+                      finding says why it matters and what mends it. The daemon need not run; as root it sees more.\n\n\
+                      Exit status: 0 no error was found, 1 at least one, 78 configuration error."
+    )]
+    Doctor(doctor::Arguments),
+    /// List the ports that a firewall has to let in for this configuration, with reasons or as commands
+    #[command(
+        long_about = "Lists the ports that a firewall has to let in for this configuration: port by port with the reason, or \
+                      as commands. It is far less than OpenVidu's list. The daemon need not run."
+    )]
+    Ports(ports::Arguments),
+    /// Tell how the running daemon is: sessions, TURN, certificate, ports, load, and what needs attention
+    #[command(
+        long_about = "Tells how the running daemon is: sessions, TURN, certificate, ports, load, and what needs \
+                      attention.\n\n\
+                      Exit status: 0 it works, 1 it does not run or has a problem, 64 wrong usage, 78 configuration error."
+    )]
+    Status(status::Arguments),
+    /// Have the daemon take no new sessions and end with the last one, for upgrades that drop no call
+    #[command(
+        long_about = "Has the daemon take no new sessions: REST answers 503 with Retry-After. Those that exist go on, and \
+                      participants may still join them and come back to them. The daemon ends with exit status 0 when the \
+                      last session has ended, or at the deadline; sessions that nobody has joined are waited for a minute. \
+                      Given again, it changes the deadline."
+    )]
+    Drain(drain::Arguments),
+    /// Have the daemon read its configuration again; waits, and tells what counts from now on and what was refused
+    #[command(
+        long_about = "Has the daemon read its configuration again, and tells which keys count from now on and which from the \
+                      next start on. If anything is wrong, everything stays as it was.\n\n\
+                      Exit status: 0 reloaded, 1 the daemon does not run, 64 wrong usage, 78 configuration error."
+    )]
+    Reload(reload::Arguments),
+    /// Exit with 0 if the daemon works, else with 1, and say why in one line
+    Healthcheck(healthcheck::Arguments),
+    /// The sessions of the running daemon
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Tokens of sessions
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The TURN server's allocations
+    #[command(subcommand)]
+    Turn(turn::Command),
     /// Put load on an OpenVidu 2 server, this or any other, and measure what becomes of it
     #[command(
         long_about = "Puts load on an OpenVidu 2 server, this or any other: publishers and subscribers join by its public \
@@ -69,8 +132,22 @@ enum Command {
     /// Credentials of the TURN server
     #[command(subcommand)]
     TurnCred(turn_cred::Command),
+    /// Copy standard input to standard output with every secret masked, for logs and reports that you share
+    Mask(FileArguments),
+    /// Take over an OpenVidu 2 folder: .env, certificates, TURN secret, recordings, nginx files
+    #[command(
+        long_about = "Takes over the folder of an OpenVidu 2 installation: .env with every key and comment, the certificate, coturn's \
+                      secret, custom nginx locations as routes; recordings, CDR and layouts stay where they are. Nothing in the \
+                      folder is changed. Tells what does not carry over, and the commands that lead to hanok and back.\n\n\
+                      Exit status: 0 done, or done already; 1 refused or failed; 78 done, but hanok does not start with it yet."
+    )]
+    Migrate(migrate::Arguments),
     /// Print our version and the OpenVidu release that clients are told
     Version(version::Arguments),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(man::Arguments),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Arguments),
     /// Print etc/hanok.env
     #[command(hide = true)]
     SampleEnv,
@@ -109,6 +186,8 @@ pub enum Action {
     Exit(u8),
     /// Run the daemon with this configuration, which was found by these options. The log is set up and tells it already.
     Serve(Box<Loaded>, Options),
+    /// Examine this machine for this configuration, and tell it in this form ([`doctor::tell`]).
+    Examine(Box<Loaded>, doctor::Form),
 }
 
 /// Where a subcommand prints to.
@@ -148,13 +227,32 @@ pub fn run<O: Write, E: Write>(
         Command::PrintConfig(arguments) => {
             print_config::run(arguments.options(), machine, terminal).map(Action::Exit)
         }
+        Command::Doctor(arguments) => doctor::run(arguments, machine, terminal),
+        Command::Ports(arguments) => ports::run(arguments, machine, terminal).map(Action::Exit),
         Command::Loadtest(arguments) => {
             loadtest::run(*arguments, machine, terminal).map(Action::Exit)
         }
+        Command::Status(arguments) => status::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Drain(arguments) => drain::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Reload(arguments) => reload::run(arguments, machine, terminal).map(Action::Exit),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(arguments, machine, terminal).map(Action::Exit)
+        }
+        Command::Sessions(command) => sessions::run(command, machine, terminal).map(Action::Exit),
+        Command::Token(command) => token::run(command, machine, terminal).map(Action::Exit),
+        Command::Turn(command) => turn::run(command, machine, terminal).map(Action::Exit),
         Command::Cert(command) => cert::run(command, machine, terminal).map(Action::Exit),
         Command::TurnCred(command) => turn_cred::run(command, machine, terminal).map(Action::Exit),
+        Command::Mask(arguments) => {
+            mask::run(arguments, machine, &mut io::stdin().lock(), terminal).map(Action::Exit)
+        }
+        Command::Migrate(arguments) => migrate::run(arguments, machine, terminal).map(Action::Exit),
         Command::Version(arguments) => {
             version::run(&arguments, &mut terminal.out).map(Action::Exit)
+        }
+        Command::Man(arguments) => man::run(arguments, terminal).map(Action::Exit),
+        Command::Completions(arguments) => {
+            completions::run(&arguments, &mut terminal.out).map(Action::Exit)
         }
         Command::SampleEnv => sample_env::run(&mut terminal.out).map(Action::Exit),
     }
@@ -192,7 +290,7 @@ mod tests {
             .expect("a vector takes everything");
         let status = match action {
             Action::Exit(status) => status,
-            Action::Serve(..) => 255,
+            Action::Serve(..) | Action::Examine(..) => 255,
         };
         let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
         (status, text(terminal.out), text(terminal.err))
@@ -213,6 +311,9 @@ mod tests {
             "swerve",
             "serve --port 5",
             "version extra",
+            "completions",
+            "completions tcsh",
+            "man one two",
             "check-config --env-file",
             "loadtest",
             "loadtest --url http://127.0.0.1 --secret x --publishers 0",
@@ -229,6 +330,10 @@ mod tests {
             "turn-cred",
             "turn-cred new --ttl 0",
             "turn-cred new --name a:b",
+            "migrate",
+            "migrate --from",
+            "migrate --from /nowhere extra",
+            "mask extra",
         ] {
             let (status, out, err) = hanok(wrong, "");
             assert_eq!(status, EXIT_USAGE, "{wrong}");
@@ -423,6 +528,20 @@ mod tests {
         let (status, _, err) = hanok("cert status", "HTTPS_PORT=x\n");
         assert_eq!(status, EXIT_CONFIG);
         assert!(err.contains("HTTPS_PORT"), "{err}");
+    }
+
+    #[test]
+    fn what_is_no_openvidu_folder_is_not_migrated() {
+        let empty = tempfile::tempdir().unwrap();
+        let empty = empty.path().display().to_string();
+        let (status, out, err) = hanok(&format!("migrate --from {empty} --to {empty}/to"), "");
+        assert_eq!((status, out.as_str()), (EXIT_FAILURE, ""));
+        assert!(err.contains("there is no .env here"), "{err}");
+        let line = format!("migrate --from {empty} --to {empty}/to --json");
+        let (status, out, _) = hanok(&line, "");
+        assert_eq!(status, EXIT_FAILURE);
+        let json: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+        assert_eq!(json["outcome"], "refused");
     }
 
     #[test]

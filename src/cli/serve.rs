@@ -17,7 +17,7 @@ pub(super) fn run<O: Write, E: Write>(
     };
     match load(machine, &options) {
         Ok(loaded) => {
-            log::init(&loaded.config.log);
+            log::init(&loaded.config.log, loaded.config.log_format);
             tell(&loaded);
             Ok(Action::Serve(Box::new(loaded), options))
         }

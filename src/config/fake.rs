@@ -17,6 +17,8 @@ pub struct FakeMachine {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Files that exist but cannot be read, and folders that cannot be written to.
     pub forbidden: Vec<PathBuf>,
+    /// Permission bits of files that have others than 0600.
+    pub modes: BTreeMap<PathBuf, u32>,
     /// Names and their addresses.
     pub names: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -32,6 +34,14 @@ impl Machine for FakeMachine {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.readable(path)?;
         Ok(self.files.get(path).cloned().unwrap_or_default())
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        if self.files.contains_key(path) || self.forbidden.iter().any(|known| known == path) {
+            Ok(self.modes.get(path).copied().unwrap_or(0o600))
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn readable(&self, path: &Path) -> io::Result<()> {
@@ -54,6 +64,10 @@ impl Machine for FakeMachine {
         } else {
             Ok(())
         }
+    }
+
+    fn cores(&self) -> usize {
+        2
     }
 
     fn resolve(&self, name: &str) -> Vec<IpAddr> {

@@ -90,8 +90,11 @@ pub enum Effect {
     Now,
     /// It is validated and kept, but what it controls is not built yet. Start-up says so.
     Later(&'static str),
-    /// It controls a part of the old deployment that has no counterpart here. Accepted without a word.
-    Never,
+    /// It controls a part of the old deployment that has no counterpart here, for this reason. It is accepted, and
+    /// start-up says so for information where it is set to something.
+    Never(&'static str),
+    /// It is read from the process environment before there is a file. In a file it does nothing, and start-up says so.
+    InEnvironment,
 }
 
 /// A key of any type, as the table lists it.

@@ -4,6 +4,7 @@
 //! origin. Its own environment source lower-cases names and its deserialiser stops at the first error, so validation
 //! is ours, over the merged map.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ::config::{ConfigError, Map, Source, Value};
@@ -11,6 +12,7 @@ use ::config::{ConfigError, Map, Source, Value};
 use crate::config::dotenv::{self, DotEnv};
 use crate::config::key::{About, Effect, Empty, Key, Reload};
 use crate::config::keys;
+use crate::config::nearest;
 use crate::config::refusal::Refusal;
 use crate::config::report::{
     Effective, KeyFault, Loaded, Note, Problem, Report, shown, shown_in_report,
@@ -50,6 +52,29 @@ pub fn load(machine: &dyn Machine, options: &Options) -> Result<Loaded, Report> 
     let mut reading = Reading::new(machine, options.dev);
     reading.read_layers(options);
     build(reading)
+}
+
+/// Where the control socket of the daemon is, for those who talk to it: the configuration need not be good otherwise,
+/// nor readable for them.
+///
+/// # Errors
+/// The key itself cannot be used, or the file that `options` name cannot be read.
+pub fn control_socket(machine: &dyn Machine, options: &Options) -> Result<PathBuf, Report> {
+    let mut reading = Reading::new(machine, options.dev);
+    reading.read_layers(options);
+    let named = options.env_file.is_some();
+    reading
+        .problems
+        .retain(|problem| named && matches!(problem, Problem::File { .. }));
+    let path = reading.get(&keys::hanok::HANOK_CONTROL_SOCKET);
+    if reading.problems.is_empty() {
+        return Ok(path);
+    }
+    Err(Report {
+        file: reading.file,
+        problems: reading.problems,
+        notes: Vec::new(),
+    })
 }
 
 /// What a running process takes over of a configuration that has been read again.
@@ -156,7 +181,7 @@ impl Merged {
     }
 
     /// The text that counts for a key; `None` if it is unset and has no default.
-    fn value(&self, about: &About) -> Option<&str> {
+    pub(super) fn value(&self, about: &About) -> Option<&str> {
         let (_, setting) = self.find(about)?;
         Some(match about.empty {
             Empty::Default if setting.text.is_empty() => about.default.unwrap_or_default(),
@@ -186,7 +211,9 @@ pub(crate) struct Reading<'a> {
     pub(crate) dev: bool,
     pub(crate) file: Option<PathBuf>,
     pub(crate) notes: Vec<Note>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
+    /// Secrets whose problem is told already.
+    pub(super) unusable: BTreeSet<&'static str>,
     merged: Merged,
 }
 
@@ -198,6 +225,7 @@ impl<'a> Reading<'a> {
             file: None,
             notes: Vec::new(),
             problems: Vec::new(),
+            unusable: BTreeSet::new(),
             merged: Merged::default(),
         }
     }
@@ -219,18 +247,30 @@ impl<'a> Reading<'a> {
             }
             Err(error) => self.problems.push(Problem::Layers(error.to_string())),
         }
+        self.read_secret_files();
         self.note_set_keys();
     }
 
-    /// The variables that are keys of ours; unknown ones with our own prefix are worth a note.
+    /// What the layers say under a name; not the default.
+    pub(super) fn set(&self, name: &str) -> Option<&Setting> {
+        let setting = self.merged.0.get(name)?;
+        setting.origin.is_some().then_some(setting)
+    }
+
+    /// Sets a key over all layers.
+    pub(super) fn put(&mut self, name: &str, setting: Setting) {
+        self.merged.0.insert(name.to_owned(), setting);
+    }
+
+    /// The variables that are keys of ours; unknown ones that begin like ours are worth a note.
     fn process_environment(&mut self) -> ProcessEnvironment {
         let mut variables = Vec::new();
         for (name, value) in self.machine.environment() {
             let Ok(name) = name.into_string() else {
                 continue;
             };
-            let known = keys::find(&name);
-            if known.is_none() && !name.starts_with("HANOK_") {
+            let is_known = keys::find(&name).is_some() || keys::of_file(&name).is_some();
+            if !is_known && !name.starts_with("HANOK_") && !name.starts_with("OPENVIDU_") {
                 continue;
             }
             match value.into_string() {
@@ -343,8 +383,8 @@ impl<'a> Reading<'a> {
             .any(|problem| matches!(problem, Problem::File { .. }))
     }
 
-    /// Names unknown keys, and set keys that control what is not built yet. A key that is set to its default loses
-    /// nothing, so it is not named: the stock template sets dozens.
+    /// Names unknown keys, and set keys from which nothing follows. A key that is set to its default loses nothing, so
+    /// it is not named: the stock template sets dozens.
     fn note_set_keys(&mut self) {
         let mut set: Vec<(&String, &Setting, &String)> = self
             .merged
@@ -353,35 +393,66 @@ impl<'a> Reading<'a> {
             .filter_map(|(name, setting)| Some((name, setting, setting.origin.as_ref()?)))
             .collect();
         set.sort_by_key(|(name, ..)| *name);
+        let mut notes = Vec::new();
+        // What has the same reason is told in one line, at the place of the first.
+        let mut without: Vec<(&'static str, &String, Vec<String>)> = Vec::new();
+        let mut leave_out = |reason, origin, name: &String| {
+            let known = without.iter_mut().find(|(other, ..)| *other == reason);
+            match known {
+                Some((.., names)) => names.push(name.clone()),
+                None => without.push((reason, origin, vec![name.clone()])),
+            }
+        };
         for (name, setting, origin) in set {
             let Some(key) = keys::find(name) else {
-                let ignored = keys::IGNORED_PREFIXES;
-                if !ignored.iter().any(|prefix| name.starts_with(prefix)) {
-                    self.notes.push(Note::UnknownKey {
-                        origin: origin.clone(),
-                        name: name.clone(),
-                    });
+                let others = keys::OF_OTHERS.iter();
+                let mut others = others.filter(|(prefix, _)| name.starts_with(prefix));
+                if let Some((_, reason)) = others.next() {
+                    leave_out(*reason, origin, name);
+                } else if keys::of_file(name).is_none() {
+                    notes.extend(unknown(name, origin));
                 }
                 continue;
             };
             let about = key.about();
             let default = about.default.unwrap_or_default();
-            if let Effect::Later(feature) = about.effect
-                && !setting.text.eq_ignore_ascii_case(default)
-                && !(setting.text.is_empty() && about.empty == Empty::Default)
+            if setting.text.eq_ignore_ascii_case(default)
+                || (setting.text.is_empty() && about.empty == Empty::Default)
             {
-                self.notes.push(Note::NoEffectYet {
+                continue;
+            }
+            match about.effect {
+                Effect::Now => {}
+                Effect::Later(feature) => notes.push(Note::NoEffectYet {
                     origin: origin.clone(),
                     name: about.name,
                     feature,
-                });
+                }),
+                Effect::Never(reason) => leave_out(reason, origin, name),
+                Effect::InEnvironment if origin == ENVIRONMENT => {}
+                Effect::InEnvironment => notes.push(Note::OnlyInEnvironment {
+                    origin: origin.clone(),
+                    name: about.name,
+                }),
             }
         }
+        notes.extend(without.into_iter().map(|(reason, origin, names)| {
+            let origin = origin.clone();
+            Note::NoCounterpart {
+                origin,
+                names,
+                reason,
+            }
+        }));
+        self.notes.extend(notes);
     }
 
     /// The value of `key`; a refused one becomes a problem, and the type's default stands in for it.
     pub(crate) fn get<T: Default>(&mut self, key: &Key<T>) -> T {
         let about = &key.about;
+        if self.unusable.contains(about.name) {
+            return T::default();
+        }
         let Some((name, setting)) = self.find(about) else {
             return T::default();
         };
@@ -409,6 +480,9 @@ impl<'a> Reading<'a> {
 
     /// Adds a problem with the value of a key that its validator accepted.
     pub(crate) fn fault(&mut self, about: &About, fault: impl Into<KeyFault>) {
+        if self.unusable.contains(about.name) {
+            return;
+        }
         let fault = fault.into();
         let (name, origin, value) = match self.find(about) {
             Some((name, setting)) => (
@@ -457,6 +531,16 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// What is to say of a name that the table does not have; nothing of an application's own.
+fn unknown(name: &str, origin: &str) -> Option<Note> {
+    let nearest = nearest::nearest(name);
+    (nearest.is_some() || nearest::is_ours(name)).then(|| Note::UnknownKey {
+        origin: origin.to_owned(),
+        name: name.to_owned(),
+        nearest,
+    })
+}
+
 /// Merges the layers, the later over the earlier.
 fn merge(
     dev: bool,
@@ -495,7 +579,7 @@ impl EnvFile {
     /// The keys that do not have the same value in both files.
     fn differing_keys(&self, other: &Self) -> Vec<String> {
         let (ours, theirs) = (&self.content.entries, &other.content.entries);
-        let names: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
         let value = |entry: Option<&dotenv::Entry>| entry.map(|entry| entry.value.clone());
         names
             .into_iter()

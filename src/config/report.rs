@@ -102,6 +102,21 @@ pub enum KeyFault {
         /// What the system says.
         reason: String,
     },
+    /// A secret in two forms.
+    #[error("is set by {other}, too: leave one of them out")]
+    TwoForms {
+        /// The other form, and where it stands.
+        other: String,
+    },
+    /// A file with a secret.
+    #[error(
+        "leads to no secret ({reason}): write the path of a file that holds the secret alone, in one line, and that the \
+         user who runs hanok may read"
+    )]
+    SecretFile {
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// A file that has to be read.
     #[error("cannot be read ({reason}): put the PEM file there, or write its path here")]
     NotReadable {
@@ -126,6 +141,11 @@ pub enum KeyFault {
         /// The other key.
         other: &'static str,
     },
+    /// An upstream that is the admin listener.
+    #[error(
+        "leads to HANOK_ADMIN_LISTEN, which is for monitoring and never for visitors: write your application's address"
+    )]
+    LeadsToAdmin,
     /// A range that ends before it begins.
     #[error("is lower than {first_key} ({first}): write the end of the range")]
     RangeReversed {
@@ -154,12 +174,44 @@ pub enum Note {
         note: LineNote,
     },
     /// A key that the table does not have.
-    #[error("{origin}: {name} is not a key of hanok or OpenVidu and is ignored")]
+    #[error("{origin}: {name} is not a key of hanok or OpenVidu and is ignored{}", did_you_mean(.nearest.as_ref()))]
     UnknownKey {
         /// `FILE:LINE` or `environment`.
         origin: String,
         /// The key.
         name: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// Keys that are set, but control what is not here and will not be.
+    #[error("{origin}: {} {} no effect here: {reason}", .names.join(", "), if .names.len() == 1 { "has" } else { "have" })]
+    NoCounterpart {
+        /// `FILE:LINE` or `environment` of the first one.
+        origin: String,
+        /// The keys.
+        names: Vec<String>,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A key that is read before there is a file.
+    #[error("{origin}: {name} counts in the process environment only")]
+    OnlyInEnvironment {
+        /// `FILE:LINE`.
+        origin: String,
+        /// The key.
+        name: &'static str,
+    },
+    /// A secret's own file that too many may open.
+    #[error(
+        "{}: its mode is {mode:04o}, so others can get at {name}: run `chmod 640 {}`", .path.display(), .path.display()
+    )]
+    OpenSecretFile {
+        /// The key.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A key that is set, but controls what is not built yet.
     #[error("{origin}: {name} has no effect yet: this version has no {feature}")]
@@ -218,12 +270,17 @@ pub enum Note {
     },
 }
 
+fn did_you_mean(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"))
+}
+
 impl Note {
     /// Returns whether the operator should act; else it is for information.
     pub const fn is_warning(&self) -> bool {
         !matches!(
             self,
-            Self::UnknownKey { .. }
+            Self::UnknownKey { nearest: None, .. }
+                | Self::NoCounterpart { .. }
                 | Self::UnknownCiphers { .. }
                 | Self::Edition { .. }
                 | Self::Line {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::key::{AnyKey, Effect, Reload};
-use crate::config::keys::{compose, hanok, openvidu, proxy};
+use crate::config::keys::{compose, file_name, hanok, may_be_in_file, openvidu, proxy};
 
 /// Characters in a line of the sample, before the text is wrapped.
 const WIDTH: usize = 100;
@@ -40,6 +40,13 @@ fn entry(file: &mut String, key: &dyn AnyKey) {
     for alias in about.aliases {
         let _ = write!(text, " Also read from {alias}.");
     }
+    if may_be_in_file(about) {
+        let (file, name) = (file_name(about), about.name);
+        let _ = write!(
+            text,
+            " Or in a file of its own, which {file} names, or in the systemd credential {name}."
+        );
+    }
     if about.default.is_none() {
         text.push_str(" Unset by default.");
     }
@@ -51,7 +58,10 @@ fn entry(file: &mut String, key: &dyn AnyKey) {
         Effect::Later(feature) => {
             let _ = write!(text, " No effect yet: this version has no {feature}.");
         }
-        Effect::Never => text.push_str(" Accepted, without effect."),
+        Effect::Never(reason) => {
+            let _ = write!(text, " Accepted, without effect: {reason}.");
+        }
+        Effect::InEnvironment => text.push_str(" Counts in the process environment only."),
     }
     file.push('\n');
     let mut line = String::from("#");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::config::dotenv::MAX_SIZE;
@@ -17,6 +18,15 @@ pub trait Machine {
     /// # Errors
     /// The file is missing, unreadable or larger.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The permission bits of a file (`chmod`'s twelve).
+    ///
+    /// # Errors
+    /// There is no such file, or what is there is no file.
+    fn mode(&self, path: &Path) -> io::Result<u32>;
+    /// Whether there is anything at `path`.
+    fn exists(&self, path: &Path) -> bool {
+        !matches!(self.mode(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
     /// Whether a file can be opened for reading.
     ///
     /// # Errors
@@ -27,6 +37,8 @@ pub trait Machine {
     /// # Errors
     /// It could not be made or written to.
     fn writable_folder(&self, path: &Path) -> io::Result<()>;
+    /// How many threads can run at the same time here; at least 1.
+    fn cores(&self) -> usize;
     /// The addresses of a host name; empty if it does not resolve.
     fn resolve(&self, name: &str) -> Vec<IpAddr>;
 }
@@ -50,6 +62,15 @@ impl Machine for ThisMachine {
             return Err(io::Error::other("the file is larger than 1 MiB"));
         }
         Ok(bytes)
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        let found = std::fs::metadata(path)?;
+        if found.is_file() {
+            Ok(found.mode() & 0o7777)
+        } else {
+            Err(io::Error::other("it is not a file"))
+        }
     }
 
     fn readable(&self, path: &Path) -> io::Result<()> {
@@ -77,6 +98,10 @@ impl Machine for ThisMachine {
             }
         }
         Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
     }
 
     fn resolve(&self, name: &str) -> Vec<IpAddr> {
@@ -125,6 +150,25 @@ mod tests {
         assert!(ThisMachine.readable(&file).is_ok());
         assert!(ThisMachine.readable(folder.path()).is_err());
         assert!(ThisMachine.readable(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn the_mode_of_a_file_is_told_and_of_nothing_else() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("secret");
+        assert!(!ThisMachine.exists(&file));
+        std::fs::write(&file, "").expect("writable");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("ours");
+        assert_eq!(ThisMachine.mode(&file).expect("a file"), 0o640);
+        assert!(ThisMachine.exists(&file));
+        assert!(ThisMachine.mode(folder.path()).is_err());
+        assert!(ThisMachine.exists(folder.path()));
+    }
+
+    #[test]
+    fn there_is_at_least_one_core() {
+        assert!(ThisMachine.cores() > 0);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::config::refusal::Refusal;
 use crate::config::report::{KeyFault, Note};
 use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CoturnIp, ForcedVideoCodec, Front, Host, Listen,
-    MediaNode, PublicIp, RecordingNotification, Route, Server, SubscribeOffer, TlsVersions,
-    TurnUser, Workers,
+    LogFormat, MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server,
+    SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
 use crate::units::turn_url::turns_url;
 use crate::units::{IceServer, PortRange, Secret, TlsSuite};
@@ -59,12 +59,17 @@ pub struct Config {
     pub state: State,
     /// `HANOK_ADMIN_LISTEN`: metrics and health; `None` is off.
     pub admin_listen: Option<Listen>,
-    /// `HANOK_CONTROL_SOCKET`.
-    pub control_socket: PathBuf,
+    /// Whether `HANOK_ADMIN_LISTEN` was set: a busy port is then a [`Misconfigured`](super::Misconfigured), else it is
+    /// done without.
+    pub admin_listen_is_set: bool,
+    /// `HANOK_CONTROL_SOCKET`; `None` is [`CONTROL_SOCKET_FILE`] in the state folder (`--dev`).
+    pub control_socket: Option<PathBuf>,
     /// `HANOK_STOP_DEADLINE`.
     pub stop_deadline: Duration,
     /// `HANOK_LOG`, or `debug` by `OV_CE_DEBUG_LEVEL=DEBUG`: directives for the log filter.
     pub log: String,
+    /// `HANOK_LOG_FORMAT`.
+    pub log_format: LogFormat,
     /// `OPENVIDU_EDITION=ce`: answer as the community edition does.
     pub community_edition: bool,
 }
@@ -367,6 +372,9 @@ pub enum State {
     Temporary,
 }
 
+/// The control socket's file in a state folder that is temporary.
+pub const CONTROL_SOCKET_FILE: &str = "control.sock";
+
 /// The file of the TURN secret that the daemon makes for itself, in the state folder.
 pub const TURN_SECRET_FILE: &str = "turn-secret";
 
@@ -408,13 +416,16 @@ pub(crate) fn assemble(reading: &mut Reading<'_>) -> Config {
         acme: acme(reading),
         state: state(reading),
         admin_listen: reading.get(&hanok::HANOK_ADMIN_LISTEN),
-        control_socket: reading.get(&hanok::HANOK_CONTROL_SOCKET),
+        admin_listen_is_set: reading.origin(&hanok::HANOK_ADMIN_LISTEN.about).is_some(),
+        control_socket: control_socket(reading),
         stop_deadline: reading.get(&hanok::HANOK_STOP_DEADLINE),
         log: log(reading),
+        log_format: reading.get(&hanok::HANOK_LOG_FORMAT),
         community_edition: community_edition(reading),
     };
     check_unused(reading);
     check_ports(reading, &config);
+    check_upstreams(reading, &config);
     config
 }
 
@@ -756,6 +767,13 @@ fn state(reading: &mut Reading<'_>) -> State {
     }
 }
 
+/// `HANOK_CONTROL_SOCKET`; with `--dev` it is beside the rest of what is temporary, unless it is set.
+fn control_socket(reading: &mut Reading<'_>) -> Option<PathBuf> {
+    let path = reading.get(&hanok::HANOK_CONTROL_SOCKET);
+    let is_set = reading.origin(&hanok::HANOK_CONTROL_SOCKET.about).is_some();
+    (is_set || !reading.dev).then_some(path)
+}
+
 /// `HANOK_LOG`; `debug` if only `OV_CE_DEBUG_LEVEL` asks for it.
 fn log(reading: &mut Reading<'_>) -> String {
     let debug = reading.get(&compose::OV_CE_DEBUG_LEVEL) == "DEBUG";
@@ -841,6 +859,43 @@ fn check_ports(reading: &mut Reading<'_>, config: &Config) {
             media: media.to_string(),
             relay: relay.to_string(),
         });
+    }
+}
+
+/// Refuses upstreams that lead to the admin listener, which is for this machine's monitoring and not for visitors.
+fn check_upstreams(reading: &mut Reading<'_>, config: &Config) {
+    let Some(admin) = config.admin_listen else {
+        return;
+    };
+    let is_admin = |origin: &str| {
+        let Ok(origin) = origin.parse::<http::Uri>() else {
+            return false;
+        };
+        let host = origin.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here = match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                ip.is_loopback()
+                    || ip.is_unspecified()
+                    || admin.address == Some(ip)
+                    || config.media.bind.contains(&ip)
+                    || config.media.external.contains(&ip)
+            }
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
+        };
+        let is_public = config.public.host.to_string().eq_ignore_ascii_case(host);
+        origin.port_u16() == Some(admin.port) && (is_here || is_public)
+    };
+    let web = &config.web;
+    let application = matches!(&web.app_upstream, AppUpstream::Url(url) if is_admin(url));
+    let mut routes = web.routes.iter().map(|route| &route.target);
+    let route = routes.any(|target| matches!(target, RouteTarget::Upstream(url) if is_admin(url)));
+    for (about, leads_there) in [
+        (&hanok::HANOK_APP_UPSTREAM.about, application),
+        (&hanok::HANOK_PROXY_ROUTES.about, route),
+    ] {
+        if leads_there {
+            reading.fault(about, KeyFault::LeadsToAdmin);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::config::values::{CallOpen, CoturnIp, ForcedVideoCodec, Front, Host, S
 use crate::config::{Loaded, Note, Options, Problem, Reloaded, Report, keys, load, reload};
 use crate::units::{IceCredentials, Secret, TlsSuite};
 
+mod reloads;
+
 const GOOD: &str = "DOMAIN_OR_PUBLIC_IP=example.com\nOPENVIDU_SECRET=0123456789abcdef\n";
 
 fn machine(file: &str) -> FakeMachine {
@@ -459,24 +461,36 @@ fn empty_values_take_defaults_exactly_where_compose_gives_them() {
 }
 
 #[test]
-fn unknown_keys_are_a_note_and_keys_of_other_editions_are_not() {
+fn unknown_keys_are_named_with_what_was_meant_and_an_applications_own_keys_are_not() {
     let notes =
-        with("OPENVIDU_SECRETS=x\nOPENVIDU_PRO_LICENSE=y\nKMS_DOCKER_ENV_X=1\nserver.port=5000")
+        with("OPENVIDU_SECRETS=x\nHANOK_COFFEE=y\nDB_PASSWORD=z\nHTTPS_PROXY=p\nserver.port=5000")
             .notes;
-    assert_eq!(
-        notes,
-        [Note::UnknownKey {
-            origin: "/opt/openvidu/.env:3".into(),
-            name: "OPENVIDU_SECRETS".into()
-        }]
-    );
-    assert!(!notes[0].is_warning());
+    let unknown = |line: usize, name: &str, nearest: Option<&str>| Note::UnknownKey {
+        origin: format!("/opt/openvidu/.env:{line}"),
+        name: name.to_owned(),
+        nearest: nearest.map(str::to_owned),
+    };
+    let expected = [
+        unknown(4, "HANOK_COFFEE", None),
+        unknown(3, "OPENVIDU_SECRETS", Some("OPENVIDU_SECRET")),
+    ];
+    assert_eq!(notes, expected);
+    assert!(!notes[0].is_warning() && notes[1].is_warning());
+    let text = notes[1].to_string();
+    assert!(text.ends_with("did you mean OPENVIDU_SECRET?"), "{text}");
+    let mut machine = machine(GOOD);
+    for name in ["OPENVIDU_SECERT", "HANOK_X", "SECRET_OF_THE_SHELL"] {
+        machine.environment.insert(name.into(), "x".into());
+    }
+    let notes = load(&machine, &Options::default()).expect("good").notes;
+    assert_eq!(notes.len(), 2, "{notes:?}");
 }
 
 #[test]
 fn names_that_look_like_paths_stay_whole() {
-    let notes = with("a.b=1\na[0]=2\n%x=3\nHTTPS_PORT.x=4\n한=5\na b=6").notes;
-    let mut unknown: Vec<_> = notes
+    let loaded = with("HANOK_a.b=1\nHANOK_a[0]=2\n%x=3\nHTTPS_PORT.x=4\nHANOK_한=5\nHANOK_a b=6");
+    let mut unknown: Vec<_> = loaded
+        .notes
         .iter()
         .map(|note| {
             let Note::UnknownKey { name, .. } = note else {
@@ -486,7 +500,31 @@ fn names_that_look_like_paths_stay_whole() {
         })
         .collect();
     unknown.sort_unstable();
-    assert_eq!(unknown, ["%x", "HTTPS_PORT.x", "a b", "a.b", "a[0]", "한"]);
+    assert_eq!(
+        unknown,
+        ["HANOK_a b", "HANOK_a.b", "HANOK_a[0]", "HANOK_한"]
+    );
+    assert_eq!(loaded.config.public.https_port, 443);
+}
+
+#[test]
+fn keys_without_counterpart_are_named_in_one_line_for_each_reason() {
+    let lines = "KMS_IMAGE=kms:7\nKMS_DOCKER_ENV_X=1\nCALL_USER=me\nCALL_NEW_KEY=x\nOPENVIDU_PRO_LICENSE=y\n\
+                 KMS_URIS=[\"ws://localhost:8888/kurento\"]\nSERVER_SSL_ENABLED=false\nDOTENV_PATH=/x";
+    let notes = with(lines).notes;
+    let told: Vec<_> = notes.iter().map(ToString::to_string).collect();
+    let expected = [
+        "/opt/openvidu/.env:10: DOTENV_PATH counts in the process environment only",
+        "/opt/openvidu/.env:6: CALL_NEW_KEY, CALL_USER have no effect here: the OpenVidu Call application reads them \
+         itself",
+        "/opt/openvidu/.env:4: KMS_DOCKER_ENV_X, KMS_IMAGE have no effect here: the media server is built in",
+        "/opt/openvidu/.env:7: OPENVIDU_PRO_LICENSE has no effect here: there is one edition, which needs no license \
+         and has settings of its own",
+        "/opt/openvidu/.env:9: SERVER_SSL_ENABLED has no effect here: the listener on SERVER_PORT is plain HTTP, and \
+         HTTPS has a port of its own",
+    ];
+    assert_eq!(told, expected);
+    assert!(notes[0].is_warning() && !notes[1..].iter().any(Note::is_warning));
 }
 
 #[test]
@@ -575,6 +613,21 @@ fn rules_between_keys_hold() {
         "HANOK_ADMIN_LISTEN=127.0.0.1:5443",
         "is the port of HANOK_PLAIN_LISTEN",
     );
+    for lines in [
+        "HANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://localhost:9641",
+        "HANOK_PROXY_ROUTES=/a=http://127.0.0.1:8080,/metrics=http://[::1]:9641",
+        "HANOK_ADMIN_LISTEN=:7000\nHANOK_APP_UPSTREAM=http://example.com:7000",
+        "HANOK_ADMIN_LISTEN=10.0.0.5:7000\nHANOK_APP_UPSTREAM=http://10.0.0.5:7000",
+    ] {
+        fault(lines, "leads to HANOK_ADMIN_LISTEN");
+    }
+    for lines in [
+        "HANOK_ADMIN_LISTEN=\nHANOK_APP_UPSTREAM=http://127.0.0.1:9641",
+        "HANOK_APP_UPSTREAM=http://192.0.2.1:9641",
+    ] {
+        assert!(with(lines).config.web.error_pages.is_none());
+    }
     fault("HANOK_FRONT=off\nHANOK_PLAIN_LISTEN=", "HANOK_PLAIN_LISTEN");
     fault("CERTIFICATE_TYPE=letsencrypt", "LETSENCRYPT_EMAIL");
     fault("HANOK_ACME_EAB_KEY_ID=kid-1", "HANOK_ACME_EAB_KEY_ID");

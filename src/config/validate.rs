@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use crate::config::refusal::Refusal;
 use crate::config::values::{
     AppUpstream, CallOpen, CertificateType, CipherList, CoturnIp, ForcedVideoCodec, Front, Host,
-    Listen, MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server, SubscribeOffer,
-    TlsVersions, TurnUser, Workers,
+    Listen, LogFormat, MediaNode, PublicIp, RecordingNotification, Route, RouteTarget, Server,
+    SubscribeOffer, TlsVersions, TurnUser, Workers,
 };
 use crate::units::host_name::is_host_name;
 use crate::units::{IceServer, Secret};
@@ -737,6 +737,16 @@ pub fn log_levels(text: &str) -> Result<String, Refusal> {
         Ok(text.to_owned())
     } else {
         Err(Refusal::NotLogLevels)
+    }
+}
+
+/// `auto`, `text` or `json`.
+pub fn log_format(text: &str) -> Result<LogFormat, Refusal> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(Refusal::NotOneOf("auto, text, json")),
     }
 }
 

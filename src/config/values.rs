@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::units::Secret;
-pub use crate::units::{CipherList, ForcedVideoCodec, SubscribeOffer};
+pub use crate::units::{CipherList, ForcedVideoCodec, LogFormat, SubscribeOffer};
 
 /// A host as configured: an address or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! The media side: addresses, ports, workers.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::inherited::{Inherited, Taken};
 use super::port_owner::{Protocol, port_owner};
 use super::turn::{self, Known, Place};
 use crate::config::values::{CoturnIp, Workers};
@@ -24,11 +26,16 @@ use crate::media::worker::{Counters, Crossing, Parts, Worker, WorkerPorts};
 /// How long a start waits for the domain's DNS answer.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
 
+/// The key of the STUN/TURN port.
+const TURN_KEY: &str = "COTURN_PORT";
+
 /// The running media plane.
 pub(super) struct Media {
     pub(super) plane: Plane,
     pub(super) workers: Vec<Worker>,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// The media port of each worker.
+    pub(super) ports: Vec<u16>,
     /// What clients are told as the STUN/TURN server.
     pub(super) turn_host: String,
     /// The addresses of the candidates.
@@ -40,7 +47,11 @@ pub(super) struct Media {
 }
 
 /// Binds every port and starts the workers.
-pub(super) async fn start(config: &Config, known: &Known<'_>) -> anyhow::Result<Media> {
+pub(super) async fn start(
+    config: &Config,
+    known: &Known<'_>,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Media> {
     let interfaces = interfaces().unwrap_or_else(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed: set HANOK_EXTERNAL_IP");
         Vec::new()
@@ -71,8 +82,12 @@ pub(super) async fn start(config: &Config, known: &Known<'_>) -> anyhow::Result<
             .filter(|own| own.is_ipv4() == ip.is_ipv4() && !own.is_loopback());
         own.next().filter(|_| own.next().is_none())
     };
-    let turn_sockets = turn_sockets(config.turn.port, &bind, count, sole)?;
-    let turn_listeners = turn_listeners(config.turn.port, &bind, count)?;
+    let turn_port: Vec<_> = bind
+        .iter()
+        .map(|ip| (*ip, config.turn.port).into())
+        .collect();
+    let turn_sockets = turn_sockets(turn_port.clone(), count, inherited, sole)?;
+    let turn_listeners = turn_listeners(turn_port, count, inherited)?;
     let media_ports = (0..count)
         .map(|_| MediaPort::bind(config.media.ports, &bind, sole))
         .collect::<Result<Vec<_>, _>>()
@@ -133,6 +148,7 @@ pub(super) async fn start(config: &Config, known: &Known<'_>) -> anyhow::Result<
         plane: Plane::new(doors, identity.fingerprint().clone()),
         workers,
         counters,
+        ports: ports.iter().map(|ports| ports.media).collect(),
         turn_host: turn_host(config, &told),
         own: interfaces
             .iter()
@@ -220,43 +236,75 @@ fn bindable(config: &Config) -> Vec<IpAddr> {
         .collect()
 }
 
-/// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them.
+/// The STUN/TURN port, once for every worker: the kernel keeps a client's packets on one of them. Sockets that the
+/// service manager holds are dealt out instead, where it holds any.
 fn turn_sockets(
-    port: u16,
-    bind: &[IpAddr],
+    wanted: Vec<SocketAddr>,
     workers: usize,
+    inherited: &mut Inherited,
     sole: impl Fn(IpAddr) -> Option<IpAddr>,
 ) -> Result<Vec<Vec<BatchSocket>>, Misconfigured> {
-    on_turn_port(Protocol::Udp, port, bind, workers, |addr, shared| {
+    let Taken { sockets, rest } = inherited.sockets(TURN_KEY, wanted)?;
+    let mut of_workers = on_turn_port(Protocol::Udp, &rest, workers, |addr, shared| {
         BatchSocket::bind(addr, shared, sole(addr.ip()))
-    })
+    })?;
+    let mut at_address = BTreeMap::<SocketAddr, usize>::new();
+    for socket in sockets {
+        let socket = socket
+            .local_addr()
+            .and_then(|addr| BatchSocket::adopt(socket, sole(addr.ip())))
+            .map_err(|error| unusable(Protocol::Udp, &error))?;
+        let dealt = at_address.entry(socket.local_addr()).or_default();
+        of_workers[*dealt % workers].push(socket);
+        *dealt += 1;
+    }
+    for (address, dealt) in at_address {
+        if dealt < workers {
+            tracing::warn!(
+                "{dealt} of {workers} media threads serve TURN on UDP {address}, since the socket unit hands over no more \
+                 sockets: repeat ListenDatagram={address} with ReusePort=yes, or set HANOK_WORKERS"
+            );
+        }
+    }
+    Ok(of_workers)
 }
 
-/// The same port for TCP, whose connections the kernel spreads.
+/// The same port for TCP, whose connections the kernel spreads. Whoever accepts one keeps it, so all workers may share a
+/// listener that the service manager holds.
 fn turn_listeners(
-    port: u16,
-    bind: &[IpAddr],
+    wanted: Vec<SocketAddr>,
     workers: usize,
+    inherited: &mut Inherited,
 ) -> Result<Vec<Vec<StreamListener>>, Misconfigured> {
-    on_turn_port(Protocol::Tcp, port, bind, workers, StreamListener::bind)
+    let Taken { sockets, rest } = inherited.listeners(TURN_KEY, wanted)?;
+    let mut of_workers = on_turn_port(Protocol::Tcp, &rest, workers, StreamListener::bind)?;
+    for socket in sockets {
+        for listeners in &mut of_workers {
+            let shared = socket.try_clone().and_then(StreamListener::adopt);
+            listeners.push(shared.map_err(|error| unusable(Protocol::Tcp, &error))?);
+        }
+    }
+    Ok(of_workers)
+}
+
+fn unusable(protocol: Protocol, error: &std::io::Error) -> Misconfigured {
+    Misconfigured(format!(
+        "the {} socket that the socket unit hands over for {TURN_KEY} cannot be used: {error}",
+        protocol.name()
+    ))
 }
 
 /// What `open` opens on every address, once for every worker.
 fn on_turn_port<T>(
     protocol: Protocol,
-    port: u16,
-    bind: &[IpAddr],
+    addresses: &[SocketAddr],
     workers: usize,
     open: impl Fn(SocketAddr, bool) -> std::io::Result<T>,
 ) -> Result<Vec<Vec<T>>, Misconfigured> {
-    let open = |ip: IpAddr, shared: bool| {
-        let addr = SocketAddr::new(ip, port);
+    let open = |addr: SocketAddr, shared: bool| {
         open(addr, shared).map_err(|error| {
-            let name = match protocol {
-                Protocol::Udp => "UDP",
-                Protocol::Tcp => "TCP",
-            };
-            let owner = port_owner(protocol, port)
+            let name = protocol.name();
+            let owner = port_owner(protocol, addr.port())
                 .map(|owner| format!(", which {owner} has"))
                 .unwrap_or_default();
             Misconfigured(format!(
@@ -264,11 +312,11 @@ fn on_turn_port<T>(
             ))
         })
     };
-    for &ip in bind {
+    for &addr in addresses {
         // Sharing would let us bind beside another process that shares too: somebody else's port must be an error.
-        open(ip, false)?;
+        open(addr, false)?;
     }
     (0..workers)
-        .map(|_| bind.iter().map(|&ip| open(ip, true)).collect())
+        .map(|_| addresses.iter().map(|&addr| open(addr, true)).collect())
         .collect()
 }

@@ -1,18 +1,26 @@
 //! Composition root: construct, wire, start, stop.
 //!
 //! The order of a start: state folder, secrets, certificate, media workers (their ports first), sessions, web ports,
-//! readiness. Everything is bound before readiness is reported. A stop goes the other way: clients are told and
-//! evicted, web connections finish, workers close their transports, exit 0 within `HANOK_STOP_DEADLINE`.
+//! readiness. Everything is bound before readiness is reported. A stop goes the other way: nothing is accepted any more,
+//! clients are told and evicted, web connections finish, workers close their transports, exit 0 within
+//! `HANOK_STOP_DEADLINE`.
 
 pub mod adapters;
+mod control_socket;
+pub mod doctor;
+mod drain;
+pub mod inherited;
 mod media;
 mod neighbours;
+mod observation;
 mod port_owner;
 mod public_address;
 mod reload;
 pub mod revoked;
+pub mod service_manager;
 mod state;
 mod turn;
+mod watchdog;
 mod web;
 
 use std::pin::pin;
@@ -21,9 +29,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::settings::CONTROL_SOCKET_FILE;
 use crate::config::{Config, Loaded, Options};
 use crate::control::access::Gate;
 use crate::control::session::Directory;
@@ -31,11 +41,19 @@ use crate::control::signalling::Connections;
 use crate::front::proxy;
 use crate::media::plane::TurnHandle;
 use crate::media::worker::Worker;
+use crate::telemetry::service::Admin;
 use crate::units::{Live, clock};
+use crate::views::control::Drain;
 use adapters::{MintedTurnCredentials, OverTls};
+use control_socket::ControlSocket;
+use control_socket::api::{self, Api, ReloadRequest};
+use drain::service::DrainHandle;
+use inherited::Inherited;
+use observation::Observation;
 use public_address::Place;
-use reload::{Changeable, Current};
+use reload::{Changeable, Current, Told};
 use revoked::RevokedNames;
+use service_manager::Life;
 use state::StateFolder;
 
 /// The reason that clients are told on an orderly stop (`openvidu-signalling` section 12).
@@ -47,6 +65,8 @@ const STOP_REASON: &str = "openviduServerStopped";
 /// Something that a start needs is missing; the message says what to change. With
 /// [`Misconfigured`](crate::config::Misconfigured) the exit status is 78.
 pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
+    // Before anything else is opened, and before there are threads.
+    let inherited = Inherited::from_environment()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("control")
         .enable_all()
@@ -56,8 +76,10 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
-        let daemon = Daemon::start(&loaded.config).await?;
+        let daemon = Daemon::start_with(&loaded.config, inherited).await?;
         daemon.announce(&loaded.config);
+        daemon.live.tell(&loaded, &[]);
+        let watching = service_manager::watch(&daemon);
         // Where nothing was read there is nothing to read again: then the terminal is gone, and whoever tried us out.
         let is_trial = loaded.config.dev && loaded.config.file.is_none();
         let mut running = Arc::new(loaded);
@@ -69,22 +91,34 @@ pub fn serve(loaded: Loaded, options: Options) -> anyhow::Result<()> {
                 }
             });
             loop {
-                tokio::select! {
+                let asked = tokio::select! {
                     signal = &mut stop => break signal,
-                    _ = hangup.recv() => {}
-                }
-                if is_trial {
-                    break "SIGHUP";
-                }
-                tokio::select! {
-                    signal = &mut stop => break signal,
-                    loaded = reload::reload(&daemon, Arc::clone(&running), &options) => running = loaded,
+                    () = daemon.drain.over() => break "drained",
+                    _ = hangup.recv() => None,
+                    asked = daemon.reload_request() => Some(asked),
+                };
+                let outcome = match asked {
+                    None if is_trial => break "SIGHUP",
+                    Some(_) if is_trial => reload::nothing_to_read(),
+                    None | Some(_) => tokio::select! {
+                        signal = &mut stop => break signal,
+                        (loaded, outcome) = reload::reload(&daemon, Arc::clone(&running), &options) => {
+                            running = loaded;
+                            outcome
+                        }
+                    },
+                };
+                if let Some(asked) = asked {
+                    // Who asked may be gone.
+                    let _ = asked.send(outcome);
                 }
             }
         };
         tracing::info!("{signal}: stopping");
         let deadline = running.config.stop_deadline;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Workers that end stand still, too.
+        drop(watching);
+        service_manager::stopping();
         let stopped = tokio::select! {
             stopped = tokio::time::timeout(deadline, daemon.stop()) => stopped.is_ok(),
             _ = terminate.recv() => false,
@@ -114,9 +148,20 @@ pub struct Daemon {
     live: Arc<Changeable>,
     place: Arc<Place>,
     seeking: Mutex<JoinSet<()>>,
+    admin: Vec<std::net::SocketAddr>,
+    observed: Arc<observation::State>,
+    _observing: JoinSet<()>,
     revoking: JoinSet<()>,
     _keeping: JoinSet<()>,
+    _draining: JoinSet<()>,
+    drain: DrainHandle,
+    reload_requests: tokio::sync::Mutex<mpsc::Receiver<ReloadRequest>>,
+    control: JoinSet<()>,
+    control_stop: CancellationToken,
     state: StateFolder,
+    url: String,
+    #[cfg(any(test, feature = "testing"))]
+    plane: crate::media::plane::Plane,
 }
 
 impl Daemon {
@@ -125,6 +170,15 @@ impl Daemon {
     /// # Errors
     /// Something is missing; the message says what to change.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Inherited::default()).await
+    }
+
+    /// The same, with sockets that the service manager holds where it holds any.
+    ///
+    /// # Errors
+    /// As of [`Self::start`], or such a socket is at another address than its key says.
+    pub async fn start_with(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
+        let (started, started_at) = (clock::now(), clock::wall_ms() / 1000);
         let state = StateFolder::open(&config.state)?;
         let turn_secrets = state.turn_secrets(&config.turn.secrets)?;
         let (certificates, keeper) = web::certificate(config, state.path())?;
@@ -133,7 +187,7 @@ impl Daemon {
             secrets: &turn_secrets,
             revoked: &revoked,
         };
-        let media = media::start(config, &known).await?;
+        let media = media::start(config, &known, &mut inherited).await?;
         let over_tls = OverTls {
             urls: config.turns_urls(),
             certificates: Arc::clone(&certificates),
@@ -157,23 +211,90 @@ impl Daemon {
             gate.clone(),
             directory.clone(),
             &connections,
-            media.plane,
+            media.plane.clone(),
         );
         let rules = Live::new(web::rules(config, &[]));
+        let admin = observation::bind(config, &mut inherited)?;
+        let admin_addresses: Vec<_> = admin.iter().flat_map(Admin::addresses).collect();
         let proxy = web::bind(
             config,
             state.path(),
+            &mut inherited,
             Arc::clone(&certificates),
             services,
             rules.clone(),
+            admin_addresses.first().map(std::net::SocketAddr::port),
         )?;
-        let addresses = proxy.addresses().collect();
+        inherited.close_the_rest();
+        let addresses: Vec<_> = proxy.addresses().collect();
         let (web, routing) = (proxy.containment(), proxy.routing());
+        let observer = proxy.observer();
         let proxy_stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.serve(proxy_stop.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keeper.run());
+        let live = Arc::new(Changeable {
+            certificates,
+            gate,
+            rules,
+            routing,
+            rest,
+            sessions,
+            turn,
+            current: tokio::sync::Mutex::new(Current {
+                config: config.clone(),
+                turn_host: media.turn_host,
+                public: Vec::new(),
+            }),
+            told: Live::new(Told::default()),
+        });
+        let (drain, task) = DrainHandle::new(directory.clone());
+        let mut draining = JoinSet::new();
+        draining.spawn(task.run());
+        let observed = Arc::new(observation::State::default());
+        let mut observing = JoinSet::new();
+        if let Some(admin) = admin {
+            let source = Arc::new(Observation {
+                turn: live.turn.handle.clone(),
+                workers: media.counters.clone(),
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: observer,
+                web_panics: web.clone(),
+                certificates: Arc::clone(&live.certificates),
+                drain: drain.shown().clone(),
+                ports: media
+                    .ports
+                    .iter()
+                    .copied()
+                    .chain([config.turn.port])
+                    .collect(),
+                started_at,
+                state: Arc::clone(&observed),
+            });
+            // As long as the daemon lives, also while it stops.
+            observing.spawn(admin.serve(source, CancellationToken::new()));
+        }
+        let mut control = JoinSet::new();
+        let (reloads, reload_requests) = api::reloads();
+        let control_stop = CancellationToken::new();
+        if let Some(socket) = control_socket(config, &state) {
+            let api = Api::new(api::Parts {
+                directory: directory.clone(),
+                connections: connections.clone(),
+                web: web.clone(),
+                web_addresses: addresses.clone(),
+                media_ports: media.ports,
+                counters: media.counters.clone(),
+                live: Arc::clone(&live),
+                drain: drain.clone(),
+                config: config.clone(),
+                started,
+                started_at,
+            });
+            control.spawn(socket.serve(api.routes(reloads), control_stop.clone()));
+        }
         let daemon = Self {
             directory,
             connections,
@@ -183,29 +304,27 @@ impl Daemon {
             web,
             workers: media.workers,
             counters: media.counters,
-            live: Arc::new(Changeable {
-                certificates,
-                gate,
-                rules,
-                routing,
-                rest,
-                sessions,
-                turn,
-                current: tokio::sync::Mutex::new(Current {
-                    config: config.clone(),
-                    turn_host: media.turn_host,
-                    public: Vec::new(),
-                }),
-            }),
+            live,
             place: Arc::new(Place {
                 told: media.told,
                 resolved: media.resolved,
                 own: media.own,
             }),
             seeking: Mutex::default(),
+            admin: admin_addresses,
+            observed,
+            _observing: observing,
             revoking,
             _keeping: keeping,
+            _draining: draining,
+            drain,
+            reload_requests: tokio::sync::Mutex::new(reload_requests),
+            control,
+            control_stop,
             state,
+            url: config.public.url(),
+            #[cfg(any(test, feature = "testing"))]
+            plane: media.plane,
         };
         daemon.seek(config);
         Ok(daemon)
@@ -214,6 +333,11 @@ impl Daemon {
     /// The web ports that were really taken.
     pub fn addresses(&self) -> &[(proxy::Listener, std::net::SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where monitoring asks; empty if it cannot.
+    pub fn admin(&self) -> &[std::net::SocketAddr] {
+        &self.admin
     }
 
     /// All sessions.
@@ -277,6 +401,20 @@ impl Daemon {
         self.connections.open()
     }
 
+    /// Whether new sessions are taken: read at any time, changed by `hanok drain`.
+    pub const fn draining(&self) -> &Live<Drain> {
+        self.drain.shown()
+    }
+
+    /// Waits for somebody at the control socket who wants a reload.
+    async fn reload_request(&self) -> ReloadRequest {
+        match self.reload_requests.lock().await.recv().await {
+            Some(request) => request,
+            // There is no control socket.
+            None => std::future::pending().await,
+        }
+    }
+
     /// How many bugs have ended something, wherever: a session, a socket, a request, a transport, a room.
     pub fn panics(&self) -> u64 {
         let workers = self.counters.iter().map(|counters| &counters.panics);
@@ -288,10 +426,26 @@ impl Daemon {
                 .sum::<u64>()
     }
 
+    /// What shows whether it lives.
+    pub fn life(&self) -> Life {
+        Life {
+            url: self.url.clone(),
+            pulses: self.workers.iter().map(Worker::pulse).collect(),
+            directory: self.directory.clone(),
+            connections: self.connections.clone(),
+        }
+    }
+
     /// Where the proxy's panics are injected.
     #[cfg(any(test, feature = "testing"))]
     pub const fn web(&self) -> &proxy::Containment {
         &self.web
+    }
+
+    /// Where workers are made to stand still.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn plane(&self) -> &crate::media::plane::Plane {
+        &self.plane
     }
 
     fn announce(&self, config: &Config) {
@@ -304,20 +458,40 @@ impl Daemon {
             "ready: {}/",
             config.public.url()
         );
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        service_manager::ready(&self.life().status());
     }
 
     /// Tells every client, ends every connection and thread, and removes a temporary state folder.
     pub async fn stop(mut self) {
+        self.observed.stop();
+        self.control_stop.cancel();
+        // First, so that whoever comes now waits for the next daemon where a service manager holds the sockets.
+        self.proxy_stop.cancel();
         self.live.turn.minted.stop_revoking();
         self.directory.shutdown(STOP_REASON).await;
         self.connections.shutdown().await;
-        self.proxy_stop.cancel();
         while self.proxy.join_next().await.is_some() {}
         while self.revoking.join_next().await.is_some() {}
         let workers = std::mem::take(&mut self.workers);
         // A worker ends within one turn of its loop; joining it must not block the runtime's threads all the same.
         let _ =
             tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
+        while self.control.join_next().await.is_some() {}
+    }
+}
+
+/// The control socket. A daemon that cannot be commanded serves calls all the same: what is missing is told.
+fn control_socket(config: &Config, state: &StateFolder) -> Option<ControlSocket> {
+    let temporary = || state.path().join(CONTROL_SOCKET_FILE);
+    let path = config.control_socket.clone().unwrap_or_else(temporary);
+    match ControlSocket::bind(&path) {
+        Ok(socket) => {
+            tracing::info!("control socket {}", path.display());
+            Some(socket)
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
     }
 }

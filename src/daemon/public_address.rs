@@ -162,7 +162,7 @@ async fn seek(servers: &[Server], family: Family) -> IpAddr {
 }
 
 /// Asks every server once.
-async fn ask(servers: &[Server], family: Family) -> Option<IpAddr> {
+pub(super) async fn ask(servers: &[Server], family: Family) -> Option<IpAddr> {
     let mut found: Vec<SocketAddr> = join_all(servers.iter().map(|server| find(server, family)))
         .await
         .into_iter()

@@ -1,19 +1,20 @@
 //! SIGHUP: the configuration is read again, and what may change while calls go on changes, all of it or nothing.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use sd_notify::NotifyState;
 use tokio::sync::Mutex;
 
 use super::state::StateFolder;
-use super::{Daemon, turn, web};
+use super::{Daemon, service_manager, turn, web};
 use crate::config::{self, Config, Loaded, Options, Reloaded, Report, ThisMachine};
 use crate::control::access::Gate;
 use crate::control::{rest, session};
 use crate::front::proxy::{self, CertificateStore};
 use crate::telemetry::log;
 use crate::units::Live;
+use crate::views::control as view;
 
 /// What changes while connections go on, by a reload or because the public address was found.
 pub(super) struct Changeable {
@@ -26,6 +27,17 @@ pub(super) struct Changeable {
     pub(super) turn: turn::Control,
     /// Locked by whoever changes something, so that both see what the other one did.
     pub(super) current: Mutex<Current>,
+    /// What the configuration has to say, as it was last read.
+    pub(super) told: Live<Told>,
+}
+
+/// What the configuration has to say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    /// Its warnings.
+    pub(super) warnings: Vec<String>,
+    /// Keys whose new values wait for the next start.
+    pub(super) at_next_start: Vec<&'static str>,
 }
 
 /// What the values are made of.
@@ -65,6 +77,15 @@ impl Changeable {
         Ok(())
     }
 
+    /// Keeps for `hanok status` what the configuration has to say.
+    pub(super) fn tell(&self, loaded: &Loaded, at_next_start: &[&'static str]) {
+        let warnings = loaded.notes.iter().filter(|note| note.is_warning());
+        self.told.set(Told {
+            warnings: warnings.map(ToString::to_string).collect(),
+            at_next_start: at_next_start.to_vec(),
+        });
+    }
+
     /// Takes note that others reach this machine by `address`, which clients are told as the STUN/TURN server if
     /// `is_told`.
     pub(super) async fn is_reached_by(&self, address: IpAddr, is_told: bool) {
@@ -87,29 +108,42 @@ impl Changeable {
     }
 }
 
-/// Reads the configuration again and takes over what a reload may change. Returns what counts from now on: `running`
-/// itself if anything is wrong, which is told line by line.
+/// The outcome where nothing was read.
+pub(super) fn nothing_to_read() -> view::Reload {
+    view::Reload {
+        problems: vec![
+            "`hanok serve --dev` without --env-file has read no file: there is nothing to read again".to_owned(),
+        ],
+        ..view::Reload::default()
+    }
+}
+
+/// Reads the configuration again and takes over what a reload may change. Returns what counts from now on, `running`
+/// itself if anything is wrong, which is told line by line; and what became of it, for who asked.
 ///
 /// Cancel safe as far as a daemon needs that stops: what was not taken over yet is not.
 pub(super) async fn reload(
     daemon: &Daemon,
     running: Arc<Loaded>,
     options: &Options,
-) -> Arc<Loaded> {
-    // What systemd expects of Type=notify-reload: a time that it can compare with that of its own signal.
-    let mut reloading = vec![NotifyState::Reloading];
-    reloading.extend(NotifyState::monotonic_usec_now());
-    let _ = sd_notify::notify(&reloading);
+) -> (Arc<Loaded>, view::Reload) {
+    service_manager::reloading();
     let taken_over = take_over(daemon, &running, options).await;
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    daemon.observed.reloaded(taken_over.is_ok());
+    service_manager::ready(&daemon.life().status());
     match taken_over {
-        Ok(loaded) => Arc::new(loaded),
+        Ok((loaded, outcome)) => (Arc::new(loaded), outcome),
         Err(problems) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::error!("{problem}");
             }
             tracing::error!("the configuration is not reloaded: everything stays as it was");
-            running
+            let outcome = view::Reload {
+                file: file_of(&running),
+                problems,
+                ..view::Reload::default()
+            };
+            (running, outcome)
         }
     }
 }
@@ -119,7 +153,7 @@ async fn take_over(
     daemon: &Daemon,
     running: &Arc<Loaded>,
     options: &Options,
-) -> Result<Loaded, Vec<String>> {
+) -> Result<(Loaded, view::Reload), Vec<String>> {
     let Reloaded {
         loaded,
         changed,
@@ -127,6 +161,7 @@ async fn take_over(
     } = read(Arc::clone(running), options.clone()).await?;
     let applied = daemon.reload(&loaded.config).await;
     applied.map_err(|error| vec![format!("{error:#}")])?;
+    daemon.live.tell(&loaded, &at_next_start);
     for note in &loaded.notes {
         if note.is_warning() && !running.notes.contains(note) {
             tracing::warn!("{note}");
@@ -143,7 +178,19 @@ async fn take_over(
             at_next_start.join(", ")
         );
     }
-    Ok(loaded)
+    let own = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+    let outcome = view::Reload {
+        file: file_of(&loaded),
+        problems: Vec::new(),
+        changed: own(changed),
+        at_next_start: own(at_next_start),
+        warnings: daemon.live.told.get().warnings.clone(),
+    };
+    Ok((loaded, outcome))
+}
+
+fn file_of(loaded: &Loaded) -> Option<PathBuf> {
+    loaded.config.file.clone()
 }
 
 async fn read(running: Arc<Loaded>, options: Options) -> Result<Reloaded, Vec<String>> {

@@ -40,13 +40,14 @@ impl RevokedNames {
             lines: 0,
             has_warned: false,
         };
-        let names = match kept.compact(now_unix) {
-            Ok(names) => names,
-            Err(error) => {
-                kept.warn(&error);
-                Vec::new()
-            }
-        };
+        let names = kept.names(now_unix).unwrap_or_else(|error| {
+            kept.warn(&error);
+            Vec::new()
+        });
+        // They count, even if the disk is full.
+        if let Err(error) = kept.write_anew(&names) {
+            kept.warn(&error);
+        }
         (kept, names)
     }
 
@@ -61,7 +62,10 @@ impl RevokedNames {
         }
         let mut written = append(&self.path, text.as_bytes());
         if self.lines > MAX_LINES {
-            written = written.and_then(|()| self.compact(now_unix).map(drop));
+            written = written.and_then(|()| {
+                let names = self.names(now_unix)?;
+                self.write_anew(&names)
+            });
         }
         match written {
             Ok(()) => self.has_warned = false,
@@ -69,21 +73,26 @@ impl RevokedNames {
         }
     }
 
-    /// Writes the file anew without what has expired; returns what is left.
-    fn compact(&mut self, now_unix: u64) -> io::Result<Vec<String>> {
-        let text = match read_bounded(&self.path, (2 * MAX_LINES * MAX_LINE) as u64) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let names = unexpired(&text, now_unix);
+    /// What the file has that has not expired.
+    fn names(&self, now_unix: u64) -> io::Result<Vec<String>> {
+        match read_bounded(&self.path, (2 * MAX_LINES * MAX_LINE) as u64) {
+            Ok(text) => Ok(unexpired(&text, now_unix)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file anew.
+    fn write_anew(&mut self, names: &[String]) -> io::Result<()> {
+        self.lines = names.len();
+        if names.is_empty() && !self.path.exists() {
+            return Ok(());
+        }
         let mut text = names.join("\n");
         if !text.is_empty() {
             text.push('\n');
         }
-        self.lines = names.len();
-        keep(&self.path, text.as_bytes())?;
-        Ok(names)
+        keep(&self.path, text.as_bytes())
     }
 
     fn warn(&mut self, error: &io::Error) {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::config::Misconfigured;
 use crate::config::settings::{State, TURN_SECRET_FILE};
-use crate::control::store::service::keep;
+use crate::control::store::service::{is_full, keep};
 use crate::units::{Random, Secret};
 
 /// Characters of a TURN secret that we make, as OpenVidu's installer does.
@@ -17,6 +18,8 @@ const TURN_SECRET_LEN: usize = 35;
 pub(super) struct StateFolder {
     path: PathBuf,
     temporary: bool,
+    /// The TURN secret that we made but could not keep, because the disk is full.
+    unkept: OnceLock<Secret>,
 }
 
 impl StateFolder {
@@ -40,14 +43,19 @@ impl StateFolder {
                     path.display()
                 ))
             })?;
-        Ok(Self { path, temporary })
+        Ok(Self {
+            path,
+            temporary,
+            unkept: OnceLock::new(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `configured`, else the secret that was made here once, else a new one that is kept; never empty.
+    /// `configured`, else the secret that was made here once, else a new one that is kept, as soon as there is room; never
+    /// empty.
     pub(super) fn turn_secrets(&self, configured: &[Secret]) -> Result<Vec<Secret>, Misconfigured> {
         if configured.is_empty() {
             self.own_turn_secret().map(|secret| vec![secret])
@@ -63,15 +71,25 @@ impl StateFolder {
         {
             return Ok(Secret::new(kept.trim()));
         }
-        let secret = Random::system().alphanumeric(TURN_SECRET_LEN);
-        keep(&path, secret.as_bytes()).map_err(|error| {
-            Misconfigured(format!(
+        let made = || Secret::new(Random::system().alphanumeric(TURN_SECRET_LEN));
+        let secret = self.unkept.get().cloned().unwrap_or_else(made);
+        match keep(&path, secret.expose().as_bytes()) {
+            Ok(()) => Ok(secret),
+            // Calls matter more than what outlives them.
+            Err(error) if is_full(&error) => {
+                tracing::warn!(
+                    "the TURN secret cannot be kept in {} ({error}): it counts until the daemon stops; make room there, \
+                     then run `hanok reload`",
+                    path.display()
+                );
+                Ok(self.unkept.get_or_init(|| secret).clone())
+            }
+            Err(error) => Err(Misconfigured(format!(
                 "the TURN secret cannot be kept in {} ({error}): make the folder writable, or set \
                  COTURN_SHARED_SECRET_KEY",
                 path.display()
-            ))
-        })?;
-        Ok(Secret::new(secret))
+            ))),
+        }
     }
 }
 

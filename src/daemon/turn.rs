@@ -18,7 +18,7 @@ use crate::media::turn::{
 use crate::units::{PortRange, Secret};
 
 /// The realm that OpenVidu gives coturn (`openvidu-deployment` section 9.1).
-const REALM: &str = "openvidu";
+pub(super) const REALM: &str = "openvidu";
 
 /// Bytes a second in a kbit/s.
 const BYTES_PER_KBIT: u64 = 125;

@@ -1,7 +1,7 @@
 //! The web side: what REST, signalling and the proxy are told of the configuration.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use rustls::pki_types::UnixTime;
 use tower::util::BoxCloneSyncService;
 
 use super::adapters::WorkerStreams;
+use super::inherited::{Inherited, Taken};
 use super::neighbours::neighbours;
 use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
-use crate::config::values::{AppUpstream, Front, PublicIp, RouteTarget};
+use crate::config::values::{AppUpstream, Front, Listen, PublicIp, RouteTarget};
 use crate::config::{Config, Misconfigured};
 use crate::control::access::Gate;
 use crate::control::rest;
@@ -24,8 +25,8 @@ use crate::front::dashboard;
 use crate::front::proxy::certificate::acme::{self, plan::Challenge};
 use crate::front::proxy::certificate::service::keeper::{Keeper, Source};
 use crate::front::proxy::{
-    self, AccessLists, Application, BindError, CertificateStore, Limits, Proxy, Routing, Services,
-    Target, TlsPolicy, certificate,
+    self, AccessLists, Application, BindError, CertificateStore, Limits, Listener, Proxy, Routing,
+    Services, Target, TlsPolicy, certificate,
 };
 use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
@@ -44,17 +45,21 @@ pub(super) fn certificate(
     } else {
         Vec::new()
     };
-    let source = match &config.web.certificate {
+    // Whatever is wrong with it, starting again changes nothing.
+    certificate::service::keeper::begin(certificate_source(config), state, &domain, &others)
+        .map_err(|error| Misconfigured(error.to_string()))
+}
+
+/// Where the certificate comes from.
+pub(super) fn certificate_source(config: &Config) -> Source {
+    match &config.web.certificate {
         Certificate::SelfSigned => Source::SelfSigned,
         Certificate::Own { certificate, key } => Source::Own {
             certificate: certificate.clone(),
             key: key.clone(),
         },
         Certificate::LetsEncrypt { email } => Source::Acme(acme_settings(config, email)),
-    };
-    // Whatever is wrong with it, starting again changes nothing.
-    certificate::service::keeper::begin(source, state, &domain, &others)
-        .map_err(|error| Misconfigured(error.to_string()))
+    }
 }
 
 /// What is ordered, and how it can be proven.
@@ -174,9 +179,11 @@ impl fmt::Display for Listed<'_> {
 pub(super) fn bind(
     config: &Config,
     state: &Path,
+    inherited: &mut Inherited,
     certificates: Arc<CertificateStore>,
     services: Services,
     rules: Live<proxy::Rules>,
+    off_limits: Option<u16>,
 ) -> anyhow::Result<Proxy> {
     let web = &config.web;
     let on = web.front == Front::On;
@@ -186,22 +193,21 @@ pub(super) fn bind(
             .map(|ip| (*ip, port).into())
             .collect::<Vec<_>>()
     };
+    let mut listening = Vec::new();
+    let mut still_to_bind = |listener: Listener, wanted: Option<Vec<SocketAddr>>| {
+        let Taken { sockets, rest } =
+            inherited.listeners(listener.key(), wanted.unwrap_or_default())?;
+        listening.extend(sockets.into_iter().map(|socket| (listener, socket)));
+        Ok::<_, Misconfigured>(rest)
+    };
+    let on_media_addresses = |listen: Listen| listen.socket_addrs(&config.media.bind);
+    let (https, http) = (Some(web.https_port), web.http_port);
+    let turn_tls = config.turn.tls_listen.map(on_media_addresses);
     let settings = proxy::Settings {
-        https: if on {
-            listen(web.https_port)
-        } else {
-            Vec::new()
-        },
-        http: web.http_port.filter(|_| on).map(listen).unwrap_or_default(),
-        plain: web
-            .plain
-            .map(|listen| listen.socket_addrs(&config.media.bind))
-            .unwrap_or_default(),
-        turn_tls: config
-            .turn
-            .tls_listen
-            .map(|listen| listen.socket_addrs(&config.media.bind))
-            .unwrap_or_default(),
+        https: still_to_bind(Listener::Https, https.filter(|_| on).map(listen))?,
+        http: still_to_bind(Listener::Http, http.filter(|_| on).map(listen))?,
+        plain: still_to_bind(Listener::Plain, web.plain.map(on_media_addresses))?,
+        turn_tls: still_to_bind(Listener::TurnTls, turn_tls)?,
         domain: config.public.host.in_url(),
         https_port: config.public.https_port,
         rules,
@@ -209,8 +215,9 @@ pub(super) fn bind(
         tls: tls_policy(config),
         routing: routing(config, state),
         limits: Limits::default(),
+        off_limits,
     };
-    Proxy::bind(settings, certificates, services).map_err(explain)
+    Proxy::bind(settings, listening, certificates, services).map_err(explain)
 }
 
 /// OpenVidu's place for the application (`openvidu-deployment` section 6.5).

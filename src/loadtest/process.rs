@@ -1,10 +1,12 @@
-//! What `/proc` says of a process and of sockets (proc(5)).
+//! What `/proc` says of a process (proc(5)), and of sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::time::Duration;
+
+use crate::telemetry::service::receive_drops;
 
 /// What a process has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,31 +59,12 @@ fn first_number(text: &str) -> u64 {
 
 /// Datagrams that UDP sockets bound to `ports` of this host could not hold, as far as the kernel tells.
 pub(super) fn socket_drops(ports: &BTreeSet<u16>) -> u64 {
-    drops_at("self", ports)
+    receive_drops("self", ports)
 }
 
 /// Datagrams that UDP sockets bound to `ports` could not hold, in the network of process `pid`.
 pub(super) fn socket_drops_of(pid: u32, ports: &BTreeSet<u16>) -> u64 {
-    drops_at(&pid.to_string(), ports)
-}
-
-fn drops_at(process: &str, ports: &BTreeSet<u16>) -> u64 {
-    ["udp", "udp6"]
-        .into_iter()
-        .filter_map(|table| fs::read_to_string(format!("/proc/{process}/net/{table}")).ok())
-        .map(|table| drops_in(&table, ports))
-        .sum()
-}
-
-fn drops_in(table: &str, ports: &BTreeSet<u16>) -> u64 {
-    let drops = table.lines().skip(1).filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let (_, port) = words.nth(1)?.rsplit_once(':')?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        let drops = words.next_back()?.parse::<u64>().ok()?;
-        ports.contains(&port).then_some(drops)
-    });
-    drops.sum()
+    receive_drops(&pid.to_string(), ports)
 }
 
 #[cfg(test)]
@@ -99,16 +82,5 @@ mod tests {
         let same = usage(Some(std::process::id())).unwrap();
         assert!(same.cpu_since(&before) >= Duration::from_millis(5));
         assert!(usage(Some(u32::MAX)).is_err());
-    }
-
-    #[test]
-    fn drops_are_those_of_the_ports() {
-        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
-              396: 0100007F:9C40 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0000000000000000 17\n\
-              397: 00000000:9C41 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0000000000000000 5\n";
-        assert_eq!(drops_in(table, &BTreeSet::from([40_000])), 17);
-        assert_eq!(drops_in(table, &BTreeSet::from([40_000, 40_001])), 22);
-        assert_eq!(drops_in(table, &BTreeSet::from([1])), 0);
-        assert_eq!(drops_in("", &BTreeSet::from([1])), 0);
     }
 }

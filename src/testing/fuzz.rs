@@ -2,6 +2,7 @@
 //! promise of it is broken. `fuzz/` calls them, and `tests/corpora.rs` replays the committed corpora through them.
 
 mod forwarding;
+mod moving;
 mod relaying;
 
 use std::collections::BTreeMap;
@@ -31,13 +32,14 @@ use crate::testing::t0;
 use crate::units::{Bitrate, Codec, ExtensionIds, Feedback, MediaKind, PayloadType, Random};
 
 pub use forwarding::{forwarded, header_extension, router};
+pub use moving::{compose, nginx};
 pub use relaying::turn_server;
 
 /// A target's name, which is also that of its corpus, and its entry.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
     ("stun", stun),
     ("stun_server", stun_server),
     ("turn_server", turn_server),
@@ -53,6 +55,8 @@ pub const TARGETS: [Target; 15] = [
     ("client_hello", client_hello),
     ("dotenv", dotenv),
     ("json_rpc", json_rpc),
+    ("nginx", nginx),
+    ("compose", compose),
 ];
 
 /// The largest UDP payload.
@@ -207,6 +211,7 @@ pub fn dotenv(bytes: &[u8]) {
     }
     assert!(read.entries.len() + read.faults.len() <= lines);
     assert!(read.faults.iter().all(|fault| fault.line <= lines));
+    moving::carried(bytes);
 
     let file = PathBuf::from("/etc/hanok/.env");
     let machine = FakeMachine {

@@ -1,10 +1,11 @@
 //! The TURN server: what it counts, and the allocations that live.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// What a TURN server did, since it began.
+/// What a TURN server did, since it began, and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TurnCounters {
@@ -20,6 +21,12 @@ pub struct TurnCounters {
     pub ignored: u64,
     /// Allocations made.
     pub allocations: u64,
+    /// Allocations that live, of clients that come by UDP.
+    pub live_udp: u64,
+    /// Those of clients that come by TCP.
+    pub live_tcp: u64,
+    /// Those of clients that come by TLS.
+    pub live_tls: u64,
     /// Allocations refused with 486.
     pub over_quota: u64,
     /// Allocations refused with 508.
@@ -47,7 +54,7 @@ pub struct TurnCounters {
 }
 
 /// A live allocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
     /// Names it for as long as it lives, and never another one.
@@ -55,7 +62,7 @@ pub struct Allocation {
     /// The user name that made it.
     pub username: String,
     /// `udp`, `tcp` or `tls`.
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// The client's address, as the server sees it.
     pub client: SocketAddr,
     /// The server's address that the client uses.

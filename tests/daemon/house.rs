@@ -43,6 +43,10 @@ pub(crate) fn config() -> Config {
         address: Some(Ipv4Addr::LOCALHOST.into()),
         port: 0,
     });
+    config.admin_listen = Some(Listen {
+        address: Some(Ipv4Addr::LOCALHOST.into()),
+        port: 0,
+    });
     config.turn.port = free_port();
     config.media.ports = PortRange::new(MEDIA_PORTS.0, MEDIA_PORTS.1).unwrap();
     config.media.workers = Workers::Count(NonZeroUsize::MIN);
@@ -204,8 +208,22 @@ pub(crate) async fn http_from(
     path: &str,
     headers: &str,
 ) -> (u16, String, String) {
-    let response = exchange(server, "GET", path, headers, "").await;
+    let response = exchange(server, DEV_SECRET, "GET", path, headers, "").await;
     response.expect("the server answers")
+}
+
+/// One REST call with this secret.
+pub(crate) async fn rest_by(
+    secret: &str,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let response = exchange(server, secret, method, path, "", &body).await;
+    let (status, _, body) = response.expect("the server answers");
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 
 /// The same as [`http`]; `None` if the server goes away meanwhile.
@@ -216,17 +234,21 @@ pub(crate) async fn try_http(
     body: Option<Value>,
 ) -> Option<(u16, String, String)> {
     let body = body.map(|body| body.to_string()).unwrap_or_default();
-    exchange(server, method, path, "", &body).await
+    exchange(server, DEV_SECRET, method, path, "", &body).await
 }
+
+/// The secret of `serve --dev`.
+const DEV_SECRET: &str = "MY_SECRET";
 
 async fn exchange(
     server: SocketAddr,
+    secret: &str,
     method: &str,
     path: &str,
     headers: &str,
     body: &str,
 ) -> Option<(u16, String, String)> {
-    let secret = BASE64_STANDARD.encode("OPENVIDUAPP:MY_SECRET");
+    let secret = BASE64_STANDARD.encode(format!("OPENVIDUAPP:{secret}"));
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Basic {secret}\r\nContent-Type: application/json\r\n\
          {headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -278,6 +300,19 @@ impl Witness {
     /// The port of its worker.
     pub(crate) fn port(&self) -> u16 {
         self.call.sending.target.port()
+    }
+
+    /// Everybody leaves.
+    pub(crate) async fn end(self) {
+        let Call {
+            publisher,
+            subscribers,
+            ..
+        } = self.call;
+        for (subscriber, _) in subscribers {
+            subscriber.leave().await.unwrap();
+        }
+        publisher.leave().await.unwrap();
     }
 
     /// Everything sent so far has arrived, once and in order, and the call goes on.

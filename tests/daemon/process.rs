@@ -17,15 +17,39 @@ use crate::house::{
 };
 use crate::turn::Relayed;
 
-fn hanok(arguments: &[&str]) -> Command {
+pub(crate) fn hanok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hanok"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
 
+/// What runs `command` after these lines of a shell, in the same process and with the same environment.
+pub(crate) fn after(lines: &str, command: &Command) -> Command {
+    let script = format!("set -e\n{lines}\nexec \"$@\"");
+    under(&["bash", "-c", &script, "bash"], command)
+}
+
+/// What has the program `prefix`, with its arguments, run `command` in the same process.
+pub(crate) fn under(prefix: &[&str], command: &Command) -> Command {
+    let (program, arguments) = prefix.split_first().expect("a program");
+    let mut outer = Command::new(program);
+    outer.args(arguments).env_clear().stdin(Stdio::null());
+    outer.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            outer.env(name, value);
+        }
+    }
+    outer
+}
+
 /// Runs to the end: exit status, standard output, standard error.
-async fn run(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = hanok(arguments);
+pub(crate) async fn run(arguments: &[&str]) -> (i32, String, String) {
+    run_command(hanok(arguments)).await
+}
+
+/// The same of any command.
+pub(crate) async fn run_command(mut command: Command) -> (i32, String, String) {
     let running = tokio::task::spawn_blocking(move || command.output());
     let output: Output = tokio::time::timeout(PATIENCE, running)
         .await
@@ -51,15 +75,18 @@ fn env_file(lines: &[String]) -> (TempDir, PathBuf) {
 /// The keys that put a process on ports of its own; the plain one is returned.
 fn on_free_ports(turn: u16) -> (Vec<String>, u16) {
     let plain = free_port();
-    let lines = vec![
+    (on_ports(plain, turn), plain)
+}
+
+fn on_ports(plain: u16, turn: u16) -> Vec<String> {
+    vec![
         format!("HTTPS_PORT={}", free_port()),
         format!("COTURN_PORT={turn}"),
         format!("HANOK_PLAIN_LISTEN=127.0.0.1:{plain}"),
         format!("HANOK_MEDIA_MIN_PORT={}", MEDIA_PORTS.0),
         format!("HANOK_MEDIA_MAX_PORT={}", MEDIA_PORTS.1),
         "HANOK_WORKERS=2".to_owned(),
-    ];
-    (lines, plain)
+    ]
 }
 
 /// A `hanok serve --dev` of its own; killed when dropped.
@@ -69,9 +96,13 @@ pub(crate) struct Process {
     pub(crate) plain: SocketAddr,
     pub(crate) turn: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
+    /// Lines of the log that were read already.
+    said: Vec<String>,
     folder: TempDir,
     /// The lines of its `.env` file.
     lines: Vec<String>,
+    /// The folder of its control socket, short as such paths must be.
+    socket: TempDir,
 }
 
 impl Drop for Process {
@@ -82,41 +113,51 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// With more lines in its `.env` file.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
-        Self::start_under(more, |_| {}).await
-    }
-
-    /// Under a service manager that listens at this socket.
-    pub(crate) async fn start_telling(more: &[&str], manager: Option<&Path>) -> Self {
-        Self::start_under(more, |command| {
-            if let Some(manager) = manager {
-                command.env("NOTIFY_SOCKET", manager);
-            }
-        })
-        .await
+        Self::start_by(more, |command| command).await
     }
 
     /// With whatever `change` does to its command.
     pub(crate) async fn start_under(more: &[&str], change: impl FnOnce(&mut Command)) -> Self {
-        let turn = free_port();
-        let (own_lines, plain) = on_free_ports(turn);
+        Self::start_by(more, |mut command| {
+            change(&mut command);
+            command
+        })
+        .await
+    }
+
+    /// Started by the command that `adapt` makes of `hanok serve`.
+    pub(crate) async fn start_by(more: &[&str], adapt: impl FnOnce(Command) -> Command) -> Self {
+        Self::start_on(free_port(), free_port(), more, adapt).await
+    }
+
+    /// The same, on these ports.
+    pub(crate) async fn start_on(
+        plain: u16,
+        turn: u16,
+        more: &[&str],
+        adapt: impl FnOnce(Command) -> Command,
+    ) -> Self {
+        let mut own_lines = on_ports(plain, turn);
         let mut ports = own_lines.iter();
         let https = ports.find_map(|line| line.strip_prefix("HTTPS_PORT="));
         let https = https.unwrap().parse().unwrap();
+        let socket = tempfile::tempdir().unwrap();
+        let control = socket.path().join("control.sock");
+        own_lines.push(format!("HANOK_CONTROL_SOCKET={}", control.display()));
         let mut file_lines = own_lines.clone();
         file_lines.extend(more.iter().map(|line| (*line).to_owned()));
         let (folder, path) = env_file(&file_lines);
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
         let mut command = hanok(&["serve", "--dev", "--env-file", path.to_str().unwrap()]);
-        change(&mut command);
-        let mut child = command
-            .env("TMPDIR", temporary)
+        command.env("TMPDIR", temporary).stdin(Stdio::null());
+        let mut child = adapt(command)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -137,28 +178,52 @@ impl Process {
             plain: (Ipv4Addr::LOCALHOST, plain).into(),
             turn: (Ipv4Addr::LOCALHOST, turn).into(),
             log,
+            said: Vec::new(),
             folder,
             lines: own_lines,
+            socket,
         };
-        process.says("ready: https://127.0.0.1").await;
+        process.says("ready: https://").await;
         process
+    }
+
+    /// Its `.env` file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join(".env")
+    }
+
+    /// The control socket.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.socket.path().join("control.sock")
+    }
+
+    /// Runs a verb that talks to this process: exit status, standard output, standard error.
+    pub(crate) async fn verb(&self, arguments: &[&str]) -> (i32, String, String) {
+        let socket = self.control_socket();
+        let socket = ["--socket", socket.to_str().unwrap()];
+        run(&[arguments, &socket].concat()).await
     }
 
     /// Writes the file anew, with other lines beside those that every process has, and tells it to read it.
     pub(crate) fn reload_with(&self, more: &[&str]) {
+        self.write_env(more);
+        self.signal(Signal::HUP);
+    }
+
+    /// Writes the file anew, with other lines beside those that every process has.
+    pub(crate) fn write_env(&self, more: &[&str]) {
         let own = self.lines.iter().map(String::as_str);
         let lines: Vec<_> = own.chain(more.iter().copied()).collect();
-        std::fs::write(self.folder.path().join(".env"), lines.join("\n") + "\n").unwrap();
-        self.signal(Signal::HUP);
+        std::fs::write(self.file(), lines.join("\n") + "\n").unwrap();
     }
 
     /// Waits for a line of the log.
     pub(crate) async fn says(&mut self, text: &str) {
-        let mut said = Vec::new();
+        let from = self.said.len();
         let waiting = async {
             while let Some(line) = self.log.recv().await {
                 let found = line.contains(text);
-                said.push(line);
+                self.said.push(line);
                 if found {
                     return true;
                 }
@@ -166,7 +231,25 @@ impl Process {
             false
         };
         let found = tokio::time::timeout(PATIENCE, waiting).await;
+        let said = &self.said[from..];
         assert_eq!(found, Ok(true), "{text:?} is not in {said:#?}");
+    }
+
+    /// Everything that it has said, once it has ended.
+    pub(crate) async fn whole_log(mut self) -> Vec<String> {
+        let rest = async {
+            while let Some(line) = self.log.recv().await {
+                self.said.push(line);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, rest).await;
+        assert!(ended.is_ok(), "it goes on");
+        std::mem::take(&mut self.said)
+    }
+
+    /// Whether a line of the log that was waited for, or one before it, has this text.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.said.iter().any(|line| line.contains(text))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -185,9 +268,22 @@ impl Process {
         status.unwrap().code().expect("it was not killed")
     }
 
+    /// Its folder for temporary files.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
+    /// Where we find `path` as the process sees it.
+    pub(crate) fn in_its_namespace(&self, path: &Path) -> PathBuf {
+        let root = Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join("root");
+        root.join(path.strip_prefix("/").unwrap())
+    }
+
     /// What is left in the folder for temporary files.
     fn left_over(&self) -> usize {
-        let left = std::fs::read_dir(self.folder.path().join("tmp")).unwrap();
+        let left = std::fs::read_dir(self.temporary()).unwrap();
         left.count()
     }
 
@@ -276,6 +372,13 @@ async fn a_client_that_does_not_answer_delays_no_stop_beyond_its_time_and_a_seco
     process.says("a second signal came").await;
     assert_eq!(process.ended().await, 0);
     assert_eq!(process.left_over(), 0);
+
+    // It would take two seconds.
+    let mut process = Process::start_with(&["HANOK_STOP_DEADLINE=300ms"]).await;
+    let _deaf = deaf_socket(process.plain).await;
+    process.signal(Signal::TERM);
+    process.says("HANOK_STOP_DEADLINE has passed").await;
+    assert_eq!(process.ended().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -328,7 +328,7 @@ async fn an_operator_sees_ends_and_drains_allocations() {
     };
     let first = shown(&clients[0]);
     assert_eq!(first.username, clients[0].client.username);
-    assert_eq!((first.protocol, first.relayed.len()), ("udp", 1));
+    assert_eq!((&*first.protocol, first.relayed.len()), ("udp", 1));
     let port = first.relayed[0].port();
     assert!(house.config.turn.relay_ports.contains(port), "{port}");
     assert!((1..=600).contains(&first.expires_in_secs));

@@ -45,6 +45,8 @@ export class Daemon {
       HANOK_SUBSCRIBE_OFFER: offer,
       HANOK_RECONNECT_GRACE: 3,
       HANOK_ADMIN_LISTEN: "",
+      // Its lines are read by people when a scenario fails, and by patterns before.
+      HANOK_LOG_FORMAT: "text",
       // Nobody outside is asked anything.
       HANOK_PUBLIC_ADDRESS_SERVERS: "",
       HANOK_CONTROL_SOCKET: join(folder, "control.sock"),

@@ -1,6 +1,7 @@
 //! What else OpenVidu's template and compose files read (`openvidu-deployment` section 3.3).
 
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
+use crate::config::keys::{BUILT_IN, OF_CALL};
 use crate::config::validate;
 
 /// The keys of this file, in the order of the sample file.
@@ -65,7 +66,7 @@ pub(crate) static KMS_IMAGE: Key<String> = Key {
         name: "KMS_IMAGE",
         doc: "Kurento's container image.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(BUILT_IN),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -78,7 +79,7 @@ pub(crate) static KMS_DOCKER_ENV_GST_DEBUG: Key<String> = Key {
         name: "KMS_DOCKER_ENV_GST_DEBUG",
         doc: "Kurento's log levels.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(BUILT_IN),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -92,7 +93,7 @@ pub(crate) static KMS_DOCKER_ENV_KURENTO_LOG_FILE_SIZE: Key<String> = Key {
         default: Some("100"),
         doc: "The size of Kurento's log.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(BUILT_IN),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -105,7 +106,7 @@ pub(crate) static JAVA_OPTIONS: Key<String> = Key {
         name: "JAVA_OPTIONS",
         doc: "Options of the Java virtual machine.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never("there is no Java virtual machine"),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -118,7 +119,7 @@ pub(crate) static CALL_PRIVATE_ACCESS: Key<String> = Key {
         name: "CALL_PRIVATE_ACCESS",
         doc: "For the OpenVidu Call application.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(OF_CALL),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -131,7 +132,7 @@ pub(crate) static CALL_USER: Key<String> = Key {
         name: "CALL_USER",
         doc: "For the OpenVidu Call application.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(OF_CALL),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART
@@ -144,7 +145,7 @@ pub(crate) static CALL_SECRET: Key<String> = Key {
         name: "CALL_SECRET",
         doc: "For the OpenVidu Call application.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(OF_CALL),
         secret: true,
         accepts: &["", "anything"],
         refuses: &[],
@@ -158,7 +159,7 @@ pub(crate) static CALL_ADMIN_SECRET: Key<String> = Key {
         name: "CALL_ADMIN_SECRET",
         doc: "For the OpenVidu Call application.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(OF_CALL),
         secret: true,
         accepts: &["", "anything"],
         refuses: &[],
@@ -172,7 +173,7 @@ pub(crate) static CALL_RECORDING: Key<String> = Key {
         name: "CALL_RECORDING",
         doc: "For the OpenVidu Call application.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(OF_CALL),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
 use crate::config::validate;
 use crate::config::values::{
-    AppUpstream, CallOpen, Front, Listen, Route, Server, SubscribeOffer, TurnUser, Workers,
+    AppUpstream, CallOpen, Front, Listen, LogFormat, Route, Server, SubscribeOffer, TurnUser,
+    Workers,
 };
 use crate::units::Secret;
 
@@ -52,6 +53,7 @@ pub(crate) static KEYS: &[&dyn AnyKey] = &[
     &HANOK_ADMIN_LISTEN,
     &HANOK_CONTROL_SOCKET,
     &HANOK_LOG,
+    &HANOK_LOG_FORMAT,
 ];
 
 pub(crate) static HANOK_STATE_DIR: Key<PathBuf> = Key {
@@ -61,7 +63,7 @@ pub(crate) static HANOK_STATE_DIR: Key<PathBuf> = Key {
         default: Some("/var/lib/hanok"),
         doc: "Certificates, accounts, database, spool.",
         empty: Empty::Default,
-        accepts: &["/var/lib/hanok"],
+        accepts: &["/var/lib/hanok", "/srv/hanok"],
         refuses: &["a\0b"],
         ..About::RESTART
     },
@@ -537,9 +539,8 @@ pub(crate) static HANOK_ADMIN_LISTEN: Key<Option<Listen>> = Key {
     about: About {
         name: "HANOK_ADMIN_LISTEN",
         default: Some("127.0.0.1:9641"),
-        doc: "Read-only /metrics, /healthz and /readyz; empty is off.",
+        doc: "Where monitoring reads /metrics, /healthz and /readyz over plain HTTP, without a password; empty is off. Where it is not set and its port is taken, it is off too.",
         empty: Empty::Value,
-        effect: Effect::Later("metrics listener"),
         accepts: &["", "127.0.0.1:9641", ":9641"],
         refuses: &["9641"],
         ..About::RESTART
@@ -551,10 +552,9 @@ pub(crate) static HANOK_CONTROL_SOCKET: Key<PathBuf> = Key {
     about: About {
         name: "HANOK_CONTROL_SOCKET",
         default: Some("/run/hanok/control.sock"),
-        doc: "The Unix socket of hanok status, drain and reload.",
+        doc: "The Unix socket of hanok status, drain, reload and their siblings. Root, the user who runs hanok and the members of its group may use it.",
         empty: Empty::Default,
-        effect: Effect::Later("control commands"),
-        accepts: &["/run/hanok/control.sock"],
+        accepts: &["/run/hanok/control.sock", "/run/h.sock"],
         refuses: &["a\0b"],
         ..About::RESTART
     },
@@ -570,5 +570,18 @@ pub(crate) static HANOK_LOG: Key<String> = Key {
         accepts: &["info", "warn,hanok::media=debug", "info,access=off"],
         refuses: &["loud", "info,x=loud"],
         ..About::LIVE
+    },
+};
+
+pub(crate) static HANOK_LOG_FORMAT: Key<LogFormat> = Key {
+    parse: validate::log_format,
+    about: About {
+        name: "HANOK_LOG_FORMAT",
+        default: Some("auto"),
+        doc: "How lines of the log look: text for people, json with one object in each line, or auto: text on a terminal, json otherwise.",
+        empty: Empty::Default,
+        accepts: &["auto", "text", "json"],
+        refuses: &["JSON", "logfmt"],
+        ..About::RESTART
     },
 };

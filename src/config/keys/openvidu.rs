@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::key::{About, AnyKey, Effect, Empty, Key};
+use crate::config::keys::BUILT_IN;
 use crate::config::validate;
 use crate::config::values::{
     CertificateType, CoturnIp, ForcedVideoCodec, Host, MediaNode, RecordingNotification,
@@ -136,9 +137,11 @@ pub(crate) static SERVER_SSL_ENABLED: Key<bool> = Key {
     about: About {
         name: "SERVER_SSL_ENABLED",
         default: Some("true"),
-        doc: "OpenVidu's own TLS on SERVER_PORT. That listener is plain HTTP here.",
+        doc: "OpenVidu's own TLS on SERVER_PORT.",
         empty: Empty::Default,
-        effect: Effect::Never,
+        effect: Effect::Never(
+            "the listener on SERVER_PORT is plain HTTP, and HTTPS has a port of its own",
+        ),
         accepts: &["true", "FALSE"],
         refuses: &["", "yes", "1", " true"],
         ..About::RESTART
@@ -175,9 +178,9 @@ pub(crate) static DOTENV_PATH: Key<String> = Key {
     parse: validate::text,
     about: About {
         name: "DOTENV_PATH",
-        doc: "This file, or the folder that holds it; counts in the process environment only.",
+        doc: "This file, or the folder that holds it.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::InEnvironment,
         accepts: &["", "/opt/openvidu"],
         refuses: &[],
         ..About::RESTART
@@ -191,7 +194,7 @@ pub(crate) static OPENVIDU_DEV: Key<bool> = Key {
         default: Some("false"),
         doc: "OpenVidu's banner for development servers.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never("all that it switches is a banner of OpenVidu's log"),
         accepts: &["", "true", "whatever"],
         refuses: &[],
         ..About::RESTART
@@ -203,9 +206,9 @@ pub(crate) static KMS_URIS: Key<Vec<String>> = Key {
     about: About {
         name: "KMS_URIS",
         default: Some("[\"ws://localhost:8888/kurento\"]"),
-        doc: "Media servers of OpenVidu. The media server is built in here.",
+        doc: "Media servers of OpenVidu.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never(BUILT_IN),
         accepts: &[
             "",
             "[]",
@@ -441,7 +444,7 @@ pub(crate) static OPENVIDU_RECORDING_CUSTOM_LAYOUT: Key<String> = Key {
         name: "OPENVIDU_RECORDING_CUSTOM_LAYOUT",
         default: Some("/opt/openvidu/custom-layout"),
         doc: "The folder of your own recording layouts, served without credentials under /openvidu/layouts.",
-        accepts: &["/opt/openvidu/custom-layout"],
+        accepts: &["/opt/openvidu/custom-layout", "/srv/layouts/"],
         refuses: &[""],
         ..About::RESTART
     },
@@ -507,7 +510,8 @@ pub(crate) static OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH: Key<u32> = Key {
         name: "OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH",
         default: Some("300"),
         unit: "kbit/s",
-        doc: "No subscriber's limit makes what a client is told to send less than this.",
+        doc: "The least video that a client is told to send, however little its subscribers' networks carry.",
+        effect: Effect::Later("limits that follow subscribers' networks"),
         accepts: &["0", "+5", "-0", "2147483647"],
         refuses: &["", "-1", "2147483648", " 5", "1.5"],
         ..About::LIVE
@@ -534,7 +538,7 @@ pub(crate) static OPENVIDU_STREAMS_VIDEO_MIN_SEND_BANDWIDTH: Key<u32> = Key {
         default: Some("300"),
         unit: "kbit/s",
         doc: "The least video the server should send to a client.",
-        effect: Effect::Later("congestion control towards subscribers"),
+        effect: Effect::Later("limits that follow subscribers' networks"),
         accepts: &["0", "+5", "-0", "2147483647"],
         refuses: &["", "-1", "2147483648", " 5", "1.5"],
         ..About::LIVE
@@ -571,7 +575,7 @@ pub(crate) static OPENVIDU_SESSIONS_GARBAGE_INTERVAL: Key<Duration> = Key {
         name: "OPENVIDU_SESSIONS_GARBAGE_INTERVAL",
         default: Some("900"),
         unit: "seconds",
-        doc: "How often unused sessions are looked for; 0 is never.",
+        doc: "0: unused sessions stay open for ever. Any other value: they are closed as soon as OPENVIDU_SESSIONS_GARBAGE_THRESHOLD says, not only once in an interval.",
         accepts: &["0", "+5", "2147483647"],
         refuses: &["", "-1", "2147483648", "5s"],
         ..About::LIVE
@@ -735,7 +739,6 @@ pub(crate) static OPENVIDU_EDITION: Key<Option<String>> = Key {
         name: "OPENVIDU_EDITION",
         doc: "ce: the API answers exactly as the community edition does. Everything of the other editions is on otherwise.",
         empty: Empty::Value,
-        effect: Effect::Later("answers of the community edition"),
         accepts: &["", "ce", "pro"],
         refuses: &[],
         ..About::RESTART

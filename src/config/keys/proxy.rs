@@ -68,7 +68,9 @@ pub(crate) static WORKER_CONNECTIONS: Key<u32> = Key {
         default: Some("10240"),
         doc: "nginx's connections per worker.",
         empty: Empty::Default,
-        effect: Effect::Never,
+        effect: Effect::Never(
+            "connections are bounded by the file descriptors that the service manager grants (LimitNOFILE)",
+        ),
         accepts: &["10240"],
         refuses: &["many"],
         ..About::RESTART
@@ -164,7 +166,7 @@ pub(crate) static DOCKER_LOGS_MAX_SIZE: Key<String> = Key {
         default: Some("100M"),
         doc: "The size of a container's log.",
         empty: Empty::Value,
-        effect: Effect::Never,
+        effect: Effect::Never("there are no containers, and the journal keeps the log"),
         accepts: &["", "anything"],
         refuses: &[],
         ..About::RESTART

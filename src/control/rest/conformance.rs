@@ -19,7 +19,7 @@ use crate::control::session::directory::Directory;
 use crate::control::session::ports::NoTurn;
 use crate::control::session::scene;
 use crate::units::ForcedVideoCodec;
-use crate::units::{Bitrate, RemoteAddr, Secret};
+use crate::units::{Bitrate, RemoteAddr, Secret, clock};
 
 /// `OPENVIDUAPP:MY_SECRET`.
 const RIGHT: &str = "Basic T1BFTlZJRFVBUFA6TVlfU0VDUkVU";
@@ -49,7 +49,7 @@ fn settings() -> Settings {
     }
 }
 
-struct Server(Router);
+struct Server(Router, Directory);
 
 #[derive(Debug)]
 struct Answer {
@@ -92,11 +92,8 @@ impl Server {
             plane,
             Arc::new(NoTurn),
         );
-        Self(router(
-            settings,
-            Gate::new(Secret::new("MY_SECRET")),
-            directory,
-        ))
+        let gate = Gate::new(Secret::new("MY_SECRET"));
+        Self(router(settings, gate, directory.clone()), directory)
     }
 
     async fn send(&self, mut request: Request<Body>) -> Answer {
@@ -135,6 +132,32 @@ impl Server {
         let request = Request::builder().method(method).uri(path);
         self.send(request.body(Body::empty()).unwrap()).await
     }
+}
+
+#[tokio::test]
+async fn a_server_that_drains_sends_new_sessions_elsewhere_and_goes_on_with_the_others() {
+    let server = Server::new();
+    let old = json!({"customSessionId": "old"});
+    assert_eq!(server.call("POST /sessions", old.clone()).await.status, 200);
+    let in_ten_minutes = clock::now() + Duration::from_secs(600);
+    server.1.refuse_until(Some(in_ten_minutes));
+    let refused = server.call("POST /sessions", json!({})).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    assert!(
+        refused.has_error_object("/openvidu/api/sessions"),
+        "{refused:?}"
+    );
+    assert_eq!(server.call("POST /sessions", old.clone()).await.status, 409);
+    let joining = server.call("POST /sessions/old/connection", json!({}));
+    assert_eq!(joining.await.status, 200);
+    assert_eq!(server.call("DELETE /sessions/old", None).await.status, 204);
+    assert_eq!(server.call("POST /sessions", old.clone()).await.status, 503);
+    server.1.refuse_until(Some(clock::now()));
+    let refused = server.call("POST /sessions", json!({})).await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    server.1.refuse_until(None);
+    assert_eq!(server.call("POST /sessions", old).await.status, 200);
 }
 
 fn keys(value: &Value) -> Vec<&str> {

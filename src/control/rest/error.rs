@@ -1,7 +1,10 @@
 //! The error object (section 1.4).
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -56,11 +59,15 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Either kind of refusal: with the error object or with an empty body.
+/// Any kind of refusal: with the error object, with an empty body, or for some time.
 #[derive(Debug)]
 pub(super) enum Refusal {
     WithObject(ApiError),
     Empty(StatusCode),
+    Later {
+        error: ApiError,
+        retry_after: Duration,
+    },
 }
 
 impl From<ApiError> for Refusal {
@@ -80,6 +87,12 @@ impl IntoResponse for Refusal {
         match self {
             Self::WithObject(error) => error.into_response(),
             Self::Empty(status) => status.into_response(),
+            Self::Later { error, retry_after } => {
+                let mut response = error.into_response();
+                let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+                response.headers_mut().insert(RETRY_AFTER, seconds);
+                response
+            }
         }
     }
 }

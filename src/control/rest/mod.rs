@@ -10,6 +10,8 @@
 //! - negative bandwidths are 400, and so is a `customSessionId` of more than 256 characters;
 //! - a session of which 10,000 connections wait for their user takes no more of them: 409;
 //! - a connection can be changed (PATCH), as in OpenVidu Pro, unless `OPENVIDU_EDITION` is `ce`: then it is 403;
+//! - while the process drains, creating a session is 503 with `Retry-After`; one that exists is 409 as ever, by which
+//!   the SDKs go on with it;
 //! - after ten wrong guesses in a minute a source gets 401 with `Retry-After` and its credentials are not looked at:
 //!   the SDKs know 401, and know no 429.
 //!
@@ -57,6 +59,14 @@ struct Api {
 
 /// Everything below `/openvidu/` but signalling: the API, its public pages, and the refusal of the rest.
 pub fn router(settings: impl Into<Live<Settings>>, gate: Gate, directory: Directory) -> Router {
+    unauthenticated(settings, directory)
+        .layer(from_fn_with_state(gate, authentication::require_secret))
+        .layer(from_fn(cors::allow_every_origin))
+        .layer(from_fn(security_headers::add))
+}
+
+/// The same for a door that knows by other means who comes in: the secret is not asked for.
+pub fn unauthenticated(settings: impl Into<Live<Settings>>, directory: Directory) -> Router {
     let api = Api {
         settings: settings.into(),
         directory,
@@ -124,9 +134,6 @@ pub fn router(settings: impl Into<Live<Settings>>, gate: Gate, directory: Direct
         .method_not_allowed_fallback(forbidden)
         .with_state(api)
         .layer(DefaultBodyLimit::max(MAX_BODY_LEN))
-        .layer(from_fn_with_state(gate, authentication::require_secret))
-        .layer(from_fn(cors::allow_every_origin))
-        .layer(from_fn(security_headers::add))
 }
 
 /// Whatever no rule names is 403 for those who know the secret (section 1.3); the others got 401 before.

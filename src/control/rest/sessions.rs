@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::body::{self, Invalid, Members};
-use super::error::Refusal;
+use super::error::{ApiError, Refusal};
 use super::query::{self, ListingQuery};
 use super::recording_properties;
 use super::{Api, Settings};
@@ -35,6 +35,10 @@ pub(super) async fn create(
     match api.directory.create(properties).await {
         Ok(session) => Ok(Json(session)),
         Err(CreateError::Conflict) => Err(StatusCode::CONFLICT.into()),
+        Err(draining @ CreateError::Draining { retry_after }) => Err(Refusal::Later {
+            error: ApiError::new(StatusCode::SERVICE_UNAVAILABLE, draining.to_string(), PATH),
+            retry_after,
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::token::Token;
 use crate::media::plane::{self, Candidate, Fingerprint, TransportId};
 use crate::units::{Live, Random};
+use crate::views::control::Session as Summary;
 use crate::views::openvidu as view;
 
 /// The time of a call.
@@ -157,6 +158,11 @@ impl Session {
         self.members
             .iter()
             .any(|member| member.socket() == Some(socket))
+    }
+
+    /// Returns whether anybody is inside whom the others see: hidden participants alone do not make a session used.
+    pub fn is_occupied(&self) -> bool {
+        self.members.iter().any(|member| !member.is_hidden())
     }
 
     /// Returns whether participants are without a room: the media plane lost theirs.
@@ -296,6 +302,19 @@ impl Session {
             allow_transcoding: self.properties.allow_transcoding,
             media_node: self.properties.media_node.clone(),
             connections: self.connection_views(pending).into(),
+        }
+    }
+
+    /// The session in numbers, whatever its size.
+    pub fn summary(&self) -> Summary {
+        let published = self.members.iter().filter(|it| it.publication.is_some());
+        Summary {
+            id: self.id.clone(),
+            created_at: self.created_at,
+            connections: self.members.len(),
+            streams: published.count(),
+            subscriptions: self.members.iter().map(|it| it.subscriptions.len()).sum(),
+            pending: self.pending.len(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -11,14 +12,20 @@ use super::core::{Moment, Session, TooManyPending};
 use super::identifiers::SocketId;
 use super::ports::TurnCredentials;
 use super::rpc_session::RpcSession;
-use super::service::{Handle, Registry, Taken};
+use super::service::{Handle, NotStarted, OccupancyWatch, Registry};
 use super::settings::Settings;
 use crate::control::session::properties::{
     ConnectionChange, ConnectionProperties, SessionProperties,
 };
 use crate::media::plane::Plane;
 use crate::units::{Live, Random, clock};
+use crate::views::control::Session as Summary;
+use crate::views::metric::Family;
 use crate::views::openvidu as view;
+
+/// Who is refused because of a drain is told to come again within this time: a drain may end or be cancelled long before
+/// its deadline.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Why a session could not be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +33,12 @@ pub enum CreateError {
     /// A session with that `customSessionId` exists, active or not: 409.
     #[error("a session with this customSessionId exists")]
     Conflict,
+    /// The process takes no new sessions, since it will end when those that exist have: 503.
+    #[error("this server is about to be restarted and takes no new sessions")]
+    Draining {
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 /// Why a connection could not be created.
@@ -85,7 +98,7 @@ impl Directory {
     /// Creates a session that nobody has joined yet. If one of the same id is just closing, waits for its end.
     ///
     /// # Errors
-    /// The custom id is taken.
+    /// The custom id is taken, or the process drains.
     pub async fn create(
         &self,
         properties: SessionProperties,
@@ -103,8 +116,38 @@ impl Directory {
         let core = Session::new(id.clone(), at, properties, settings, turn, random);
         let shown = core.view(false);
         let started = self.registry.start(&id, || core).await;
-        started.map_err(|Taken| CreateError::Conflict)?;
+        started.map_err(|why| match why {
+            NotStarted::Taken => CreateError::Conflict,
+            NotStarted::Draining(until) => CreateError::Draining {
+                retry_after: until
+                    .saturating_duration_since(at.now)
+                    .clamp(Duration::from_secs(1), RETRY_AFTER_MAX),
+            },
+        })?;
         Ok(shown)
+    }
+
+    /// Creates no sessions from now on, since the process ends at this moment at the latest; `None`: creates them again.
+    /// What is counted by [`Directory::occupancy`] after this has returned grows no more.
+    pub fn refuse_until(&self, until: Option<Instant>) {
+        self.registry.refuse_until(until);
+    }
+
+    /// Whether no sessions are created.
+    pub fn is_refusing(&self) -> bool {
+        self.registry.is_refusing()
+    }
+
+    /// How many sessions there are, now and whenever that changes.
+    pub fn occupancy(&self) -> OccupancyWatch {
+        self.registry.occupancy()
+    }
+
+    /// Every session in short, in order of creation.
+    pub async fn summaries(&self) -> Vec<Summary> {
+        let handles = self.registry.all();
+        let summaries = join_all(handles.iter().map(Handle::summary)).await;
+        summaries.into_iter().flatten().collect()
     }
 
     /// Every session in order of creation; `pending` includes connections that nobody has used yet.
@@ -279,6 +322,11 @@ impl Directory {
         self.registry.flooded()
     }
 
+    /// How many sessions, participants and streams there are and were, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
+    }
+
     /// How many sessions a bug has ended.
     pub fn panics(&self) -> u64 {
         self.registry.panics()
@@ -424,6 +472,64 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(directory.find("room-1").is_some());
+        directory.shutdown("openviduServerStopped").await;
+    }
+
+    #[tokio::test]
+    async fn occupancy_counts_sessions_and_those_that_somebody_is_in() {
+        let (plane, _commands) = scene::plane();
+        let directory = Directory::new(Settings::default(), plane, Arc::new(NoTurn));
+        let mut occupancy = directory.occupancy();
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(directory.create(scene::properties()).await.unwrap().id);
+        }
+        let session = ids.pop().unwrap();
+        let connection = directory
+            .create_connection(&session, scene::connection(Role::Publisher))
+            .await
+            .unwrap();
+        let joiner = Joiner {
+            socket: directory.new_socket(),
+            rpc_session: Arc::new(RpcSession::new(&mut Random::system())),
+            final_user_id: String::new(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            knows_secret: false,
+        };
+        let join = JoinRoom {
+            session: session.clone(),
+            token: connection.token.unwrap(),
+            secret: crate::units::Secret::new(""),
+            hidden: None,
+            metadata: String::new(),
+            platform: String::new(),
+        };
+        let handle = directory.find(&session).unwrap();
+        let (client, request) = (Arc::new(Deaf), RequestId(serde_json::json!(1)));
+        let counted = |occupancy: &mut OccupancyWatch| {
+            let counted = *occupancy.borrow_and_update();
+            (counted.sessions, counted.occupied)
+        };
+        assert_eq!(counted(&mut occupancy), (3, 0));
+        assert!(
+            handle
+                .join(client.clone(), joiner.clone(), request.clone(), join)
+                .await
+        );
+        assert_eq!(counted(&mut occupancy), (3, 1));
+        let shown = directory.summaries().await;
+        let connections: Vec<_> = shown.iter().map(|it| it.connections).collect();
+        assert_eq!(connections, [0, 0, 1]);
+        for id in &ids {
+            directory.close(id, "sessionClosedByServer").await.unwrap();
+        }
+        assert_eq!(counted(&mut occupancy), (1, 1));
+        handle
+            .request(client, joiner.socket, request, Request::Leave)
+            .await;
+        let empty = |it: &crate::control::session::Occupancy| it.sessions == 0;
+        let empty = *occupancy.wait_for(empty).await.unwrap();
+        assert_eq!(empty.occupied, 0);
         directory.shutdown("openviduServerStopped").await;
     }
 

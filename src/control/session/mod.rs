@@ -16,6 +16,7 @@ pub mod ice_servers;
 pub mod identifiers;
 mod media_reconnection;
 mod membership;
+mod metrics;
 mod moderation;
 pub mod notification;
 mod participant;
@@ -55,7 +56,7 @@ pub use reply::Reply;
 pub use rpc_session::{RpcKey, RpcSession};
 #[cfg(any(test, feature = "testing"))]
 pub use service::Fault;
-pub use service::Handle;
+pub use service::{Handle, Occupancy, OccupancyWatch};
 pub use settings::{Limits, Settings};
 
 /// The time that a client has to close its socket after it left or was evicted (`openvidu-signalling` section 9.5).

@@ -8,4 +8,5 @@ mod registry;
 #[cfg(any(test, feature = "testing"))]
 pub use handle::Fault;
 pub use handle::Handle;
-pub(super) use registry::{Registry, Taken};
+pub(super) use registry::{NotStarted, Registry};
+pub use registry::{Occupancy, OccupancyWatch};

@@ -9,6 +9,7 @@ mod envelope;
 mod filters;
 mod keep_alive;
 mod membership;
+mod metrics;
 mod moderation;
 mod notification;
 mod outbox;

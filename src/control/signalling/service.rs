@@ -26,11 +26,14 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use tracing::field::Empty;
 
+use super::metrics::Tally;
 use super::outbox::End;
 use crate::control::access::Gate;
 use crate::control::session::{Directory, Joiner, RpcSession};
 use crate::units::{Random, RemoteAddr, clock};
+use crate::views::metric::Family;
 use peer::Peer;
 use progress::Progress;
 use reader::Reader;
@@ -55,6 +58,7 @@ pub struct Connections {
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: CancellationToken,
     panics: Arc<AtomicU64>,
+    tally: Arc<Tally>,
 }
 
 /// The WebSocket endpoint, on whatever path it is mounted. Requests carry [`RemoteAddr`] as an extension.
@@ -73,7 +77,13 @@ impl Connections {
             tasks: Arc::default(),
             stop: CancellationToken::new(),
             panics: Arc::default(),
+            tally: Arc::default(),
         }
+    }
+
+    /// How many sockets there are, and what became of others, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.tally.families(self.open(), self.panics())
     }
 
     /// How many sockets are open.
@@ -136,7 +146,9 @@ async fn upgrade(
             Err(_) => tracing::debug!("upgrade timed out"),
         }
     };
-    let span = tracing::info_span!("socket", id = socket.0);
+    connections.tally.opened.one();
+    // Of the highest level, so that it stands beside whatever is logged. What it joins is told when it does.
+    let span = tracing::error_span!("socket", id = socket.0, session = Empty);
     let mut tasks = connections.tasks();
     while tasks.try_join_next().is_some() {}
     tasks.spawn(serve.instrument(span));
@@ -206,12 +218,17 @@ async fn serve(upgraded: Upgraded, connections: Connections, peer: Arc<Peer>, jo
         gate,
         stop,
         panics,
+        tally,
         ..
     } = connections;
     let mut progress = Progress::new(directory, gate, peer.clone(), joiner);
+    let ended = peer.clone();
     let mut reader = Reader::new(clock::now(), peer);
     let conversation = converse(socket, &mut reader, &mut progress, stop);
     let halves = AssertUnwindSafe(conversation).catch_unwind().await;
+    if ended.end() == Some(End::Overflow) {
+        tally.overflowed.one();
+    }
     if let Some(session) = progress.into_session() {
         session.socket_closed(id, reader.end).await;
     }

@@ -23,7 +23,7 @@ use crate::control::session::scene::{self, PUBLISHER_OFFER, SUBSCRIBER_OFFER};
 use crate::control::session::{Directory, Fault, Role, Settings, TurnCredential, TurnCredentials};
 use crate::media::plane::Plane;
 use crate::media::plane::service::WorkerCommand;
-use crate::units::{RemoteAddr, Secret};
+use crate::units::{RemoteAddr, Secret, clock};
 
 /// `OPENVIDU_SECRET`.
 pub(super) const SECRET: &str = "the server's secret";
@@ -405,6 +405,23 @@ async fn the_server_offers_when_it_is_told_to() {
     let answer = json!({"sender": stream, "sdpAnswer": offer});
     let (code, _) = b.refused("receiveVideoFrom", answer).await;
     assert_eq!(code, 302, "our own offer is no answer");
+}
+
+#[tokio::test]
+async fn while_the_server_drains_sessions_that_exist_are_joined_and_others_are_not_to_be_had() {
+    let house = House::open().await;
+    let token = house.token("S1", "A", Role::Publisher).await;
+    house.directory.refuse_until(Some(clock::now()));
+    let mut a = house.knock().await;
+    let (code, text) = a.refused("joinRoom", join_room("S0", &token)).await;
+    assert_eq!(code, 204);
+    assert_eq!(
+        text,
+        "There is no available Media Node where to initialize session 'S0'. Code: 204"
+    );
+    let mut b = house.knock().await;
+    let joined = b.ask("joinRoom", join_room("S1", &token)).await;
+    assert_eq!(joined["result"]["id"], "con_A", "{joined}");
 }
 
 #[tokio::test]

@@ -5,14 +5,23 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 /// The content of a file that has at most `max_len` bytes.
 ///
 /// # Errors
-/// It cannot be read, or is larger.
+/// It cannot be read, is larger, or is no file: a named pipe would keep us waiting for whoever writes to it.
 pub fn read_bounded(path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(max_len.saturating_add(1))
+    file.take(max_len.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_len {
         return Err(io::Error::new(
@@ -40,15 +49,30 @@ pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new()
+    let kept = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    rename(&draft, path)?;
+        .open(&draft)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| rename(&draft, path));
+    if let Err(error) = kept {
+        // On a full disk, half a file takes room that is needed.
+        let _ = remove_file(&draft);
+        return Err(error);
+    }
     File::open(folder)?.sync_all()
+}
+
+/// Whether there is no room, which is no reason for a daemon to stop.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Writes `bytes` behind what the file has; a new one is readable for its owner only. They are not forced to the disk.
@@ -89,6 +113,17 @@ mod tests {
         assert_eq!(read_bounded(&path, 100).unwrap(), b"second and more");
         let error = read_bounded(&path, 5).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let pipe = state.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe.as_path(), state.path(), Path::new("/dev/zero")] {
+            assert!(read_bounded(path, 10).is_err(), "{}", path.display());
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod redirect;
 pub mod routes;
 pub mod service;
 mod tls;
+pub mod traffic;
 
 pub use access::AccessLists;
 pub use certificate::{Certificate, CertificateError, CertificateStore};
@@ -25,5 +26,5 @@ pub use containment::Containment;
 pub use limits::Limits;
 pub use ports::{Service, Services, StreamSink, TurnStream};
 pub use routes::{Application, Origin, Routing, Target};
-pub use service::{BindError, Listener, Proxy, RoutingHandle, Rules, Settings};
+pub use service::{BindError, Listener, Observer, Proxy, RoutingHandle, Rules, Settings};
 pub use tls::TlsPolicy;

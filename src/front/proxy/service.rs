@@ -35,7 +35,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,9 @@ use super::ports::Services;
 use super::redirect::Redirect;
 use super::routes::{Entrance, Routing};
 use super::tls::{self, TlsPolicy};
-use crate::units::Live;
+use super::traffic::{Class, Traffic};
+use crate::units::{Live, clock};
+use crate::views::metric::Family;
 use body::{InProgress, keeping};
 pub use dispatch::RoutingHandle;
 use dispatch::{Asking, Reply, Table};
@@ -62,6 +64,9 @@ use upstream::Upstreams;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// A connection so young is served on when we stop: its first request is on its way, and nobody else would answer it.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// What a bug may end.
 const CONNECTION: &str = "a web connection";
@@ -92,6 +97,8 @@ pub struct Settings {
     pub routing: Routing,
     /// Limits and time-outs.
     pub limits: Limits,
+    /// A TCP port of this machine that no upstream may be, by whatever name: the admin listener's.
+    pub off_limits: Option<u16>,
 }
 
 /// The rules by which requests are judged.
@@ -210,6 +217,24 @@ struct Shared {
     /// Ends connections to upstreams, kept ones and tunnels.
     stop_upstreams: CancellationToken,
     containment: Containment,
+    traffic: Traffic,
+}
+
+/// What is seen of a proxy from outside; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Observer(Arc<Shared>);
+
+impl Observer {
+    /// What it counts, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        let Shared {
+            traffic,
+            admission,
+            turn_admission,
+            ..
+        } = &*self.0;
+        traffic.families(admission, turn_admission)
+    }
 }
 
 /// `TlsAcceptor` does not print.
@@ -223,12 +248,13 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Proxy {
-    /// Takes every port of `settings`; must run inside a tokio runtime.
+    /// Takes every port of `settings`, beside sockets that listen already; must run inside a tokio runtime.
     ///
     /// # Errors
     /// The first port that cannot be taken; then none is kept.
     pub fn bind(
         settings: Settings,
+        listening: Vec<(Listener, std::net::TcpListener)>,
         certificates: Arc<CertificateStore>,
         services: Services,
     ) -> Result<Self, BindError> {
@@ -245,22 +271,35 @@ impl Proxy {
         let containment = Containment::default();
         let upstreams = Upstreams::new(
             &settings.limits,
+            settings.off_limits,
             system_authorities(),
             tunnels.clone(),
             containment.clone(),
             stop_upstreams.clone(),
         )?;
         let mut sockets = Vec::new();
+        for (listener, socket) in listening {
+            let address = socket.local_addr();
+            let adopted = adopt(socket).map_err(|error| BindError::Listen {
+                listener,
+                address: address.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()),
+                error,
+            })?;
+            sockets.push((listener, adopted));
+        }
         for (listener, addresses) in [
             (Listener::Https, &settings.https),
             (Listener::Http, &settings.http),
             (Listener::Plain, &settings.plain),
             (Listener::TurnTls, &settings.turn_tls),
         ] {
+            let has_another = |addresses: &[SocketAddr], sockets: &[(Listener, TcpListener)]| {
+                addresses.len() > 1 || sockets.iter().any(|(kind, _)| *kind == listener)
+            };
             for address in addresses {
                 match listen(*address) {
                     Ok(socket) => sockets.push((listener, socket)),
-                    Err(error) if is_missing_family(&error) && addresses.len() > 1 => {
+                    Err(error) if is_missing_family(&error) && has_another(addresses, &sockets) => {
                         tracing::info!(%address, "this machine has no such address family: not listening there");
                     }
                     Err(error) => {
@@ -292,6 +331,7 @@ impl Proxy {
                 tunnels,
                 stop_upstreams,
                 containment,
+                traffic: Traffic::default(),
             }),
         })
     }
@@ -306,6 +346,11 @@ impl Proxy {
     /// Changes what goes where.
     pub fn routing(&self) -> RoutingHandle {
         RoutingHandle::new(self.shared.table.clone(), &self.shared.limits)
+    }
+
+    /// What monitoring is told.
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.shared))
     }
 
     /// What bugs have cost so far.
@@ -362,11 +407,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         // IPv4 has a socket of its own, so that addresses are never of the mapped kind.
         socket.set_only_v6(true)?;
     }
-    // Accepted sockets inherit it: a client that has vanished is found out even where nobody sends anything.
-    keep_alive(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    adopt(socket.into())
+}
+
+fn adopt(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it: a client that has vanished is found out even where nobody sends anything.
+    keep_alive(&socket)?;
+    TcpListener::from_std(socket)
 }
 
 /// Has the kernel ask whether the other side is still there.
@@ -388,6 +438,21 @@ impl Shared {
         if ended.is_err_and(|error| error.is_panic()) {
             self.containment.count(what);
         }
+    }
+}
+
+/// When a connection is told that we stop.
+#[derive(Debug)]
+struct Farewell {
+    cancel: CancellationToken,
+    not_before: Instant,
+}
+
+impl Farewell {
+    /// Cancel safe.
+    async fn is_due(&self) {
+        self.cancel.cancelled().await;
+        sleep_until(self.not_before).await;
     }
 }
 
@@ -454,7 +519,9 @@ impl Door {
             Listener::TurnTls => &shared.turn_admission,
             Listener::Https | Listener::Http | Listener::Plain => &shared.admission,
         };
-        let permit = match admission.admit(peer.ip(), exempt) {
+        let admitted = admission.admit(peer.ip(), exempt);
+        shared.traffic.connected(admitted.as_ref().err());
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(Full::Everyone) => {
                 tracing::debug!(%peer, "too many connections: closed");
@@ -468,18 +535,22 @@ impl Door {
         // Small messages of signalling must not wait for a full segment; a socket that refuses is closing anyway.
         let _ = stream.set_nodelay(true);
         let stream = GuardedStream::new(stream, shared.limits.write_stall, permit);
-        Some(self.clone().connection(stream, peer, cancel.clone()))
+        let farewell = Farewell {
+            cancel: cancel.clone(),
+            not_before: Instant::now() + FRESH,
+        };
+        Some(self.clone().connection(stream, peer, farewell))
     }
 
-    async fn connection(self, stream: GuardedStream, peer: SocketAddr, cancel: CancellationToken) {
+    async fn connection(self, stream: GuardedStream, peer: SocketAddr, farewell: Farewell) {
         #[cfg(any(test, feature = "testing"))]
         self.shared.containment.strike(Fault::Connection);
         match self.listener {
             Listener::Http | Listener::Plain => {
-                self.http1(TokioIo::new(stream), peer, cancel).await;
+                self.http1(TokioIo::new(stream), peer, farewell).await;
             }
             Listener::Https | Listener::TurnTls => {
-                let Some((stream, is_turn)) = self.handshake(stream, peer, &cancel).await else {
+                let Some((stream, is_turn)) = self.handshake(stream, peer, &farewell).await else {
                     return;
                 };
                 let protocol = stream.get_ref().1.alpn_protocol();
@@ -491,9 +562,9 @@ impl Door {
                     // Of an authority the handshake was all that it came for (RFC 8737 section 3).
                     turn::refuse(stream).await;
                 } else if protocol == Some(tls::HTTP_2) {
-                    self.http2(TokioIo::new(stream), peer, cancel).await;
+                    self.http2(TokioIo::new(stream), peer, farewell).await;
                 } else {
-                    self.http1(TokioIo::new(stream), peer, cancel).await;
+                    self.http1(TokioIo::new(stream), peer, farewell).await;
                 }
             }
         }
@@ -504,7 +575,7 @@ impl Door {
         &self,
         stream: GuardedStream,
         peer: SocketAddr,
-        cancel: &CancellationToken,
+        farewell: &Farewell,
     ) -> Option<(TlsStream<GuardedStream>, bool)> {
         let handshake = async {
             let mut stream = self.tls.0.accept(stream).await?;
@@ -512,22 +583,26 @@ impl Door {
             Ok::<_, io::Error>((stream, is_turn))
         };
         tokio::select! {
-            () = cancel.cancelled() => None,
-            outcome = timeout(self.shared.limits.tls_handshake, handshake) => match outcome {
-                Ok(Ok(done)) => Some(done),
-                Ok(Err(error)) => {
-                    tracing::debug!(%peer, %error, "TLS handshake failed");
-                    None
-                }
-                Err(_) => {
-                    tracing::debug!(%peer, "TLS handshake took too long");
-                    None
-                }
+            () = farewell.is_due() => None,
+            outcome = timeout(self.shared.limits.tls_handshake, handshake) => {
+                let done = match outcome {
+                    Ok(Ok(done)) => Some(done),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%peer, %error, "TLS handshake failed");
+                        None
+                    }
+                    Err(_) => {
+                        tracing::debug!(%peer, "TLS handshake took too long");
+                        None
+                    }
+                };
+                self.shared.traffic.shook_hands(done.is_some());
+                done
             },
         }
     }
 
-    async fn http1<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    async fn http1<S>(self, stream: S, peer: SocketAddr, farewell: Farewell)
     where
         S: Read + Write + Unpin + Send + 'static,
     {
@@ -547,7 +622,7 @@ impl Door {
         let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = cancel.cancelled() => {
+            () = farewell.is_due() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -557,7 +632,7 @@ impl Door {
         }
     }
 
-    async fn http2<S>(self, stream: S, peer: SocketAddr, cancel: CancellationToken)
+    async fn http2<S>(self, stream: S, peer: SocketAddr, farewell: Farewell)
     where
         S: Read + Write + Unpin + Send + 'static,
     {
@@ -592,7 +667,7 @@ impl Door {
         let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = cancel.cancelled() => {
+            () = farewell.is_due() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -608,6 +683,20 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let entrance = match self.listener {
+            Listener::Https => Some(Entrance::Https),
+            Listener::Plain => Some(Entrance::Plain),
+            Listener::Http | Listener::TurnTls => None,
+        };
+        let (class, asked) = (Class::of(entrance, request.uri().path()), clock::now());
+        let response = self.respond(request, peer).await;
+        let took = clock::now().saturating_duration_since(asked);
+        let traffic = &self.shared.traffic;
+        traffic.answered(class, response.status(), took);
+        response
+    }
+
+    async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let shared = &self.shared;
         let challenges = shared.certificates.challenges();
         if let Some(answer) = challenges.http(request.uri().path()) {

@@ -70,8 +70,15 @@ impl StreamListener {
         }
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
+        Self::adopt(TcpListener::from(socket))
+    }
+
+    /// Takes a socket that listens already; others may accept its connections, too.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn adopt(socket: TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = TcpListener::from(socket);
         let local = socket.local_addr()?;
         Ok(Self { socket, local })
     }
@@ -131,6 +138,8 @@ pub enum Arrived {
 pub struct Written {
     /// Datagrams that the kernel took, or that wait for its room.
     pub datagrams: u64,
+    /// Their bytes, with what frames them.
+    pub bytes: u64,
     /// Datagrams that were lost.
     pub dropped: u64,
 }
@@ -293,6 +302,7 @@ impl<F: Framing> Stream<F> {
             if rest.is_empty() || is_begun || (has_room && !F::is_expendable(datagram)) {
                 self.pending.extend_from_slice(rest);
                 written.datagrams += 1;
+                written.bytes += (at - start) as u64;
             } else {
                 written.dropped += 1;
             }
@@ -341,6 +351,7 @@ impl<F: Framing> Stream<F> {
         }
         tls.sealed += bytes.len() + RECORD_OVERHEAD;
         written.datagrams += datagrams;
+        written.bytes += bytes.len() as u64;
         self.resume();
     }
 

@@ -145,6 +145,8 @@ pub struct Outgoing {
 pub struct Sent {
     /// Datagrams that the kernel took.
     pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// Datagrams that it did not take: full buffer, unreachable receiver.
     pub dropped: u64,
     /// GSO runs of two or more datagrams.
@@ -156,6 +158,7 @@ pub struct Sent {
 impl std::ops::AddAssign for Sent {
     fn add_assign(&mut self, more: Self) {
         self.datagrams += more.datagrams;
+        self.bytes += more.bytes;
         self.dropped += more.dropped;
         self.runs += more.runs;
         self.refused_runs += more.refused_runs;
@@ -196,8 +199,19 @@ impl BatchSocket {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&addr.into())?;
+        Self::adopt_with(UdpSocket::from(socket), sole, buffer)
+    }
+
+    /// Takes a socket that is bound already, to IPv4 or IPv6 but not both. `sole` as of [`Self::bind`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn adopt(socket: UdpSocket, sole: Option<IpAddr>) -> io::Result<Self> {
+        Self::adopt_with(socket, sole, SOCKET_BUFFER)
+    }
+
+    fn adopt_with(socket: UdpSocket, sole: Option<IpAddr>, buffer: usize) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // Smaller buffers work too; the kernel caps them silently in some versions and refuses in others.
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), buffer);
@@ -383,6 +397,7 @@ impl BatchSocket {
         {
             Ok(()) => {
                 sent.datagrams += run.len() as u64;
+                sent.bytes += transmit.contents.len() as u64;
                 sent.runs += u64::from(run.len() > 1);
             }
             // The kernel's buffer is full, so that the rest of the run would not be taken either.
@@ -421,7 +436,10 @@ impl BatchSocket {
                 SendFlags::empty(),
                 &datagram.to,
             ) {
-                Ok(_) => sent.datagrams += 1,
+                Ok(_) => {
+                    sent.datagrams += 1;
+                    sent.bytes += datagram.len as u64;
+                }
                 Err(_) => sent.dropped += 1,
             }
             return;
@@ -447,7 +465,12 @@ impl BatchSocket {
             ) {
                 Ok(taken) if taken > 0 => {
                     sent.datagrams += taken as u64;
-                    at += taken;
+                    let taken = &batch[at..batch.len().min(at + taken)];
+                    sent.bytes += taken
+                        .iter()
+                        .map(|datagram| datagram.len as u64)
+                        .sum::<u64>();
+                    at += taken.len();
                 }
                 Err(Errno::AGAIN) => {
                     sent.dropped += (batch.len() - at) as u64;

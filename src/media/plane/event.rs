@@ -46,3 +46,29 @@ pub enum FailureReason {
     /// A bug ended this transport alone.
     Panicked,
 }
+
+impl FailureReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::IceTimeout,
+        Self::DtlsTimeout,
+        Self::DtlsFailed,
+        Self::FingerprintMismatch,
+        Self::ClosedByPeer,
+        Self::Exhausted,
+        Self::Panicked,
+    ];
+
+    /// Its word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IceTimeout => "ice_timeout",
+            Self::DtlsTimeout => "dtls_timeout",
+            Self::DtlsFailed => "dtls_failed",
+            Self::FingerprintMismatch => "fingerprint_mismatch",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Exhausted => "exhausted",
+            Self::Panicked => "panicked",
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::ServerConnection;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use super::{Command, Event, RoomId, TransportId, TurnCommand, TurnHandle};
 use crate::media::sdp::{Candidate, Fingerprint};
@@ -38,6 +39,8 @@ pub enum WorkerCommand {
         room: RoomId,
         /// Its session's mailbox.
         events: mpsc::Sender<Event>,
+        /// What tells its session in the log.
+        span: Span,
     },
     /// A command to a room.
     Room {
@@ -50,6 +53,9 @@ pub enum WorkerCommand {
     Turn(TurnCommand),
     /// A TURN client's connection, whose handshake was done elsewhere.
     Adopt(TlsStream),
+    /// Makes the worker stand still, for tests of the watchdog, until the other end is dropped.
+    #[cfg(any(test, feature = "testing"))]
+    Stand(std::sync::mpsc::Receiver<()>),
 }
 
 impl WorkerDoor {
@@ -115,7 +121,7 @@ impl Plane {
         TurnHandle::new(self.workers.clone())
     }
 
-    /// Opens a room on the worker with the least load.
+    /// Opens a room on the worker with the least load. What is logged of it there stands in the caller's span.
     ///
     /// # Errors
     /// The workers have stopped.
@@ -129,7 +135,11 @@ impl Plane {
             fingerprint: self.fingerprint.clone(),
             next_id: self.next_id.clone(),
         };
-        let open = WorkerCommand::Open { room: id, events };
+        let open = WorkerCommand::Open {
+            room: id,
+            events,
+            span: Span::current(),
+        };
         room.worker.deliver(open).await?;
         Ok((room, receiver))
     }
@@ -150,6 +160,18 @@ impl Plane {
             })?;
         (worker.wake)();
         Ok(())
+    }
+
+    /// Makes a worker stand still until what is returned is dropped.
+    ///
+    /// # Errors
+    /// The workers have stopped.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn make_stand(&self, worker: usize) -> Result<std::sync::mpsc::Sender<()>, Stopped> {
+        let (until, dropped) = std::sync::mpsc::channel();
+        let door = self.workers.get(worker).ok_or(Stopped)?;
+        door.deliver(WorkerCommand::Stand(dropped)).await?;
+        Ok(until)
     }
 
     fn least_loaded(&self) -> &WorkerDoor {

@@ -1,7 +1,9 @@
 //! One outgoing copy of a media track.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::counts::Counts;
 use super::history::{PassedOn, Stored};
 use super::ntp;
 use super::producer::{Arrival, Producer};
@@ -67,6 +69,7 @@ pub(crate) struct Consumer {
     repeats: Vec<Option<(SeqNo, Instant)>>,
     round_trip: Option<Duration>,
     pub(crate) stats: ConsumerStats,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,12 @@ pub(crate) struct Stamp {
 }
 
 impl Consumer {
-    pub(crate) fn new(producer: Option<usize>, track: &Track, random: &mut Random) -> Self {
+    pub(crate) fn new(
+        producer: Option<usize>,
+        track: &Track,
+        random: &mut Random,
+        counts: &Arc<Counts>,
+    ) -> Self {
         let ssrc = track.ssrc.unwrap_or_else(|| Ssrc(random.u32()));
         Self {
             producer,
@@ -105,6 +113,7 @@ impl Consumer {
             repeats: Vec::new(),
             round_trip: None,
             stats: ConsumerStats::default(),
+            counts: counts.clone(),
         }
     }
 
@@ -294,6 +303,18 @@ impl Consumer {
         self.stats.bytes += stored.payload.len() as u64;
     }
 
+    /// The transport could not take a packet.
+    pub(crate) fn was_refused(&mut self) {
+        self.stats.refused += 1;
+        self.counts.unsent.one();
+    }
+
+    /// The subscriber has asked for a key frame.
+    pub(crate) fn was_asked_for_key_frame(&mut self) {
+        self.stats.key_frame_requests += 1;
+        self.counts.key_frame_requests_received.one();
+    }
+
     /// Answers a NACK for `seq` from `producer`'s history through `send`, which gets the longest length and a function
     /// that writes the packet. Returns false once nothing more may be sent.
     pub(crate) fn retransmit(
@@ -305,6 +326,7 @@ impl Consumer {
         send: impl FnOnce(usize, &dyn Fn(&mut [u8]) -> usize) -> bool,
     ) -> bool {
         self.stats.nacks += 1;
+        self.counts.nacks_received.one();
         let Some(source) = self.sequencer.source_of(seq) else {
             return true;
         };
@@ -335,6 +357,7 @@ impl Consumer {
         }
         self.repeats[usize::from(seq.0) % REPEATS] = Some((seq, now));
         self.stats.retransmissions += 1;
+        self.counts.retransmissions.one();
         true
     }
 
@@ -373,6 +396,7 @@ impl Consumer {
 
     /// The subscriber reports how it receives this track.
     pub(crate) fn receiver_report(&mut self, now: Instant, block: &ReportBlock) {
+        self.counts.reported_lost(self.stats.lost, block.total_lost);
         self.stats.lost = block.total_lost;
         self.stats.fraction_lost = block.fraction_lost;
         self.stats.jitter = block.jitter;
@@ -386,6 +410,7 @@ impl Consumer {
                 .saturating_duration_since(*at)
                 .saturating_sub(ntp::from_middle(block.delay_since_last_sender_report));
             self.round_trip = Some(round_trip);
+            self.counts.round_trip_down(round_trip);
             self.stats.round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         }
     }

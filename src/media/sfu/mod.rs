@@ -6,6 +6,7 @@
 
 mod arrival_log;
 mod consumer;
+mod counts;
 mod history;
 mod key_frame;
 mod missing;
@@ -19,6 +20,7 @@ mod router;
 mod sequencer;
 mod source;
 
+pub use counts::Counts;
 pub use router::{Output, Router, Sink, TransportKey};
 
 #[cfg(test)]

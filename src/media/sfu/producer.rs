@@ -1,7 +1,9 @@
 //! One incoming media track.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::counts::Counts;
 use super::history::{History, PacketInfo, PassedOn};
 use super::key_frame::KeyFrameRequests;
 use super::missing::MissingPackets;
@@ -66,10 +68,11 @@ pub(crate) struct Producer {
     /// The source's last sender report and when it came.
     sender_report: Option<(SenderInfo, Instant)>,
     pub(crate) stats: ProducerStats,
+    counts: Arc<Counts>,
 }
 
 impl Producer {
-    pub(crate) fn new(index: usize, track: &Track) -> Self {
+    pub(crate) fn new(index: usize, track: &Track, counts: &Arc<Counts>) -> Self {
         Self {
             index,
             kind: track.kind,
@@ -91,6 +94,7 @@ impl Producer {
             fir_sequence_number: 0,
             sender_report: None,
             stats: ProducerStats::default(),
+            counts: counts.clone(),
         }
     }
 
@@ -167,6 +171,7 @@ impl Producer {
         };
         if arrival.is_none() {
             self.stats.refused += 1;
+            self.counts.refused.one();
         }
         arrival
     }
@@ -196,8 +201,7 @@ impl Producer {
                 seq
             }
             Place::Late { seq } => {
-                self.stats.recovered += 1;
-                self.missing.arrived(now, seq);
+                self.recovered(now, seq);
                 seq
             }
             Place::Restart { seq } => {
@@ -228,8 +232,7 @@ impl Producer {
         }
         let (original, payload) = retransmission::unwrap(packet.payload)?;
         let seq = self.reception.place_recovered(original)?;
-        self.stats.recovered += 1;
-        self.missing.arrived(now, seq);
+        self.recovered(now, seq);
         Some(self.keep(now, seq, packet, payload, passed_on))
     }
 
@@ -260,6 +263,7 @@ impl Producer {
             self.key_frame = timestamp;
             if starts_key_frame {
                 self.stats.key_frames += 1;
+                self.counts.key_frames.one();
                 self.key_frames.satisfied();
             }
         }
@@ -274,9 +278,16 @@ impl Producer {
 
     fn lost(&mut self, now: Instant, end: u64, count: u64) {
         self.stats.lost += count;
+        self.counts.lost.add(count);
         if self.feedback.nack && !self.missing.add(now, end, count) {
             self.request_key_frame(now);
         }
+    }
+
+    fn recovered(&mut self, now: Instant, seq: u64) {
+        self.stats.recovered += 1;
+        self.counts.recovered.one();
+        self.missing.arrived(now, seq);
     }
 
     /// Somebody cannot decode without a key frame.
@@ -351,10 +362,12 @@ impl Producer {
         }
         if !lost.is_empty() {
             self.stats.nacks += lost.len() as u64;
+            self.counts.nacks_sent.add(lost.len() as u64);
             writer.nack(sender, media, lost);
         }
         if self.key_frames.take_due(now) {
             self.stats.key_frame_requests += 1;
+            self.counts.key_frame_requests_sent.one();
             if self.feedback.pli {
                 writer.picture_loss_indication(sender, media);
             } else {

@@ -1,8 +1,10 @@
 //! The router of one room: which packet goes to whom.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::counts::Counts;
 use super::ntp::Moment;
 use super::producer::Arrival;
 use super::source::Source;
@@ -67,6 +69,7 @@ pub struct Router {
     /// Scratch space for one run.
     arrivals: Vec<Arrival>,
     outbox: Outbox,
+    pub(crate) counts: Arc<Counts>,
     /// The earliest deadline, or earlier.
     wake: Option<Instant>,
 }
@@ -82,8 +85,15 @@ impl Router {
             source_by_subscriber: BTreeMap::new(),
             arrivals: Vec::with_capacity(MAX_RUN),
             outbox: Outbox::default(),
+            counts: Arc::default(),
             wake: None,
         }
+    }
+
+    /// The same, counting together with whoever else has `counts`.
+    #[must_use]
+    pub fn counting_into(self, counts: Arc<Counts>) -> Self {
+        Self { counts, ..self }
     }
 
     /// A transport on which a browser sends `tracks`. It is told to send at most `max_receive` of video, or less if a
@@ -96,7 +106,8 @@ impl Router {
         max_receive: Option<Bitrate>,
     ) {
         self.remove(key);
-        let source = Source::new(key, tracks, max_receive, &mut self.random);
+        let counts = self.counts.clone();
+        let source = Source::new(key, tracks, max_receive, &mut self.random, counts);
         self.sources.insert(key, source);
         self.settle(now, key);
     }

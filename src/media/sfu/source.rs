@@ -1,9 +1,11 @@
 //! One transport on which a browser sends, its tracks, and the transports that receive them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::arrival_log::ArrivalLog;
 use super::consumer::{Consumer, MAX_HEADER_LEN, Stamp, Verdict};
+use super::counts::Counts;
 use super::history::PassedOn;
 use super::ntp::{self, Moment};
 use super::producer::{Arrival, Producer, Stream};
@@ -47,6 +49,7 @@ pub(crate) struct Source {
     /// Scratch space for NACKs.
     lost: Vec<SeqNo>,
     cname: String,
+    counts: Arc<Counts>,
 }
 
 /// A transport on which a browser receives.
@@ -66,6 +69,7 @@ impl Source {
         tracks: &[Track],
         max_receive: Option<Bitrate>,
         random: &mut Random,
+        counts: Arc<Counts>,
     ) -> Self {
         let tracks = &tracks[..tracks.len().min(MAX_TRACKS)];
         let mut extensions = [None; 16];
@@ -83,7 +87,7 @@ impl Source {
             producers: tracks
                 .iter()
                 .enumerate()
-                .map(|(index, track)| Producer::new(index, track))
+                .map(|(index, track)| Producer::new(index, track, &counts))
                 .collect(),
             destinations: Vec::new(),
             extensions,
@@ -96,6 +100,7 @@ impl Source {
             tick: 0,
             lost: Vec::new(),
             cname: random.alphanumeric(16),
+            counts,
         }
     }
 
@@ -113,7 +118,7 @@ impl Source {
             consumers: tracks
                 .iter()
                 .take(MAX_TRACKS)
-                .map(|track| Consumer::new(self.producer_of(track), track, random))
+                .map(|track| self.new_consumer(track, random))
                 .collect(),
             transport_wide: SeqNo(0),
         };
@@ -195,12 +200,16 @@ impl Source {
                         consumer.renegotiate(track, random);
                         consumer
                     }
-                    None => Consumer::new(self.producer_of(track), track, random),
+                    None => self.new_consumer(track, random),
                 },
             )
             .collect();
         self.destinations[index].consumers = consumers;
         self.is_audience_new = true;
+    }
+
+    fn new_consumer(&self, track: &Track, random: &mut Random) -> Consumer {
+        Consumer::new(self.producer_of(track), track, random, &self.counts)
     }
 
     /// The producer whose packets a consumer of `track` can pass on.
@@ -352,7 +361,7 @@ impl Source {
                             consumer.sent(now, arrival.seq, &stored);
                             destination.transport_wide = destination.transport_wide.plus(1);
                         } else {
-                            consumer.stats.refused += 1;
+                            consumer.was_refused();
                         }
                     }
                 }
@@ -375,6 +384,7 @@ impl Source {
                 for reply in replies {
                     if let Some(round_trip) = self.reference_times.replied(now, reply) {
                         self.quality.measured_round_trip(now, round_trip);
+                        self.counts.round_trips_up.observe(round_trip);
                     }
                 }
             }
@@ -588,7 +598,7 @@ impl Destination {
         if consumer.kind() != MediaKind::Video {
             return;
         }
-        consumer.stats.key_frame_requests += 1;
+        consumer.was_asked_for_key_frame();
         if let Some(producer) = producer_mut(producers, consumer) {
             producer.request_key_frame(now);
         }

@@ -1298,6 +1298,9 @@ fn the_subscribers_report_tells_loss_and_round_trip() {
         "{}",
         stats.round_trip_us
     );
+    let counts = &room.router.counts;
+    assert_eq!(counts.lost_downstream.get(), 34);
+    assert_eq!(counts.round_trips_down.get().sum_us, stats.round_trip_us);
 }
 
 #[test]

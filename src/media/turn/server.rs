@@ -817,6 +817,7 @@ impl Server {
         let Some(gone) = self.allocations.remove(id) else {
             return;
         };
+        *self.live(gone.five_tuple.protocol) -= 1;
         self.deadlines.remove(&(gone.deadline, id));
         self.by_five_tuple.remove(&gone.five_tuple);
         let user = self.hash_of(&gone.username);
@@ -827,6 +828,15 @@ impl Server {
             allocation: id,
             five_tuple: gone.five_tuple,
         });
+    }
+
+    /// The allocations that live, of clients that come by `protocol`.
+    const fn live(&mut self, protocol: Protocol) -> &mut u64 {
+        match protocol {
+            Protocol::Udp => &mut self.counters.live_udp,
+            Protocol::Tcp => &mut self.counters.live_tcp,
+            Protocol::Tls => &mut self.counters.live_tls,
+        }
     }
 
     fn hash_of(&self, username: &str) -> u64 {
@@ -862,7 +872,8 @@ impl Server {
                 Protocol::Udp => "udp",
                 Protocol::Tcp => "tcp",
                 Protocol::Tls => "tls",
-            },
+            }
+            .into(),
             client: known.five_tuple.client,
             server: known.five_tuple.server,
             relayed: relayed.collect(),

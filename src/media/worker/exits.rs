@@ -43,6 +43,15 @@ pub(super) struct Exits {
     pub(super) turn_streams: TurnStreams,
     /// The allocation for whose client a datagram is being written.
     pub(super) written_to: Option<Relayed>,
+    /// Media packets of this turn.
+    pub(super) media: Media,
+}
+
+/// Media packets on their way out, and their bytes before they are sealed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Media {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
 }
 
 /// An allocation of this worker and how data for its client begins.

@@ -5,6 +5,7 @@
 
 mod crossing;
 mod exits;
+mod metrics;
 mod outbox;
 mod pace;
 mod peer;
@@ -28,14 +29,17 @@ use tokio::sync::mpsc;
 use crate::media::net::port::MediaPort;
 use crate::media::net::stream::StreamListener;
 use crate::media::net::udp::BatchSocket;
+use crate::media::plane::FailureReason;
 use crate::media::plane::service::{WorkerCommand, WorkerDoor};
 use crate::media::sdp::Candidate;
+use crate::media::sfu;
 use crate::media::transport::Identity;
 use crate::media::turn;
-use crate::units::clock;
+use crate::units::{Spread, clock};
 use wake::Wake;
 
 pub use crossing::{Crossing, WorkerPorts};
+pub use metrics::families;
 
 /// Commands that may wait for one worker; senders wait when it is full.
 pub const COMMAND_QUEUE: usize = 1024;
@@ -75,14 +79,40 @@ pub struct Parts {
 /// What a worker counts for the outside; written by the worker once a turn at most, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// How often its loop has gone round.
+    pub turns: AtomicU64,
     /// Rooms that it holds.
     pub rooms: AtomicU64,
     /// Transports that it holds.
     pub transports: AtomicU64,
     /// Datagrams received.
     pub received: AtomicU64,
+    /// Their bytes.
+    pub received_bytes: AtomicU64,
     /// Datagrams sent.
     pub sent: AtomicU64,
+    /// Their bytes.
+    pub sent_bytes: AtomicU64,
+    /// Media packets that were opened.
+    pub rtp_received: AtomicU64,
+    /// Their bytes, header included, opened.
+    pub rtp_received_bytes: AtomicU64,
+    /// Media packets that were sealed and queued, those sent again included.
+    pub rtp_sent: AtomicU64,
+    /// Their bytes, header included, before they were sealed.
+    pub rtp_sent_bytes: AtomicU64,
+    /// Transports that came up.
+    pub connected: AtomicU64,
+    /// Transports that ended without a command, in the order of [`FailureReason::ALL`].
+    pub failed: [AtomicU64; FailureReason::ALL.len()],
+    /// Handshake datagrams that wait for their turn.
+    pub handshakes: AtomicU64,
+    /// Microseconds that the loop was not asleep.
+    pub busy_us: AtomicU64,
+    /// For each datagram sent, how long before the loop had looked what there was to receive.
+    pub latency: Spread,
+    /// What the routers of its rooms count.
+    pub sfu: Arc<sfu::Counts>,
     /// Datagrams that the kernel did not take.
     pub send_dropped: AtomicU64,
     /// GSO runs sent.
@@ -114,6 +144,26 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     wake: Wake,
+    counters: Arc<Counters>,
+}
+
+/// Shows whether a worker's loop goes round; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    counters: Arc<Counters>,
+    wake: Wake,
+}
+
+impl Pulse {
+    /// How often it has gone round. An idle worker sleeps for long: [`Self::wake`] it, and look again.
+    pub fn turns(&self) -> u64 {
+        self.counters.turns.load(Ordering::Relaxed)
+    }
+
+    /// Makes it go round at least once.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
 }
 
 impl Worker {
@@ -132,6 +182,7 @@ impl Worker {
         let wake = parts.crossing.wake();
         let stop = Arc::new(AtomicBool::new(false));
         let load = Arc::new(AtomicU64::new(0));
+        let counters = parts.counters.clone();
         let door = WorkerDoor {
             candidates: parts.candidates.clone(),
             commands,
@@ -158,9 +209,18 @@ impl Worker {
                 thread: Some(thread),
                 stop,
                 wake,
+                counters,
             },
             door,
         ))
+    }
+
+    /// Shows whether it lives.
+    pub fn pulse(&self) -> Pulse {
+        Pulse {
+            counters: self.counters.clone(),
+            wake: self.wake.clone(),
+        }
     }
 
     /// Ends the thread after it has told every peer (`close_notify`), and waits for it.

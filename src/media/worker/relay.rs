@@ -39,6 +39,8 @@ pub(super) struct Relay {
     pub(super) server: turn::Server,
     pub(super) sockets: RelaySockets,
     pub(super) crossing: Crossing,
+    /// Allocations that the server had made when this was last looked at.
+    pub(super) made: u64,
     /// When the server is told the wall-clock time again, if anything happens at all.
     wall_clock_at: Instant,
     /// Its timers rest until then.
@@ -62,6 +64,7 @@ impl Relay {
             server: turn::Server::new(now, settings, Random::system()),
             sockets: RelaySockets::new(max_relay_sockets)?,
             crossing,
+            made: 0,
             wall_clock_at: now,
             paused_until: None,
         })

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tracing::Span;
 
 use crate::media::plane::{Event, EventKind, RoomId, TransportId};
 use crate::media::sfu::{Router, TransportKey};
@@ -26,6 +27,8 @@ pub(super) struct Room {
     pub(super) registered: Option<Instant>,
     /// Its session has closed it; its transports end a few in each turn.
     pub(super) is_ending: bool,
+    /// What tells its session in the log.
+    pub(super) span: Span,
     events: mpsc::Sender<Event>,
     /// Events that the session's mailbox had no room for; at most four for each transport, since newer ones replace what
     /// they make obsolete.
@@ -38,6 +41,7 @@ impl Room {
         generation: u32,
         router: Router,
         events: mpsc::Sender<Event>,
+        span: Span,
     ) -> Self {
         Self {
             id,
@@ -47,6 +51,7 @@ impl Room {
             away: BTreeMap::new(),
             registered: None,
             is_ending: false,
+            span,
             events,
             waiting: VecDeque::new(),
         }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
-use super::exits::{Exits, Port};
+use super::exits::{Exits, Media, Port};
 use super::pace::Pace;
 use super::peer::Peer;
 use super::relay::Relay;
@@ -139,6 +139,8 @@ pub(super) struct Loop {
     next_follow: Instant,
     opened: Vec<Opened>,
     buffers: ReceiveBuffers,
+    /// Datagrams that have left in this turn.
+    sent: u64,
     /// The slot whose next datagram, or packets, an injected panic strikes.
     #[cfg(any(test, feature = "testing"))]
     faulty_peer: Option<u32>,
@@ -178,6 +180,7 @@ impl Loop {
                     parts.max_streams,
                 )?,
                 written_to: None,
+                media: Media::default(),
             },
             identity: parts.identity,
             counters: parts.counters,
@@ -199,6 +202,7 @@ impl Loop {
             next_follow: now,
             opened: Vec::new(),
             buffers: ReceiveBuffers::default(),
+            sent: 0,
             #[cfg(any(test, feature = "testing"))]
             faulty_peer: None,
             #[cfg(any(test, feature = "testing"))]
@@ -219,6 +223,7 @@ impl Loop {
                 self.counters.panics.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("a bug of ours cut a turn short: please report the panic above");
             }
+            self.counters.turns.fetch_add(1, Ordering::Relaxed);
             self.sleep();
         }
         self.close_every_room(clock::now());
@@ -282,7 +287,7 @@ impl Loop {
                 return;
             }
             self.opened.clear();
-            let mut datagrams = 0;
+            let (mut datagrams, mut bytes) = (0, 0);
             let link = Link(u32::try_from(port).expect("a worker has a handful of sockets"));
             for message in 0..self.buffers.len() {
                 let received = self.buffers.received(message);
@@ -299,10 +304,9 @@ impl Loop {
                     at += len;
                     datagrams += 1;
                 }
+                bytes += at;
             }
-            self.counters
-                .received
-                .fetch_add(datagrams, Ordering::Relaxed);
+            self.count_received(datagrams, bytes);
             self.forward(now);
             let is_called = !self.mailbox.is_empty() && clock::now() >= now + YIELD_AFTER;
             if self.buffers.len() < RECEIVE_BATCH || is_called {
@@ -354,7 +358,7 @@ impl Loop {
                 Extent::Unusable => break false,
             }
         };
-        self.counters.received.fetch_add(frames, Ordering::Relaxed);
+        self.count_received(frames, at);
         self.forward(now);
         // Whatever it carried may have ended its transport, and the connection with it.
         if self.exits.streams.peer(slot, generation).is_none() {
@@ -493,6 +497,16 @@ impl Loop {
         }
     }
 
+    fn count_received(&self, datagrams: u64, bytes: usize) {
+        let Counters {
+            received,
+            received_bytes,
+            ..
+        } = &*self.counters;
+        received.fetch_add(datagrams, Ordering::Relaxed);
+        received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     fn count_dropped(&self) {
         self.counters
             .receive_dropped
@@ -567,6 +581,15 @@ impl Loop {
     // ---- 3. forwarding ----------------------------------------------------------------------------------------
 
     fn forward(&mut self, now: Instant) {
+        if self.opened.is_empty() {
+            return;
+        }
+        let bytes = self.opened.iter().map(|opened| opened.len as u64);
+        let (packets, bytes) = (self.opened.len() as u64, bytes.sum());
+        let received = &self.counters.rtp_received;
+        received.fetch_add(packets, Ordering::Relaxed);
+        let received = &self.counters.rtp_received_bytes;
+        received.fetch_add(bytes, Ordering::Relaxed);
         // Neighbours in time from one publisher become one run. They lie in the buffers in the order of arrival.
         self.opened
             .sort_unstable_by_key(|opened| (opened.peer, opened.start));
@@ -749,7 +772,9 @@ impl Loop {
             let (id, room_slot) = (peer.id, peer.room);
             match said {
                 Said::Connected(profile) => {
-                    tracing::debug!(transport = id.0, ?profile, "connected");
+                    self.log_of(room_slot, || {
+                        tracing::debug!(transport = id.0, ?profile, "connected");
+                    });
                     if let Some(room) = self.rooms.get_mut(room_slot) {
                         room.router.connected(now, TransportKey(index));
                     }
@@ -771,7 +796,9 @@ impl Loop {
                     self.drain_room(room_slot);
                 }
                 Said::Failed(reason) => {
-                    tracing::debug!(transport = id.0, ?reason, "failed");
+                    self.log_of(room_slot, || {
+                        tracing::debug!(transport = id.0, ?reason, "failed");
+                    });
                     self.fail_peer(index, reason);
                     return;
                 }
@@ -786,10 +813,33 @@ impl Loop {
 
     /// Tells the session now, or when its mailbox has room again.
     fn tell(&mut self, room: u32, transport: Option<TransportId>, kind: EventKind) {
+        match kind {
+            EventKind::Connected => {
+                self.counters.connected.fetch_add(1, Ordering::Relaxed);
+            }
+            EventKind::Failed(reason) => {
+                let reasons = FailureReason::ALL.iter().zip(&self.counters.failed);
+                for (_, failed) in reasons.filter(|(other, _)| **other == reason) {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            EventKind::WentQuiet
+            | EventKind::HeardAgain
+            | EventKind::Quality(_)
+            | EventKind::RoomFailed => {}
+        }
         if let Some(state) = self.rooms.get_mut(room)
             && state.tell(transport, kind)
         {
             self.undelivered.insert(room);
+        }
+    }
+
+    /// Logs something of a room, in its session's span.
+    fn log_of(&mut self, room: u32, log: impl FnOnce()) {
+        match self.rooms.get_mut(room) {
+            Some(room) => room.span.in_scope(log),
+            None => log(),
         }
     }
 
@@ -868,9 +918,13 @@ impl Loop {
         for Port { socket, outbox, .. } in ports.iter_mut().chain(&mut relay.ports) {
             outbox.flush(socket);
             let sent = std::mem::take(&mut outbox.sent);
+            self.sent += sent.datagrams;
             self.counters
                 .sent
                 .fetch_add(sent.datagrams, Ordering::Relaxed);
+            self.counters
+                .sent_bytes
+                .fetch_add(sent.bytes, Ordering::Relaxed);
             self.counters
                 .send_dropped
                 .fetch_add(sent.dropped, Ordering::Relaxed);
@@ -889,13 +943,17 @@ impl Loop {
         }
         let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
         let to_peers = relay.sockets.take_sent();
+        self.sent += to_peers.datagrams;
         add(&self.counters.sent, to_peers.datagrams);
+        add(&self.counters.sent_bytes, to_peers.bytes);
         add(&self.counters.relay_dropped, to_peers.dropped);
         add(&self.counters.gso_runs, to_peers.runs);
         add(&self.counters.gso_refused, to_peers.refused_runs);
         add(&self.counters.crossing_dropped, relay.crossing.flush());
         for Tally { written, refused } in [streams.flush(), turn_streams.flush()] {
+            self.sent += written.datagrams;
             add(&self.counters.sent, written.datagrams);
+            add(&self.counters.sent_bytes, written.bytes);
             add(&self.counters.stream_dropped, written.dropped);
             add(&self.counters.streams_refused, refused);
         }
@@ -903,6 +961,21 @@ impl Loop {
         hold(&self.counters.streams, streams.len());
         hold(&self.counters.turn_streams, turn_streams.len());
         hold(&self.counters.relay_sockets, relay.sockets.len());
+        hold(&self.counters.handshakes, self.handshakes.len());
+        let media = std::mem::take(&mut self.exits.media);
+        add(&self.counters.rtp_sent, media.packets);
+        add(&self.counters.rtp_sent_bytes, media.bytes);
+    }
+
+    /// Takes note of how long the turn took that is over: whatever has left in it came in after its beginning.
+    fn measure(&mut self, now: Instant) {
+        let took = now.saturating_duration_since(self.exits.now);
+        let busy = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.counters.busy_us.fetch_add(busy, Ordering::Relaxed);
+        let sent = std::mem::take(&mut self.sent);
+        if sent > 0 {
+            self.counters.latency.observe_many(took, sent);
+        }
     }
 
     /// How long nothing has to be done; `None` until somebody calls.
@@ -937,6 +1010,7 @@ impl Loop {
 
     fn sleep(&mut self) {
         let now = clock::now();
+        self.measure(now);
         let idle = self.idle_for(now);
         let wait = self.pace.wait(now, || self.exits.relay.server.counters());
         // While that lasts, the sockets of the TURN server do not call; all others do.
@@ -1002,10 +1076,12 @@ impl Loop {
         }
         self.counters.panics.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
-            tracing::error!(
-                peer,
-                "a transport ended by a bug of ours: please report the panic above"
-            );
+            self.log_of(room, || {
+                tracing::error!(
+                    peer,
+                    "a transport ended by a bug of ours: please report the panic above"
+                );
+            });
             if catch_unwind(AssertUnwindSafe(|| {
                 self.fail_peer(peer, FailureReason::Panicked)
             }))
@@ -1014,10 +1090,12 @@ impl Loop {
                 return;
             }
         }
-        tracing::error!(
-            room,
-            "a room ended by a bug of ours: please report the panic above"
-        );
+        self.log_of(room, || {
+            tracing::error!(
+                room,
+                "a room ended by a bug of ours: please report the panic above"
+            );
+        });
         self.tell(room, None, EventKind::RoomFailed);
         // What the panic left inconsistent goes with the room.
         if catch_unwind(AssertUnwindSafe(|| self.close_room(now, room))).is_err() {
@@ -1074,8 +1152,10 @@ impl Sink for Fanout<'_> {
             return true;
         }
         match peer.transport.protect_rtp(space, len) {
-            Ok(len) => {
-                self.exits.commit(&path, len);
+            Ok(sealed) => {
+                self.exits.media.packets += 1;
+                self.exits.media.bytes += len as u64;
+                self.exits.commit(&path, sealed);
                 true
             }
             Err(_) => false,

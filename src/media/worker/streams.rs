@@ -627,6 +627,7 @@ impl<P: Purpose> Streams<P> {
             let frames = &self.arena[segment.start..segment.end];
             let written = connection.stream.send(frames);
             self.tally.written.datagrams += written.datagrams;
+            self.tally.written.bytes += written.bytes;
             self.tally.written.dropped += written.dropped;
             if connection.stream.is_waiting() {
                 self.watch_room(slot, true);

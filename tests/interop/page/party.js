@@ -146,6 +146,7 @@ async function readStats(stream) {
       keyFrames: entry.keyFramesDecoded ?? entry.keyFramesEncoded,
       freezes: entry.freezeCount,
       framesSent: entry.framesSent,
+      target: entry.targetBitrate,
       retransmitted: entry.retransmittedPacketsSent ?? entry.retransmittedPacketsReceived,
     }]));
   const camera = report.find((entry) => entry.type === "media-source" && entry.kind === "video");

@@ -27,6 +27,9 @@ async function isHeld(publisher, limit) {
   await sleep(1000 * SETTLING_S);
   const rates = await windows(publisher, MEASURED_S);
   console.log(`     ${publisher}: at most ${limit} kbit/s; in windows of ${WINDOW_S} s: ${rates.join(" ")}`);
+  // What keeps it below: its estimate of what the transport may carry, or what it gives its encoder of that.
+  const { available, sent: { video } } = await publisher.published();
+  console.log(`     bit/s for the transport: ${available}, for the encoder: ${video.target}`);
   assert.ok(Math.max(...rates) <= MOST * limit, `${Math.max(...rates)} kbit/s are more than 10 % above ${limit}`);
   assert.ok(Math.max(...rates) >= LEAST * limit, `${Math.max(...rates)} kbit/s are far below ${limit}`);
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span};
 
 #[cfg(any(test, feature = "testing"))]
 use super::handle::Fault;
@@ -15,6 +16,7 @@ use super::registry::{Findable, Registry};
 use crate::control::session::core::{Home, Moment, Session};
 use crate::control::session::effect::{Effect, Happening};
 use crate::control::session::identifiers::{ConnectionId, SocketId};
+use crate::control::session::metrics::Share;
 use crate::control::session::notification::Notification;
 use crate::control::session::ports::Client;
 use crate::control::session::refusal::Refusal;
@@ -34,6 +36,18 @@ pub(super) struct Actor {
     clients: BTreeMap<SocketId, Attached>,
     findable: BTreeMap<RpcKey, Findable>,
     registry: Arc<Registry>,
+    /// What it has of the numbers of all sessions.
+    share: Share,
+    /// What tells the session in the log.
+    span: Span,
+    /// As the registry knows it.
+    is_occupied: bool,
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.registry.tally().end(&self.share);
+    }
 }
 
 /// A participant's socket. Kept here so that it can be told even if the core has failed.
@@ -47,12 +61,7 @@ type Asking = Option<Arc<dyn Client>>;
 
 impl Actor {
     /// An actor that does nothing before [`Actor::live`].
-    pub(super) const fn new(
-        id: Arc<str>,
-        serial: u64,
-        core: Session,
-        registry: Arc<Registry>,
-    ) -> Self {
+    pub(super) fn new(id: Arc<str>, serial: u64, core: Session, registry: Arc<Registry>) -> Self {
         Self {
             id,
             serial,
@@ -62,6 +71,9 @@ impl Actor {
             clients: BTreeMap::new(),
             findable: BTreeMap::new(),
             registry,
+            share: Share::default(),
+            span: Span::none(),
+            is_occupied: false,
         }
     }
 
@@ -87,12 +99,16 @@ impl Actor {
 
     async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>) {
         let stop = self.registry.stop().clone();
+        self.span = Span::current();
         tracing::info!("created");
         while !self.core.has_ended() {
             let due = self.core.poll_timeout();
             tokio::select! {
                 message = mailbox.recv() => match message {
-                    Some(message) => self.handle(message).await,
+                    Some(message) => {
+                        let span = self.span_of(&message);
+                        self.handle(message).instrument(span).await;
+                    }
                     None => return,
                 },
                 event = next_event(&mut self.events) => self.handle_event(event).await,
@@ -106,6 +122,18 @@ impl Actor {
                     self.carry_out(None).await;
                 }
             }
+        }
+    }
+
+    /// What tells the connection in the log that a message is about.
+    fn span_of(&self, message: &Message) -> Span {
+        let (Message::Request { socket, .. } | Message::SocketClosed { socket, .. }) = message
+        else {
+            return Span::none();
+        };
+        match self.clients.get(socket) {
+            Some(attached) => tracing::error_span!("connection", id = %attached.connection),
+            None => Span::none(),
         }
     }
 
@@ -172,6 +200,9 @@ impl Actor {
             }
             Message::View { pending, answer } => {
                 let _ = answer.send(self.core.view(pending));
+            }
+            Message::Summary { answer } => {
+                let _ = answer.send(self.core.summary());
             }
             Message::CreateConnection { properties, answer } => {
                 let _ = answer.send(self.core.create_connection(moment(), *properties));
@@ -252,7 +283,9 @@ impl Actor {
     }
 
     async fn open_room(&mut self) {
-        match self.registry.plane().open_room().await {
+        // It is the session's, whoever's request needs it.
+        let opening = self.registry.plane().open_room();
+        match opening.instrument(self.span.clone()).await {
             Ok((room, events)) => {
                 let ids = room.clone();
                 self.core.move_in(Home {
@@ -291,6 +324,10 @@ impl Actor {
         if self.core.has_ended() {
             // Whoever is told of the end finds the session gone.
             self.registry.remove(&self.id, self.serial);
+        } else if self.core.is_occupied() != self.is_occupied {
+            self.is_occupied = !self.is_occupied;
+            self.registry
+                .set_occupied(&self.id, self.serial, self.is_occupied);
         }
         while let Some(effect) = self.core.poll_effect() {
             match effect {
@@ -330,10 +367,35 @@ impl Actor {
                     if matches!(happening, Happening::Flooded(_)) {
                         self.registry.count_flooded();
                     }
+                    self.count(&happening);
                     log(&happening);
                 }
                 Effect::Ended => tracing::debug!("ended"),
             }
+        }
+    }
+
+    fn count(&mut self, happening: &Happening) {
+        let (tally, share) = (self.registry.tally(), &mut self.share);
+        let (passage, held, comes) = match happening {
+            Happening::Joined(_) | Happening::JoinedUnseen(_) => {
+                (&tally.participants, &mut share.participants, true)
+            }
+            Happening::Left(..) | Happening::LeftUnseen(..) => {
+                (&tally.participants, &mut share.participants, false)
+            }
+            Happening::Published(_) => (&tally.streams, &mut share.streams, true),
+            Happening::Unpublished(..) => (&tally.streams, &mut share.streams, false),
+            Happening::Subscribed(..) => (&tally.subscriptions, &mut share.subscriptions, true),
+            Happening::Unsubscribed(..) => (&tally.subscriptions, &mut share.subscriptions, false),
+            Happening::Flooded(_) | Happening::Destroyed(_) => return,
+        };
+        if comes {
+            passage.come();
+            *held += 1;
+        } else if let Some(left) = held.checked_sub(1) {
+            passage.go(1);
+            *held = left;
         }
     }
 

@@ -15,6 +15,7 @@ use crate::control::session::properties::{ConnectionChange, ConnectionProperties
 use crate::control::session::reconnection::SocketEnd;
 use crate::control::session::refusal::Refusal;
 use crate::control::session::rpc_session::RpcKey;
+use crate::views::control::Session as Summary;
 use crate::views::openvidu as view;
 
 /// Messages that may wait for one session; senders wait while it is full, and with them their own sockets.
@@ -57,6 +58,9 @@ pub(super) enum Message {
     View {
         pending: bool,
         answer: oneshot::Sender<view::Session>,
+    },
+    Summary {
+        answer: oneshot::Sender<Summary>,
     },
     CreateConnection {
         properties: Box<ConnectionProperties>,
@@ -202,6 +206,10 @@ impl Handle {
         self.ask(|answer| Message::View { pending, answer }).await
     }
 
+    pub(in crate::control::session) async fn summary(&self) -> Option<Summary> {
+        self.ask(|answer| Message::Summary { answer }).await
+    }
+
     pub(in crate::control::session) async fn create_connection(
         &self,
         properties: ConnectionProperties,
@@ -318,6 +326,7 @@ pub(super) fn refuse(session: &str, message: Message) {
         // Whoever asked learns it from the dropped channel.
         Message::SocketClosed { .. }
         | Message::View { .. }
+        | Message::Summary { .. }
         | Message::CreateConnection { .. }
         | Message::Connection { .. }
         | Message::DeleteConnection { .. }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -12,8 +13,10 @@ use tracing::Instrument;
 use super::actor::Actor;
 use super::handle::Handle;
 use crate::control::session::core::Session;
+use crate::control::session::metrics::Tally;
 use crate::control::session::rpc_session::{RpcKey, RpcSession};
 use crate::media::plane::Plane;
+use crate::views::metric::Family;
 
 /// How long a new session of the same name waits for the old one to end (`openvidu-rest` section 5.1).
 const CLOSING_WAIT: Duration = Duration::from_secs(15);
@@ -21,7 +24,8 @@ const CLOSING_WAIT: Duration = Duration::from_secs(15);
 /// Every session of this process.
 pub(in crate::control::session) struct Registry {
     plane: Plane,
-    sessions: Mutex<BTreeMap<Arc<str>, Entry>>,
+    sessions: Mutex<Sessions>,
+    occupancy: watch::Sender<Occupancy>,
     rpc_sessions: Mutex<HashMap<RpcKey, Participation>>,
     tasks: Mutex<JoinSet<()>>,
     stop: CancellationToken,
@@ -29,12 +33,33 @@ pub(in crate::control::session) struct Registry {
     next_serial: AtomicU64,
     panics: AtomicU64,
     flooded: AtomicU64,
+    tally: Tally,
+}
+
+#[derive(Default)]
+struct Sessions {
+    by_id: BTreeMap<Arc<str>, Entry>,
+    /// While the process drains: when it ends at the latest.
+    refused_until: Option<Instant>,
 }
 
 struct Entry {
     serial: u64,
     handle: Handle,
+    is_occupied: bool,
 }
+
+/// How many sessions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Occupancy {
+    /// All of them.
+    pub sessions: usize,
+    /// Those that somebody is in, hidden participants apart.
+    pub occupied: usize,
+}
+
+/// Tells whenever the [`Occupancy`] changes.
+pub type OccupancyWatch = watch::Receiver<Occupancy>;
 
 /// Where an RPC session has joined.
 struct Participation {
@@ -55,14 +80,20 @@ impl Drop for Findable {
     }
 }
 
-/// An id is in use by a session that is not about to end.
-pub(in crate::control::session) struct Taken;
+/// Why a session does not begin.
+pub(in crate::control::session) enum NotStarted {
+    /// Its id is in use by a session that is not about to end.
+    Taken,
+    /// The process drains, and ends at this moment at the latest.
+    Draining(Instant),
+}
 
 impl Registry {
     pub(in crate::control::session) fn new(plane: Plane) -> Self {
         Self {
             plane,
             sessions: Mutex::default(),
+            occupancy: watch::Sender::default(),
             rpc_sessions: Mutex::default(),
             tasks: Mutex::default(),
             stop: CancellationToken::new(),
@@ -70,6 +101,7 @@ impl Registry {
             next_serial: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             flooded: AtomicU64::new(0),
+            tally: Tally::default(),
         }
     }
 
@@ -78,25 +110,31 @@ impl Registry {
         self: &Arc<Self>,
         id: &str,
         make: impl FnOnce() -> Session,
-    ) -> Result<(), Taken> {
+    ) -> Result<(), NotStarted> {
         let deadline = tokio::time::sleep(CLOSING_WAIT);
         tokio::pin!(deadline);
         loop {
             let ended = {
                 let mut sessions = lock(&self.sessions);
-                match sessions.get(id) {
+                let refused_until = sessions.refused_until;
+                match sessions.by_id.get(id) {
                     None => {
+                        // Only now: who asks for a session that exists shall go on with it.
+                        if let Some(until) = refused_until {
+                            return Err(NotStarted::Draining(until));
+                        }
                         let entry = self.spawn(id, make());
-                        sessions.insert(entry.handle.id.clone(), entry);
+                        sessions.by_id.insert(entry.handle.id.clone(), entry);
+                        self.occupancy.send_modify(|it| it.sessions += 1);
                         return Ok(());
                     }
                     Some(entry) if entry.handle.is_closing() => entry.handle.ended.clone(),
-                    Some(_) => return Err(Taken),
+                    Some(_) => return Err(NotStarted::Taken),
                 }
             };
             tokio::select! {
                 () = ended.cancelled() => {}
-                () = &mut deadline => return Err(Taken),
+                () = &mut deadline => return Err(NotStarted::Taken),
             }
         }
     }
@@ -104,8 +142,10 @@ impl Registry {
     fn spawn(self: &Arc<Self>, id: &str, core: Session) -> Entry {
         let (handle, messages) = Handle::new(id);
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        self.tally.sessions.come();
         let actor = Actor::new(handle.id.clone(), serial, core, self.clone());
-        let span = tracing::info_span!("session", id = id);
+        // Of the highest level, so that it stands beside whatever is logged.
+        let span = tracing::error_span!("session", id = id);
         let mut tasks = lock(&self.tasks);
         // Those that have ended would otherwise be kept for a parent that never asks.
         while tasks.try_join_next().is_some() {}
@@ -114,13 +154,17 @@ impl Registry {
                 .live(messages, handle.ended.clone().drop_guard())
                 .instrument(span),
         );
-        Entry { serial, handle }
+        Entry {
+            serial,
+            handle,
+            is_occupied: false,
+        }
     }
 
     pub(in crate::control::session) fn find(&self, id: &str) -> Option<Handle> {
         let sessions = lock(&self.sessions);
-        sessions
-            .get(id)
+        let entry = sessions.by_id.get(id);
+        entry
             .map(|entry| &entry.handle)
             .filter(|handle| !handle.is_closing())
             .cloned()
@@ -141,14 +185,17 @@ impl Registry {
             )
         };
         let sessions = lock(&self.sessions);
-        let entry = sessions.get(&name).filter(|entry| entry.serial == serial);
+        let entry = sessions
+            .by_id
+            .get(&name)
+            .filter(|entry| entry.serial == serial);
         Some((entry?.handle.clone(), rpc_session)).filter(|(handle, _)| !handle.is_closing())
     }
 
     /// Every session, in order of creation.
     pub(in crate::control::session) fn all(&self) -> Vec<Handle> {
         let sessions = lock(&self.sessions);
-        let mut entries: Vec<&Entry> = sessions.values().collect();
+        let mut entries: Vec<&Entry> = sessions.by_id.values().collect();
         entries.sort_by_key(|entry| entry.serial);
         entries
             .into_iter()
@@ -159,9 +206,49 @@ impl Registry {
     /// Forgets a session that has ended, but not a later one of the same id.
     pub(super) fn remove(&self, id: &str, serial: u64) {
         let mut sessions = lock(&self.sessions);
-        if sessions.get(id).is_some_and(|entry| entry.serial == serial) {
-            sessions.remove(id);
+        if let Some(entry) = sessions.by_id.get(id)
+            && entry.serial == serial
+        {
+            let occupied = usize::from(entry.is_occupied);
+            sessions.by_id.remove(id);
+            self.occupancy.send_modify(|it| {
+                it.sessions -= 1;
+                it.occupied -= occupied;
+            });
         }
+    }
+
+    /// Takes note that somebody has come into a session that was empty, or that it is empty again.
+    pub(super) fn set_occupied(&self, id: &str, serial: u64, is_occupied: bool) {
+        let mut sessions = lock(&self.sessions);
+        if let Some(entry) = sessions.by_id.get_mut(id)
+            && entry.serial == serial
+            && entry.is_occupied != is_occupied
+        {
+            entry.is_occupied = is_occupied;
+            self.occupancy.send_modify(|it| {
+                if is_occupied {
+                    it.occupied += 1;
+                } else {
+                    it.occupied -= 1;
+                }
+            });
+        }
+    }
+
+    /// Tells of every change of what there is.
+    pub(in crate::control::session) fn occupancy(&self) -> OccupancyWatch {
+        self.occupancy.subscribe()
+    }
+
+    /// Refuses to start sessions, since the process ends at this moment at the latest; or starts them again.
+    pub(in crate::control::session) fn refuse_until(&self, until: Option<Instant>) {
+        lock(&self.sessions).refused_until = until;
+    }
+
+    /// Whether sessions are refused.
+    pub(in crate::control::session) fn is_refusing(&self) -> bool {
+        lock(&self.sessions).refused_until.is_some()
     }
 
     /// Where rooms are opened.
@@ -190,6 +277,15 @@ impl Registry {
         lock(&self.rpc_sessions).insert(key, participation);
         let registry = self.clone();
         Findable { registry, key }
+    }
+
+    /// What there is and was.
+    pub(super) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(in crate::control::session) fn families(&self) -> Vec<Family> {
+        self.tally.families(self.panics(), self.flooded())
     }
 
     /// A bug has ended a session.

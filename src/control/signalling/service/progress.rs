@@ -125,7 +125,12 @@ impl Progress {
     async fn join(&mut self, id: RequestId, join: JoinRoom) {
         let joined = match self.directory.find(&join.session) {
             None => {
-                let refusal = Refusal::UnknownSession(join.session);
+                // While the process drains it may live on another one: not found would tell the client to give up.
+                let refusal = if self.directory.is_refusing() {
+                    Refusal::NoMediaNode(join.session)
+                } else {
+                    Refusal::UnknownSession(join.session)
+                };
                 self.peer.reply(&id, Err(&refusal));
                 None
             }
@@ -142,6 +147,7 @@ impl Progress {
             }
         };
         if let Some(session) = joined {
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
             return;
         }
@@ -175,6 +181,7 @@ impl Progress {
             .await;
         if reconnected {
             self.peer.came_back();
+            tracing::Span::current().record("session", session.id());
             self.state = RpcState::Joined(session);
         } else {
             self.peer.adopt(own);

@@ -5,6 +5,7 @@
 pub mod acme;
 pub mod challenges;
 pub mod facts;
+pub mod metrics;
 pub mod pem;
 pub mod self_signed;
 pub mod service;

@@ -12,7 +12,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
 
 use super::{Certificate, CertificateError, Problem, pem, self_signed};
-use crate::control::store::service::{self as store, keep};
+use crate::control::store::service::{self as store, is_full, keep};
 
 /// Largest PEM file that is read: dozens of certificates.
 const MAX_PEM_LEN: u64 = 1024 * 1024;
@@ -113,7 +113,15 @@ pub fn self_signed(
         self_signed::make(domain, others, now).map_err(|error| not_made(error.to_string()))?;
     let certificate = self_signed::reuse(text.as_bytes(), domain, others, now)
         .ok_or_else(|| not_made(Problem::Malformed.to_string()))?;
-    keep(&path, text.as_bytes()).map_err(not_kept)?;
+    match keep(&path, text.as_bytes()) {
+        // A certificate that is made anew at the next start is better than no start.
+        Err(error) if is_full(&error) => tracing::warn!(
+            "the self-signed certificate cannot be kept in {} ({error}): make room there, or browsers have to accept \
+             another one after each restart",
+            path.display()
+        ),
+        kept => kept.map_err(not_kept)?,
+    }
     Ok(certificate)
 }
 

@@ -87,6 +87,7 @@ impl Running {
             tls: TlsPolicy::default(),
             routing: no_application(),
             limits: Limits::default(),
+            off_limits: None,
         };
         change(&mut settings);
         let (taken, turn) = mpsc::unbounded_channel();
@@ -96,7 +97,7 @@ impl Running {
             page: BoxCloneSyncService::new(Router::new().fallback(page)),
             turn: Arc::new(Taken(taken)),
         };
-        let proxy = Proxy::bind(settings, Arc::clone(&certificates), services).unwrap();
+        let proxy = Proxy::bind(settings, Vec::new(), Arc::clone(&certificates), services).unwrap();
         let addresses = proxy.addresses().collect();
         let shared = Arc::clone(&proxy.shared);
         let cancel = CancellationToken::new();
@@ -716,6 +717,7 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         tls: TlsPolicy::default(),
         routing: no_application(),
         limits: Limits::default(),
+        off_limits: None,
     };
     let plain = Settings {
         https: Vec::new(),
@@ -733,7 +735,13 @@ async fn a_port_that_is_taken_is_named_with_ways_out() {
         (turn, "HANOK_TURN_TLS_LISTEN", "HANOK_TURN_TLS_LISTEN="),
     ] {
         let services = running.shared.services.clone();
-        let error = Proxy::bind(settings, Arc::clone(&running.certificates), services).unwrap_err();
+        let error = Proxy::bind(
+            settings,
+            Vec::new(),
+            Arc::clone(&running.certificates),
+            services,
+        )
+        .unwrap_err();
         let text = error.to_string();
         for part in [&taken.to_string(), key, way_out] {
             assert!(text.contains(part), "{text}");

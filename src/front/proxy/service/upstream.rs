@@ -127,12 +127,13 @@ impl Upstreams {
     /// Its connections are tasks of `tasks` that end with `stop`.
     pub(super) fn new(
         limits: &Limits,
+        off_limits: Option<u16>,
         authorities: RootCertStore,
         tasks: TaskTracker,
         containment: Containment,
         stop: CancellationToken,
     ) -> Result<Self, rustls::Error> {
-        let connector = Connector::new(limits.upstream_connect, authorities)?;
+        let connector = Connector::new(limits.upstream_connect, off_limits, authorities)?;
         let executor = Tracked {
             tasks,
             containment,
@@ -277,6 +278,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
 #[derive(Clone)]
 struct Connector {
     patience: Duration,
+    off_limits: Option<u16>,
     verified: TlsConnector,
     on_this_machine: TlsConnector,
 }
@@ -288,7 +290,11 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    fn new(patience: Duration, authorities: RootCertStore) -> Result<Self, rustls::Error> {
+    fn new(
+        patience: Duration,
+        off_limits: Option<u16>,
+        authorities: RootCertStore,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -304,6 +310,7 @@ impl Connector {
             .with_no_client_auth();
         Ok(Self {
             patience,
+            off_limits,
             verified: TlsConnector::from(Arc::new(verified)),
             on_this_machine: TlsConnector::from(Arc::new(on_this_machine)),
         })
@@ -313,6 +320,18 @@ impl Connector {
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(80);
         let stream = timeout(self.patience, TcpStream::connect((host, port))).await??;
+        // Many names lead to this machine; only the kernel knows that one does.
+        let there = stream.peer_addr()?;
+        let is_here =
+            there.ip().to_canonical().is_loopback() || there.ip() == stream.local_addr()?.ip();
+        if is_here && self.off_limits == Some(there.port()) {
+            tracing::warn!(
+                host,
+                port,
+                "an upstream is the admin listener: nothing is sent there"
+            );
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         // A socket that refuses is closing anyway.
         let _ = stream.set_nodelay(true);
         let _ = super::keep_alive(&stream);

@@ -3,7 +3,9 @@
 //! Every worker has a server of its own. Whatever is told here is told to each of them; what is asked is put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::{Stopped, WorkerCommand, WorkerDoor};
@@ -137,11 +139,29 @@ impl TurnHandle {
     /// # Errors
     /// The workers have stopped.
     pub async fn counters(&self) -> Result<TurnCounters, Stopped> {
-        let mut sum = TurnCounters::default();
+        let mut each = Vec::with_capacity(self.workers.len());
         for worker in self.workers.iter() {
-            add(&mut sum, ask(worker, TurnCommand::Count).await?);
+            each.push(ask(worker, TurnCommand::Count).await?);
         }
-        Ok(sum)
+        Ok(sum(each))
+    }
+
+    /// What each worker's server has done; `None` for a worker that does not answer within `patience`: it is stuck, or
+    /// has stopped.
+    pub async fn counters_by_worker(&self, patience: Duration) -> Vec<Option<TurnCounters>> {
+        let asked = self.workers.iter().map(|worker| async move {
+            let answered = ask(worker, TurnCommand::Count);
+            tokio::time::timeout(patience, answered).await.ok()?.ok()
+        });
+        join_all(asked).await
+    }
+
+    /// How many commands wait in each worker's mailbox.
+    pub fn commands_waiting(&self) -> Vec<usize> {
+        let mailboxes = self.workers.iter().map(|worker| &worker.commands);
+        mailboxes
+            .map(|mailbox| mailbox.max_capacity() - mailbox.capacity())
+            .collect()
     }
 
     async fn tell(&self, command: impl Fn() -> TurnCommand) -> Result<(), Stopped> {
@@ -161,6 +181,15 @@ async fn ask<T>(
     answered.await.map_err(|_| Stopped)
 }
 
+/// What several servers have done together.
+pub fn sum(each: impl IntoIterator<Item = TurnCounters>) -> TurnCounters {
+    let mut sum = TurnCounters::default();
+    for one in each {
+        add(&mut sum, one);
+    }
+    sum
+}
+
 /// Names every field, so that none is forgotten.
 const fn add(sum: &mut TurnCounters, one: TurnCounters) {
     let TurnCounters {
@@ -170,6 +199,9 @@ const fn add(sum: &mut TurnCounters, one: TurnCounters) {
         over_budget,
         ignored,
         allocations,
+        live_udp,
+        live_tcp,
+        live_tls,
         over_quota,
         out_of_ports,
         ports_in_use,
@@ -189,6 +221,9 @@ const fn add(sum: &mut TurnCounters, one: TurnCounters) {
     sum.over_budget += over_budget;
     sum.ignored += ignored;
     sum.allocations += allocations;
+    sum.live_udp += live_udp;
+    sum.live_tcp += live_tcp;
+    sum.live_tls += live_tls;
     sum.over_quota += over_quota;
     sum.out_of_ports += out_of_ports;
     sum.ports_in_use += ports_in_use;
@@ -237,7 +272,7 @@ mod tests {
         let shown = Allocation {
             id: id.to_string(),
             username: "u".to_owned(),
-            protocol: "udp",
+            protocol: "udp".into(),
             client: addr,
             server: addr,
             relayed: Vec::new(),
@@ -297,6 +332,35 @@ mod tests {
             ..TurnCounters::default()
         };
         assert_eq!(turn.counters().await, Ok(expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_is_stuck_or_has_stopped_is_told_from_those_that_answer() {
+        let door = |commands| WorkerDoor {
+            candidates: Arc::new([]),
+            commands,
+            wake: Arc::new(|| {}),
+            load: Arc::default(),
+        };
+        let (answering, mut mailbox) = mpsc::channel(2);
+        let mut worker = tokio::task::JoinSet::new();
+        worker.spawn(async move {
+            while let Some(WorkerCommand::Turn(TurnCommand::Count(answer))) = mailbox.recv().await {
+                answer.send(TurnCounters::default()).unwrap();
+            }
+        });
+        let (stuck, _unread) = mpsc::channel(2);
+        let (stopped, _) = mpsc::channel(2);
+        let workers = [answering, stuck, stopped].map(door);
+        let turn = TurnHandle::new(Arc::new(workers));
+        let patience = Duration::from_secs(1);
+        for waiting in 1..=2 {
+            let answers = turn.counters_by_worker(patience).await;
+            assert_eq!(answers, [Some(TurnCounters::default()), None, None]);
+            assert_eq!(turn.commands_waiting(), [0, waiting, 0]);
+        }
+        // Nor is anybody held up by a mailbox that is full.
+        assert_eq!(turn.counters_by_worker(patience).await[1], None);
     }
 
     #[tokio::test]

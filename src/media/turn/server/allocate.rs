@@ -122,6 +122,7 @@ impl Server {
         self.by_user.insert((user, id));
         self.deadlines.insert((expires_at, id));
         self.counters.allocations += 1;
+        *self.live(from.protocol) += 1;
         Ok(Content::Created(created))
     }
 

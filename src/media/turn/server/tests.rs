@@ -496,7 +496,7 @@ fn an_allocation_is_answered_with_its_addresses_and_lifetime() {
     assert_eq!(server.allocation_at(t0(), bound), Some(id));
     assert_eq!(outputs(&mut server), [], "no socket before a foreign peer");
     let (_, view) = server.allocations(t0()).next().unwrap();
-    assert_eq!((view.relayed, view.protocol), (vec![at], "udp"));
+    assert_eq!((view.relayed, &*view.protocol), (vec![at], "udp"));
 }
 
 #[test]

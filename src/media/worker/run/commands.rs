@@ -29,11 +29,12 @@ impl Loop {
                 return;
             };
             match command {
-                WorkerCommand::Open { room, events } => {
-                    let router = Router::new(now, Random::system());
+                WorkerCommand::Open { room, events, span } => {
+                    let router =
+                        Router::new(now, Random::system()).counting_into(self.counters.sfu.clone());
                     let slot = self
                         .rooms
-                        .insert(|_, generation| Room::new(room, generation, router, events));
+                        .insert(|_, generation| Room::new(room, generation, router, events, span));
                     self.rooms_by_id.insert(room, slot);
                     self.report_load();
                 }
@@ -48,6 +49,10 @@ impl Loop {
                 }
                 WorkerCommand::Turn(command) => self.carry_out_turn(now, command),
                 WorkerCommand::Adopt(stream) => self.adopt(now, stream),
+                #[cfg(any(test, feature = "testing"))]
+                WorkerCommand::Stand(until) => {
+                    let _ = until.recv();
+                }
             }
         }
     }

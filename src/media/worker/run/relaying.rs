@@ -41,7 +41,7 @@ impl Loop {
             }
             let local = socket.local_addr();
             self.opened.clear();
-            let mut datagrams = 0;
+            let (mut datagrams, mut bytes) = (0, 0);
             for message in 0..self.buffers.len() {
                 let received = self.buffers.received(message);
                 let server = SocketAddr::new(received.to.unwrap_or(local.ip()), local.port());
@@ -54,10 +54,9 @@ impl Loop {
                     at += len;
                     datagrams += 1;
                 }
+                bytes += at;
             }
-            self.counters
-                .received
-                .fetch_add(datagrams, Ordering::Relaxed);
+            self.count_received(datagrams, bytes);
             self.pace.count(datagrams);
             self.forward(now);
             if self.buffers.len() < RECEIVE_BATCH {
@@ -88,10 +87,23 @@ impl Loop {
                     if this.carry_out_outputs(now) {
                         this.exits.answer(&from, &answer[..len]);
                     }
+                    this.log_allocation(&from);
                 }
                 Action::Forward(forward) => this.forward_data(now, &forward, start),
             }
         });
+    }
+
+    /// Logs an allocation that has just been made.
+    fn log_allocation(&mut self, from: &FiveTuple) {
+        let Relay { server, made, .. } = &mut self.exits.relay;
+        let before = std::mem::replace(made, server.counters().allocations);
+        if *made != before
+            && let Some(allocation) = server.allocation_of(from)
+        {
+            let (protocol, client) = (from.protocol, from.client);
+            tracing::debug!(%allocation, ?protocol, %client, "a TURN allocation begins");
+        }
     }
 
     /// Sends data of a client on its way; `start` is where in the receive buffers its message begins.
@@ -237,7 +249,7 @@ impl Loop {
     fn handle_peers(&mut self, now: Instant, allocation: AllocationId) {
         #[cfg(test)]
         super::strike(&mut self.faulty_allocation, allocation);
-        let mut datagrams = 0;
+        let (mut datagrams, mut bytes) = (0, 0);
         for message in 0..self.buffers.len() {
             let received = self.buffers.received(message);
             let begin = ReceiveBuffers::offset(message);
@@ -252,10 +264,9 @@ impl Loop {
                     break;
                 }
             }
+            bytes += at;
         }
-        self.counters
-            .received
-            .fetch_add(datagrams, Ordering::Relaxed);
+        self.count_received(datagrams, bytes);
         self.pace.count(datagrams);
     }
 
@@ -309,7 +320,11 @@ impl Loop {
                     crossing.end_paths(relayed);
                     self.end_paths(relayed);
                 }
-                Output::Ended { five_tuple, .. } => {
+                Output::Ended {
+                    allocation,
+                    five_tuple,
+                } => {
+                    tracing::debug!(%allocation, "a TURN allocation has ended");
                     self.exits.turn_streams.release_client(now, &five_tuple);
                 }
             }

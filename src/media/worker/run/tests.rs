@@ -125,6 +125,7 @@ impl Bench {
             .try_send(WorkerCommand::Open {
                 room: RoomId(room),
                 events,
+                span: tracing::Span::none(),
             })
             .unwrap();
         self.turn();
@@ -615,7 +616,11 @@ fn more_commands_than_one_turn_takes_are_carried_out_in_the_next() {
         let room = RoomId(room);
         bench
             .commands
-            .try_send(WorkerCommand::Open { room, events })
+            .try_send(WorkerCommand::Open {
+                room,
+                events,
+                span: tracing::Span::none(),
+            })
             .unwrap();
     }
     bench.turn();

@@ -1,6 +1,5 @@
 //! Step 2 of a turn, for clients that reach the TURN server by TCP or TLS.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::super::streams::Ready;
@@ -66,9 +65,7 @@ impl Loop {
                 Extent::Unusable => break false,
             }
         };
-        self.counters
-            .received
-            .fetch_add(messages, Ordering::Relaxed);
+        self.count_received(messages, at);
         self.forward(now);
         let streams = &mut self.exits.turn_streams;
         if streams.peer(slot, generation).is_none() {

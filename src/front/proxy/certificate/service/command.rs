@@ -139,6 +139,25 @@ pub fn renew(state_dir: &Path) -> Result<(), CommandError> {
 /// # Errors
 /// It cannot be served, or not be kept.
 pub fn import(from: &Path, settings: &Settings, state_dir: &Path) -> Result<Facts, CommandError> {
+    let found = inspect(from, settings)?;
+    found.keep(settings, state_dir)?;
+    Ok(found.facts)
+}
+
+/// A certificate with its key that can be taken over.
+pub struct Importable {
+    /// The folder that it lies in.
+    pub place: PathBuf,
+    /// What it says.
+    pub facts: Facts,
+    text: Vec<u8>,
+}
+
+/// Reads a certificate of certbot or of OpenVidu's proxy; nothing is written.
+///
+/// # Errors
+/// There is none, or it cannot be served.
+pub fn inspect(from: &Path, settings: &Settings) -> Result<Importable, CommandError> {
     let domain = settings.names.first().map_or("", String::as_str);
     let (place, text) = find_pair(from, domain)?;
     let unusable = |problem: String| CommandError::Unusable {
@@ -155,21 +174,65 @@ pub fn import(from: &Path, settings: &Settings, state_dir: &Path) -> Result<Fact
         let names = held.facts.names.join(", ");
         return Err(unusable(format!("the certificate is for {names}")));
     }
-    let folder = Folder::new(state_dir);
-    let record = Record {
-        directory: settings.directory.clone(),
-        names: settings.names.clone(),
-        validity: Some(held.facts.validity),
-        ..Record::default()
-    };
-    let kept = folder
-        .keep_certificate(&text)
-        .and_then(|()| folder.keep_record(&record))
-        .and_then(|()| give_to_owner(state_dir));
-    kept.map_err(|error| CommandError::State {
-        state_dir: state_dir.to_owned(),
-        error,
-    })?;
+    Ok(Importable {
+        facts: held.facts,
+        place,
+        text,
+    })
+}
+
+impl Importable {
+    /// Whether the state folder holds this certificate, or one that is good for longer.
+    pub fn is_kept(&self, settings: &Settings, state_dir: &Path) -> bool {
+        let domain = settings.names.first().map_or("", String::as_str);
+        let kept = Folder::new(state_dir).read_certificate().ok();
+        let held =
+            kept.and_then(|text| Held::read(&text, domain, &system_authorities(), wall()).ok());
+        held.is_some_and(|held| {
+            held.facts.covers(&[domain.to_owned()])
+                && held.facts.validity.until >= self.facts.validity.until
+        })
+    }
+
+    /// Copies it into the state folder, to be served from the next start on.
+    ///
+    /// # Errors
+    /// It cannot be kept there.
+    pub fn keep(&self, settings: &Settings, state_dir: &Path) -> Result<(), CommandError> {
+        let folder = Folder::new(state_dir);
+        let record = Record {
+            directory: settings.directory.clone(),
+            names: settings.names.clone(),
+            validity: Some(self.facts.validity),
+            ..Record::default()
+        };
+        let kept = folder
+            .keep_certificate(&self.text)
+            .and_then(|()| folder.keep_record(&record))
+            .and_then(|()| give_to_owner(state_dir));
+        kept.map_err(|error| CommandError::State {
+            state_dir: state_dir.to_owned(),
+            error,
+        })
+    }
+}
+
+/// What a pair of `CERTIFICATE_TYPE=owncert` says, if it can be served.
+///
+/// # Errors
+/// It cannot.
+pub fn inspect_own(certificate: &Path, key: &Path, domain: &str) -> Result<Facts, String> {
+    let text = read_pair(certificate, key)
+        .map_err(|error| format!("{} with {}: {error}", certificate.display(), key.display()))?;
+    let now = wall();
+    let held = Held::read(&text, domain, &system_authorities(), now)
+        .map_err(|problem| format!("{}: {problem}", certificate.display()))?;
+    if now > held.facts.validity.until {
+        return Err(format!(
+            "{}: the certificate has expired",
+            certificate.display()
+        ));
+    }
     Ok(held.facts)
 }
 
@@ -264,6 +327,9 @@ mod tests {
             let record = status.record.unwrap();
             assert_eq!(record.validity, Some(facts.validity));
             assert_eq!(record.directory, settings().directory);
+            let again = inspect(tree.path(), &settings()).unwrap();
+            assert!(again.is_kept(&settings(), state.path()));
+            assert!(!again.is_kept(&settings(), tree.path()));
         }
     }
 
