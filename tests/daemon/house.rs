@@ -302,6 +302,19 @@ impl Witness {
         self.call.sending.target.port()
     }
 
+    /// Everybody leaves.
+    pub(crate) async fn end(self) {
+        let Call {
+            publisher,
+            subscribers,
+            ..
+        } = self.call;
+        for (subscriber, _) in subscribers {
+            subscriber.leave().await.unwrap();
+        }
+        publisher.leave().await.unwrap();
+    }
+
     /// Everything sent so far has arrived, once and in order, and the call goes on.
     pub(crate) async fn has_lost_nothing(&self) {
         self.call.has_lost_nothing().await;

@@ -298,7 +298,7 @@ async fn nothing_secret_of_a_whole_run_is_in_its_log() {
         assert!(found, "{text:?} is in none of {} lines", log.len());
     }
     let of = |target: &str| said.iter().filter(|line| line["target"] == target).count();
-    assert!(of("access") > 20, "{}", of("access"));
+    assert!(of("access") > 10, "{}", of("access"));
     let in_session = |line: &&Value| line["spans"]["session"]["id"] == session.as_str();
     let connected = said
         .iter()

@@ -44,7 +44,7 @@ pub(crate) fn under(prefix: &[&str], command: &Command) -> Command {
 }
 
 /// Runs to the end: exit status, standard output, standard error.
-async fn run(arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn run(arguments: &[&str]) -> (i32, String, String) {
     run_command(hanok(arguments)).await
 }
 
@@ -101,6 +101,8 @@ pub(crate) struct Process {
     folder: TempDir,
     /// The lines of its `.env` file.
     lines: Vec<String>,
+    /// The folder of its control socket, short as such paths must be.
+    socket: TempDir,
 }
 
 impl Drop for Process {
@@ -111,7 +113,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
@@ -141,10 +143,13 @@ impl Process {
         more: &[&str],
         adapt: impl FnOnce(Command) -> Command,
     ) -> Self {
-        let own_lines = on_ports(plain, turn);
+        let mut own_lines = on_ports(plain, turn);
         let mut ports = own_lines.iter();
         let https = ports.find_map(|line| line.strip_prefix("HTTPS_PORT="));
         let https = https.unwrap().parse().unwrap();
+        let socket = tempfile::tempdir().unwrap();
+        let control = socket.path().join("control.sock");
+        own_lines.push(format!("HANOK_CONTROL_SOCKET={}", control.display()));
         let mut file_lines = own_lines.clone();
         file_lines.extend(more.iter().map(|line| (*line).to_owned()));
         let (folder, path) = env_file(&file_lines);
@@ -176,6 +181,7 @@ impl Process {
             said: Vec::new(),
             folder,
             lines: own_lines,
+            socket,
         };
         process.says("ready: https://").await;
         process
@@ -186,12 +192,29 @@ impl Process {
         self.folder.path().join(".env")
     }
 
+    /// The control socket.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.socket.path().join("control.sock")
+    }
+
+    /// Runs a verb that talks to this process: exit status, standard output, standard error.
+    pub(crate) async fn verb(&self, arguments: &[&str]) -> (i32, String, String) {
+        let socket = self.control_socket();
+        let socket = ["--socket", socket.to_str().unwrap()];
+        run(&[arguments, &socket].concat()).await
+    }
+
     /// Writes the file anew, with other lines beside those that every process has, and tells it to read it.
     pub(crate) fn reload_with(&self, more: &[&str]) {
+        self.write_env(more);
+        self.signal(Signal::HUP);
+    }
+
+    /// Writes the file anew, with other lines beside those that every process has.
+    pub(crate) fn write_env(&self, more: &[&str]) {
         let own = self.lines.iter().map(String::as_str);
         let lines: Vec<_> = own.chain(more.iter().copied()).collect();
-        std::fs::write(self.folder.path().join(".env"), lines.join("\n") + "\n").unwrap();
-        self.signal(Signal::HUP);
+        std::fs::write(self.file(), lines.join("\n") + "\n").unwrap();
     }
 
     /// Waits for a line of the log.

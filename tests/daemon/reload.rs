@@ -1,8 +1,13 @@
 //! A configuration that is read again while calls go on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use hanok::testing::client::{Client, LOOPBACK};
 use rustix::process::Signal;
+use tokio::task::JoinSet;
 
+use crate::control_socket::ask;
 use crate::house::{Witness, new_session, new_token, rest};
 use crate::process::Process;
 use crate::turn::{Relayed, minted};
@@ -135,4 +140,76 @@ async fn lists_and_log_levels_are_reloaded_and_sigterm_still_ends_the_process() 
     assert_eq!(ask(&process).await, 200, "nobody is listed any more");
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await, 0);
+}
+
+/// `robustness` R14. `HANOK_RELOADS` says how many; the usual run does a few.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_say_what_they_change_and_nobody_notices() {
+    let reloads: u32 = std::env::var("HANOK_RELOADS").map_or(30, |text| text.parse().unwrap());
+    let process = Process::start_with(&["COTURN_SHARED_SECRET_KEY=north"]).await;
+    let socket = process.control_socket();
+    let witness = Witness::begin_at(process.plain).await;
+    let mut lasting = client_of(&process, "north", "lasting").await;
+    assert_eq!(lasting.allocate().await, 0);
+    let plain = process.plain;
+    let requests = Arc::new(AtomicU32::new(0));
+    let mut load: JoinSet<()> = JoinSet::new();
+    let answered = Arc::clone(&requests);
+    load.spawn(async move {
+        loop {
+            let (status, _) = rest(plain, "GET", SESSIONS, None).await;
+            assert_eq!(status, 200);
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut kept = 1_000;
+    for number in 1..=reloads {
+        let is_bad = number % 5 == 0;
+        let recv = format!("OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH={number}");
+        let quota = match is_bad {
+            true => "HANOK_TURN_USER_QUOTA=many".to_owned(),
+            false => format!("HANOK_TURN_USER_QUOTA={}", number + 1),
+        };
+        let level = ["HANOK_LOG=info", "HANOK_LOG=warn,hanok::daemon=info"];
+        let port = format!("HANOK_MEDIA_MAX_PORT={}", 23_900 + number % 90);
+        let level = level[number as usize % 2];
+        process.write_env(&[
+            "COTURN_SHARED_SECRET_KEY=north",
+            &recv,
+            &quota,
+            level,
+            &port,
+        ]);
+        let (status, outcome) = ask(&socket, "POST", "/reload", "").await;
+        if is_bad {
+            assert_eq!(status, 422, "{outcome}");
+            let problems = outcome["problems"].as_array().unwrap();
+            assert_eq!(problems.len(), 1, "{outcome}");
+            let problem = problems[0].as_str().unwrap();
+            assert!(problem.contains("HANOK_TURN_USER_QUOTA=many"), "{problem}");
+        } else {
+            assert_eq!(status, 200, "{outcome}");
+            let changed = outcome["changed"].as_array().unwrap();
+            let key = "OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH";
+            assert!(changed.contains(&key.into()), "{outcome}");
+            let waiting = outcome["atNextStart"].as_array().unwrap();
+            assert_eq!(waiting.as_slice(), ["HANOK_MEDIA_MAX_PORT"], "{outcome}");
+            kept = number;
+        }
+        // What a client is told right afterwards.
+        let (_, config) = ask(&socket, "GET", "/openvidu/api/config", "").await;
+        let told = &config["OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH"];
+        assert_eq!(told, kept, "after {number} reloads");
+    }
+    process.write_env(&["HANOK_TURN_USER_QUOTA=many", "no key at all"]);
+    let (status, out, err) = process.verb(&["reload"]).await;
+    assert_eq!((status, out.as_str()), (78, ""), "{err}");
+    for part in ["everything stays", "HANOK_TURN_USER_QUOTA=many", "the line"] {
+        assert!(err.contains(part), "{part} is not in {err}");
+    }
+    assert!(load.try_join_next().is_none(), "a request has failed");
+    load.shutdown().await;
+    assert!(requests.load(Ordering::Relaxed) > reloads / 2);
+    assert_eq!(lasting.refresh(600).await, 0);
+    witness.has_lost_nothing().await;
 }

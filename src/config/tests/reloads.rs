@@ -92,7 +92,7 @@ fn a_thousand_reloads_later_a_process_is_as_if_it_had_just_begun() {
             9 => "HANOK_TURN_USER_QUOTA=many".to_owned(),
             _ => format!(
                 "HANOK_TURN_USER_QUOTA={number}\nHTTPS_PORT={}",
-                15_000 + number
+                10_000 + number
             ),
         };
         let file = format!("{GOOD}{line}\n");

@@ -477,7 +477,8 @@ mod tests {
 
     #[tokio::test]
     async fn occupancy_counts_sessions_and_those_that_somebody_is_in() {
-        let directory = directory();
+        let (plane, _commands) = scene::plane();
+        let directory = Directory::new(Settings::default(), plane, Arc::new(NoTurn));
         let mut occupancy = directory.occupancy();
         let mut ids = Vec::new();
         for _ in 0..3 {

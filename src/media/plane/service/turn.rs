@@ -343,7 +343,8 @@ mod tests {
             load: Arc::default(),
         };
         let (answering, mut mailbox) = mpsc::channel(2);
-        tokio::spawn(async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
             while let Some(WorkerCommand::Turn(TurnCommand::Count(answer))) = mailbox.recv().await {
                 answer.send(TurnCounters::default()).unwrap();
             }

@@ -84,7 +84,10 @@ fn the_round_trip_to_the_publisher_counts() {
     assert_eq!(talk.go_on(30, u16::MAX), [3]);
     let seen = talk.room.router.counts.round_trips_up.get();
     let count: u64 = seen.within.iter().sum();
-    assert!(count > 10 && seen.sum_us.abs_diff(count * 300_000) < count * 10_000, "{seen:?}");
+    assert!(
+        count > 10 && seen.sum_us.abs_diff(count * 300_000) < count * 10_000,
+        "{seen:?}"
+    );
 }
 
 #[test]
