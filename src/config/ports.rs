@@ -64,6 +64,16 @@ pub struct Need {
     pub bound_at_start: usize,
 }
 
+/// The key that says where the media ports begin.
+const MEDIA: &str = "HANOK_MEDIA_MIN_PORT";
+
+impl Need {
+    /// Whether these are the media threads' own ports, of which others are taken where somebody has one.
+    pub fn is_media(&self) -> bool {
+        self.key == MEDIA
+    }
+}
+
 /// How many media threads there are on a machine with so many cores.
 pub fn workers(config: &Config, cores: usize) -> usize {
     match config.media.workers {
@@ -201,7 +211,7 @@ fn media(config: &Config, workers: usize, needs: &mut Vec<Need>) {
             protocol,
             bind: config.media.bind.clone(),
             purpose,
-            key: "HANOK_MEDIA_MIN_PORT",
+            key: MEDIA,
             reach: from(&config.media.bind, Reach::Everybody),
             bound_at_start: workers,
         });

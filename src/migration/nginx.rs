@@ -57,10 +57,10 @@ pub enum NotRead {
     /// A `;` or `{` without a word before it.
     #[error("line {0}: a directive has no name")]
     NoName(usize),
-    /// Deeper than [`MAX_DEPTH`].
+    /// More blocks within blocks than are read.
     #[error("line {0}: blocks are nested too deeply")]
     TooDeep(usize),
-    /// More than [`MAX_DIRECTIVES`].
+    /// More directives than are read.
     #[error("line {0}: there are too many directives")]
     TooMany(usize),
 }

@@ -18,6 +18,17 @@ const ROWS: &[Row] = &[
     Row("version", 0, "OpenVidu"),
     Row("version --json", 0, "openvidu"),
     Row("version extra", 64, "--help"),
+    Row("man", 0, "hanok"),
+    Row("man EMPTY", 0, ""),
+    Row("man NOWHERE", 1, "NOWHERE"),
+    Row("man a b", 64, "--help"),
+    Row("completions bash", 0, "_hanok"),
+    Row("completions cmd", 64, "--help"),
+    Row("mask --env-file ENV", 0, ""),
+    Row("mask --env-file EMPTY", 1, "EMPTY"),
+    Row("mask extra", 64, "--help"),
+    Row("migrate --from NOWHERE --dry-run", 1, "NOWHERE"),
+    Row("migrate", 64, "--help"),
     Row("check-config --env-file ENV", 0, ".env"),
     Row("check-config --env-file BAD", 78, "HTTPS_PORT=x"),
     Row("check-config extra", 64, "--help"),
@@ -141,6 +152,7 @@ const ROWS: &[Row] = &[
 
 /// Verbs whose success is another test's: they run until they are told to stop, or depend on the machine.
 const SUCCEED_ELSEWHERE: &[&str] = &[
+    "migrate",
     "serve",
     "doctor",
     "cert status",
@@ -151,6 +163,7 @@ const SUCCEED_ELSEWHERE: &[&str] = &[
 
 /// Verbs that fail by the command line or the configuration alone; `doctor` fails in a test of its own.
 const NEVER_FAIL_HERE: &[&str] = &[
+    "completions",
     "version",
     "check-config",
     "print-config",
@@ -163,8 +176,15 @@ const NEVER_FAIL_HERE: &[&str] = &[
 /// What every verb can do wrong.
 const NOBODY: &[&str] = &[];
 
-/// Verbs that read no configuration.
-const NEVER_READ: &[&str] = &["version", "loadtest", "loadtest turn"];
+/// Verbs that read no configuration, or nothing but its secrets; `migrate` reads another one's, in tests of its own.
+const NEVER_READ: &[&str] = &[
+    "version",
+    "man",
+    "completions",
+    "loadtest",
+    "mask",
+    "migrate",
+];
 
 /// Words of the command line that are verbs, as the help lists them; those that have verbs of their own with these.
 async fn verbs(path: &[&str]) -> BTreeSet<String> {

@@ -33,7 +33,7 @@ pub(super) enum Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caa {
     /// `issue`, `issuewild`, `iodef`, in lower case.
-    pub(super) tag: String,
+    pub(super) property: String,
     /// The issuer's domain with parameters, or `;` for nobody.
     pub(super) value: String,
 }
@@ -172,13 +172,13 @@ fn record(kind: Kind, data: &[u8]) -> Option<Record> {
         Kind::Caa => {
             let (_flags, rest) = data.split_first()?;
             let (length, rest) = rest.split_first()?;
-            let (tag, value) = rest.split_at_checked(usize::from(*length))?;
+            let (property, value) = rest.split_at_checked(usize::from(*length))?;
             let text = |bytes: &[u8]| {
                 let text: String = String::from_utf8_lossy(bytes).into_owned();
                 text.replace(char::is_control, "\u{fffd}")
             };
             Record::Caa(Caa {
-                tag: text(tag).to_ascii_lowercase(),
+                property: text(property).to_ascii_lowercase(),
                 value: text(value),
             })
         }
@@ -203,7 +203,10 @@ pub(super) fn climb(name: &str) -> Vec<&str> {
 /// Whether `issuer` may make a certificate for a name with this set of records: there is no `issue` record, or one of
 /// them names it.
 pub(super) fn may_issue(records: &[Caa], issuer: &str) -> bool {
-    let mut issue = records.iter().filter(|caa| caa.tag == "issue").peekable();
+    let mut issue = records
+        .iter()
+        .filter(|caa| caa.property == "issue")
+        .peekable();
     issue.peek().is_none()
         || issue.any(|caa| {
             let domain = caa.value.split(';').next().unwrap_or_default();
@@ -327,7 +330,7 @@ mod tests {
         assert!(!may_issue(&records, "pki.goog"));
         assert!(may_issue(&records[1..], "pki.goog"), "no issue record");
         let nobody = Caa {
-            tag: "issue".to_owned(),
+            property: "issue".to_owned(),
             value: ";".to_owned(),
         };
         assert!(!may_issue(&[nobody], "letsencrypt.org"));

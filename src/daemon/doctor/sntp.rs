@@ -1,5 +1,7 @@
 //! The simple network time protocol (RFC 4330), as far as it takes to compare clocks. Pure.
 
+use subtle::ConstantTimeEq;
+
 use crate::units::Random;
 
 /// Seconds from the beginning of NTP's time, 1900, to that of Unix, 1970.
@@ -41,8 +43,9 @@ impl Request {
     pub(super) fn ahead_ms(&self, answer: &[u8], now_ms: u64) -> Option<i64> {
         let message: &[u8; MESSAGE] = answer.get(..MESSAGE)?.try_into().ok()?;
         let (leap, mode, stratum) = (message[0] >> 6, message[0] & 7, message[1]);
+        let is_ours = bool::from(message[24..32].ct_eq(&self.nonce));
         let is_synchronized = leap != 3 && (1..16).contains(&stratum);
-        if mode != 4 || !is_synchronized || message[24..32] != self.nonce {
+        if mode != 4 || !is_synchronized || !is_ours {
             return None;
         }
         let sent = since(&message[32..40], self.sent_ms)?;

@@ -92,7 +92,7 @@ fn secrets(config: &Config, found: &mut Vec<Finding>) {
         );
     }
     for secret in &config.turn.secrets {
-        if *secret == config.secret {
+        if secret.matches(config.secret.expose().as_bytes()) {
             found.push(
                 Finding::warning(
                     TOPIC,

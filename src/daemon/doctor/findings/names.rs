@@ -427,7 +427,7 @@ pub(super) fn authorities(config: &Config, facts: &Facts, found: &mut Vec<Findin
             Finding::ok(AUTHORITY, what)
         }
         Ok(records) => {
-            let issuers = records.iter().filter(|caa| caa.tag == "issue");
+            let issuers = records.iter().filter(|caa| caa.property == "issue");
             let issuers: Vec<&str> = issuers.map(|caa| caa.value.as_str()).collect();
             Finding::error(
                 AUTHORITY,

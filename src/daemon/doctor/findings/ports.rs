@@ -332,7 +332,7 @@ fn closed(filter: &Filter, needs: &[Need], found: &mut Vec<Finding>) {
 }
 
 fn is_listener(need: &Need) -> bool {
-    need.bound_at_start > 0 && need.key != "HANOK_MEDIA_MIN_PORT"
+    need.bound_at_start > 0 && !need.is_media()
 }
 
 /// `443/tcp`.

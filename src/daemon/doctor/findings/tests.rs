@@ -464,7 +464,7 @@ fn half_an_ipv6_is_found() {
 fn caa_records_that_keep_lets_encrypt_out_are_found() {
     let caa = |value: &str| {
         let caa = Caa {
-            tag: "issue".to_owned(),
+            property: "issue".to_owned(),
             value: value.to_owned(),
         };
         move |facts: &mut Facts| facts.names.caa = Ok(vec![caa])

@@ -24,7 +24,7 @@ pub(super) fn look(config: &Config, cores: usize) -> Ports {
     sockets.retain(|socket| {
         let is_needed = |need: &Need| {
             // Media goes on to the next free port, so others of its range matter, too.
-            let ports = if need.bound_at_start > 1 {
+            let ports = if need.is_media() {
                 config.media.ports
             } else {
                 need.ports

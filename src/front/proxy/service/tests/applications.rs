@@ -1,6 +1,6 @@
 //! Applications behind the proxy.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::application::{Act, App, ok};
 use super::*;
