@@ -7,7 +7,6 @@
 mod json;
 
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -18,6 +17,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use super::service::{is_journal, thread_name};
 use crate::units::{Count, LogFormat};
 use crate::views::metric::{Family, Label, Word};
 
@@ -179,25 +179,9 @@ const fn priority(level: Level) -> &'static str {
     }
 }
 
-/// Whether standard error is the journal's: somebody may have sent it elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
-fn is_journal() -> bool {
-    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
-        return false;
-    };
-    let meta = std::fs::metadata("/proc/self/fd/2");
-    meta.is_ok_and(|meta| is_stream(&stream, meta.dev(), meta.ino()))
-}
-
-/// Whether `stream` is this file, as `DEVICE:INODE`.
-fn is_stream(stream: &str, device: u64, inode: u64) -> bool {
-    let parts = stream.split_once(':');
-    parts.is_some_and(|(dev, ino)| dev.parse() == Ok(device) && ino.parse() == Ok(inode))
-}
-
 /// A bug: where it is and what it says, as one line like any other.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let thread = std::thread::current();
-    let thread = thread.name().unwrap_or("unnamed");
+    let thread = thread_name();
     let location = panic.location().map(ToString::to_string);
     let location = location.as_deref().unwrap_or("an unknown place");
     let said = panic.payload_as_str().unwrap_or("nothing");
@@ -295,14 +279,6 @@ mod tests {
             ("off", session, None),
         ] {
             assert_eq!(of(levels, target), most, "{target} with {levels}");
-        }
-    }
-
-    #[test]
-    fn the_journal_is_known_by_its_device_and_inode() {
-        assert!(is_stream("8:4711", 8, 4711));
-        for other in ["8:4712", "9:4711", "8", "", ":", "8:4711:1", "x:y"] {
-            assert!(!is_stream(other, 8, 4711), "{other}");
         }
     }
 

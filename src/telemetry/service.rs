@@ -2,6 +2,7 @@
 
 mod process;
 mod sockets;
+mod surroundings;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,6 +30,7 @@ use crate::views::metric::Family;
 
 pub use process::families as process_families;
 pub use sockets::receive_drops;
+pub use surroundings::{is_journal, thread_name};
 
 /// Connections at a time; more wait until one of these is over.
 const CONNECTIONS: usize = 16;
