@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod front;
+pub mod host;
 pub mod loadtest;
 pub mod media;
 pub mod migration;

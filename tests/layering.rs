@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("views", &["units"]),
     ("telemetry", &["units", "views"]),
     ("config", &["units"]),
+    ("host", &["config"]),
     ("media/stun", &["units"]),
     ("media/sdp", &["units"]),
     ("media/rtp", &["units"]),
@@ -104,7 +105,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "migration",
-        &["config", "control/store", "front/proxy", "units", "views"],
+        &[
+            "config",
+            "control/store",
+            "front/proxy",
+            "host",
+            "units",
+            "views",
+        ],
     ),
     (
         "cli",
@@ -128,7 +136,14 @@ const EVERYTHING: &[&str] = &["daemon", "testing"];
 const WINGS: &[&str] = &["control", "front", "media"];
 
 /// Folders where I/O is what the code is about. Everywhere else it stands in `service.rs`, or under `service/`.
-const IO_THROUGHOUT: &[&str] = &["daemon", "loadtest", "media/net", "media/worker", "testing"];
+const IO_THROUGHOUT: &[&str] = &[
+    "daemon",
+    "host",
+    "loadtest",
+    "media/net",
+    "media/worker",
+    "testing",
+];
 
 /// Paths that stand for I/O, for tasks or for threads.
 const IO: &[&[&str]] = &[

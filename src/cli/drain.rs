@@ -107,8 +107,8 @@ fn sentence(progress: Draining) -> String {
             let left = until.saturating_sub(clock::wall_ms() / 1000);
             let left = duration::shown(left);
             format!(
-                "draining: new sessions are refused; {sessions} are left, {occupied} of them with participants; hanok ends with \
-                 the last one, in {left} at the latest"
+                "draining: new sessions are refused; sessions left: {sessions}, with participants: {occupied}; hanok ends with the \
+                 last one, in {left} at the latest"
             )
         }
         Drain::Drained => "drained: hanok is ending".to_owned(),

@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use super::port_owner::Protocol;
 use crate::config::Misconfigured;
+use crate::host::port_owner::Protocol;
 
 /// What was handed over and nobody has taken yet.
 #[derive(Debug, Default)]

@@ -9,10 +9,10 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::inherited::{Inherited, Taken};
-use super::port_owner::{Protocol, port_owner};
 use super::turn::{self, Known, Place};
 use crate::config::values::{CoturnIp, Workers};
 use crate::config::{Config, Misconfigured};
+use crate::host::port_owner::{Protocol, port_owner};
 use crate::media::net::addresses::{self, Addresses, Facts, Family};
 use crate::media::net::interfaces::{interfaces, own_addresses};
 use crate::media::net::port::MediaPort;

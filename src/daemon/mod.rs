@@ -13,7 +13,6 @@ pub mod inherited;
 mod media;
 mod neighbours;
 mod observation;
-mod port_owner;
 mod public_address;
 mod reload;
 pub mod revoked;

@@ -13,7 +13,6 @@ use tower::util::BoxCloneSyncService;
 use super::adapters::WorkerStreams;
 use super::inherited::{Inherited, Taken};
 use super::neighbours::neighbours;
-use super::port_owner::{Protocol, port_owner};
 use crate::config::settings::Certificate;
 use crate::config::values::{AppUpstream, Front, Listen, PublicIp, RouteTarget};
 use crate::config::{Config, Misconfigured};
@@ -28,6 +27,7 @@ use crate::front::proxy::{
     self, AccessLists, Application, BindError, CertificateStore, Limits, Listener, Proxy, Routing,
     Services, Target, TlsPolicy, certificate,
 };
+use crate::host::port_owner::{Protocol, port_owner};
 use crate::media::plane::Plane;
 use crate::units::turn_url::{in_url, turn_urls};
 use crate::units::{Bitrate, Live, clock};

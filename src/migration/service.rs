@@ -2,7 +2,6 @@
 //! writing.
 
 mod accounts;
-mod listeners;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -19,12 +18,13 @@ use super::plan::{
 };
 use super::{compose, nginx};
 use crate::config::report::{Loaded, Report};
+use crate::config::values::Front;
 use crate::config::{Config, Machine, Options, dotenv, load};
 use crate::control::store::service::{keep, read_bounded};
 use crate::front::proxy::certificate::acme::Settings;
 use crate::front::proxy::certificate::service::command::{Importable, inspect, inspect_own};
-
 use crate::front::proxy::http_date::http_date;
+use crate::host::port_owner::{self, Protocol};
 use accounts::Account;
 
 /// The user who runs the service.
@@ -138,10 +138,43 @@ pub fn look(
         target: read(&wanted.file(), dotenv::MAX_SIZE),
         certificate,
         folders,
-        listeners: loaded.map(listeners::of).unwrap_or_default(),
+        listeners: loaded.map(listeners).unwrap_or_default(),
         compose: compose_command(),
         config,
     }
+}
+
+/// Who has the ports that hanok will need: a line for each of them that somebody waits on.
+fn listeners(config: &Config) -> Vec<String> {
+    let front = [Some(config.web.https_port), config.web.http_port];
+    let front = front
+        .into_iter()
+        .flatten()
+        .filter(|_| config.web.front == Front::On);
+    let plain = config.web.plain.map(|listen| listen.port);
+    let turn = config.turn.port;
+    let wanted: Vec<_> = front
+        .chain(plain)
+        .chain([turn])
+        .map(|port| (Protocol::Tcp, port))
+        .chain([(Protocol::Udp, turn)])
+        .collect();
+    let mut waiting = port_owner::waiting();
+    waiting.retain(|socket| wanted.contains(&(socket.protocol, socket.at.port())));
+    // Once, however many addresses it waits at.
+    waiting.sort_by_key(|socket| (socket.at.port(), socket.protocol));
+    waiting.dedup_by_key(|socket| (socket.at.port(), socket.protocol));
+    let told = |(socket, holders): (port_owner::Waiting, Vec<port_owner::Process>)| {
+        let owner = holders.first().map(ToString::to_string);
+        // Other users' processes are seen by root only.
+        let owner = owner.unwrap_or_else(|| "somebody".to_owned());
+        let port = socket.at.port();
+        format!("{port}/{}: {owner} has it", socket.protocol)
+    };
+    port_owner::with_holders(waiting)
+        .into_iter()
+        .map(told)
+        .collect()
 }
 
 /// The pair of `owncert`, else the copy of it that the old proxy has made.

@@ -33,7 +33,7 @@ async fn a_drain_refuses_what_is_new_keeps_what_goes_on_and_ends_with_the_last_c
 
     let (status, out, err) = process.verb(&["drain", "--deadline", "10m"]).await;
     assert_eq!(status, 0, "{err}");
-    assert!(out.contains("22 are left, 21 of them with"), "{out}");
+    assert!(out.contains("sessions left: 22, with participants: 21;"), "{out}");
     let (status, head, body) = http(server, "POST", SESSIONS, Some(json!({}))).await;
     assert_eq!(status, 503, "{body}");
     let retry_after = head.to_lowercase();

@@ -71,7 +71,7 @@ const ROWS: &[Row] = &[
     Row(
         "drain --deadline 1h --socket SOCKET",
         0,
-        "1 are left, 0 of them",
+        "sessions left: 1, with participants: 0;",
     ),
     Row(
         "token new other --socket SOCKET",

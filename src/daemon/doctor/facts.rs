@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::dns::{Caa, DnsError};
 use super::firewall::Filter;
 use crate::config::ports::Need;
-use crate::daemon::port_owner::{Process, Waiting};
 use crate::front::proxy::certificate::service::command::Status;
+use crate::host::port_owner::{Process, Waiting};
 use crate::media::net::addresses::Addresses;
 use crate::units::PortRange;
 

@@ -7,7 +7,7 @@ use crate::config::ports::{Need, Protocol, Reach};
 use crate::daemon::doctor::facts::Facts;
 use crate::daemon::doctor::firewall::{Filter, Tool};
 use crate::daemon::doctor::probe::OURS;
-use crate::daemon::port_owner::{Process, Waiting};
+use crate::host::port_owner::{Process, Waiting};
 use crate::units::PortRange;
 use crate::views::finding::Finding;
 

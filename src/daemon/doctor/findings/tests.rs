@@ -12,11 +12,11 @@ use crate::daemon::doctor::facts::{
     Clock, Disk, Facts, File, Files, Kernel, Names, Owner, Place, Role, User,
 };
 use crate::daemon::doctor::firewall::{Accept, Filter, Tool};
-use crate::daemon::port_owner::{Process, Waiting};
 use crate::front::proxy::certificate::acme::plan::{Progress, Validity};
 use crate::front::proxy::certificate::acme::record::Record;
 use crate::front::proxy::certificate::facts::Facts as Certificate;
 use crate::front::proxy::certificate::service::command::{Known, Status};
+use crate::host::port_owner::{Process, Waiting};
 use crate::media::net::addresses::{Addresses, Reason};
 use crate::units::PortRange;
 use crate::views::finding::{Finding, Level};

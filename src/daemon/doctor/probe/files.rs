@@ -8,7 +8,7 @@ use super::state_folder;
 use crate::config::settings::{Certificate, TURN_SECRET_FILE};
 use crate::config::{Config, Loaded, keys};
 use crate::daemon::doctor::facts::{File, Files, Owner, Role, User};
-use crate::daemon::port_owner::Process;
+use crate::host::port_owner::Process;
 
 /// The user that packages make.
 const SERVICE_USER: &str = "hanok";

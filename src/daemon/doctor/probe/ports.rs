@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::config::Config;
 use crate::config::ports::{Need, needs, workers};
-use crate::daemon::port_owner::{self, Process, Waiting};
+use crate::host::port_owner::{self, Process, Waiting};
 
 /// What the kernel calls our own process.
 pub(in crate::daemon::doctor) const OURS: &str = "hanok";

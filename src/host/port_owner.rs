@@ -5,20 +5,22 @@ use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub(super) use crate::config::ports::Protocol;
+pub use crate::config::ports::Protocol;
 
 /// A socket that waits for connections or datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Waiting {
-    pub(super) protocol: Protocol,
-    pub(super) at: SocketAddr,
+pub struct Waiting {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where.
+    pub at: SocketAddr,
     inode: u64,
 }
 
 #[cfg(test)]
 impl Waiting {
     /// One that nobody holds.
-    pub(super) const fn for_test(protocol: Protocol, at: SocketAddr) -> Self {
+    pub(crate) const fn for_test(protocol: Protocol, at: SocketAddr) -> Self {
         let inode = 0;
         Self {
             protocol,
@@ -30,10 +32,11 @@ impl Waiting {
 
 /// A process that holds a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
     /// What the kernel calls it: the first 15 bytes of the program's name.
-    pub(super) name: String,
+    pub name: String,
 }
 
 impl fmt::Display for Process {
@@ -44,7 +47,7 @@ impl fmt::Display for Process {
 
 impl Protocol {
     /// As people write it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
@@ -54,7 +57,7 @@ impl Protocol {
 
 /// The process that listens on `port`, as `NAME (pid PID)`; `None` if it cannot be found, as for other users' processes
 /// when we are not root.
-pub(super) fn port_owner(protocol: Protocol, port: u16) -> Option<String> {
+pub fn port_owner(protocol: Protocol, port: u16) -> Option<String> {
     let mut sockets = waiting();
     sockets.retain(|socket| socket.protocol == protocol && socket.at.port() == port);
     let holders = holders(&sockets);
@@ -65,7 +68,7 @@ pub(super) fn port_owner(protocol: Protocol, port: u16) -> Option<String> {
 }
 
 /// Every socket of this network namespace that waits for TCP connections, and every UDP socket.
-pub(super) fn waiting() -> Vec<Waiting> {
+pub fn waiting() -> Vec<Waiting> {
     let mut waiting = Vec::new();
     for (protocol, tables) in [
         (Protocol::Tcp, ["/proc/net/tcp", "/proc/net/tcp6"]),
@@ -113,7 +116,7 @@ fn holders(sockets: &[Waiting]) -> BTreeMap<u64, Vec<Process>> {
 }
 
 /// These sockets, each with who holds it.
-pub(super) fn with_holders(sockets: Vec<Waiting>) -> Vec<(Waiting, Vec<Process>)> {
+pub fn with_holders(sockets: Vec<Waiting>) -> Vec<(Waiting, Vec<Process>)> {
     let mut holders = holders(&sockets);
     let held = |socket: Waiting| {
         let holders = holders.remove(&socket.inode).unwrap_or_default();
@@ -123,13 +126,13 @@ pub(super) fn with_holders(sockets: Vec<Waiting>) -> Vec<(Waiting, Vec<Process>)
 }
 
 /// Every process that we may see, by number.
-pub(super) fn pids() -> impl Iterator<Item = u32> {
+pub fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// What the kernel calls a process.
-pub(super) fn name(pid: u32) -> Option<String> {
+pub fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim().to_owned())
 }

@@ -1,0 +1,3 @@
+//! What the kernel tells of this machine's other programs.
+
+pub mod port_owner;
