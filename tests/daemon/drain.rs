@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use hanok::testing::client::Client;
 use serde_json::json;
 
-use crate::house::{Witness, free_port, http, join, new_session, new_token, rest};
+use crate::house::{Witness, eventually, free_port, http, join, new_session, new_token, rest};
 use crate::process::{Process, run};
 
 const SESSIONS: &str = "/openvidu/api/sessions";
@@ -21,7 +21,7 @@ async fn a_drain_refuses_what_is_new_keeps_what_goes_on_and_ends_with_the_last_c
     let server = process.plain;
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
     let ready = async || http(admin, "GET", "/readyz", None).await.0;
-    assert_eq!(ready().await, 200);
+    eventually("it is ready", async || ready().await == 200).await;
     let witness = Witness::begin_at(server).await;
     let mut calls = Vec::new();
     for _ in 0..CALLS {
@@ -33,7 +33,10 @@ async fn a_drain_refuses_what_is_new_keeps_what_goes_on_and_ends_with_the_last_c
 
     let (status, out, err) = process.verb(&["drain", "--deadline", "10m"]).await;
     assert_eq!(status, 0, "{err}");
-    assert!(out.contains("sessions left: 22, with participants: 21;"), "{out}");
+    assert!(
+        out.contains("sessions left: 22, with participants: 21;"),
+        "{out}"
+    );
     let (status, head, body) = http(server, "POST", SESSIONS, Some(json!({}))).await;
     assert_eq!(status, 503, "{body}");
     let retry_after = head.to_lowercase();
@@ -62,7 +65,7 @@ async fn a_drain_refuses_what_is_new_keeps_what_goes_on_and_ends_with_the_last_c
 
     let (status, out, _) = process.verb(&["drain", "--cancel"]).await;
     assert_eq!((status, out.trim()), (0, "new sessions are taken"));
-    assert_eq!(ready().await, 200);
+    eventually("it is ready again", async || ready().await == 200).await;
     let (status, made) = rest(server, "POST", SESSIONS, Some(json!({}))).await;
     assert_eq!(status, 200);
     for unused in [&stray, &made] {
