@@ -13,7 +13,7 @@ import { assert, until, within } from "./expect.mjs";
 
 const BINARY = resolve(process.env.HANOK_BIN ?? fileURLToPath(new URL("../../target/debug/hanok", import.meta.url)));
 // Keys that we set for later versions, and a name that a scenario knows to be none.
-const EXPLAINED = / has no effect yet| name=hanok\.invalid$/;
+const EXPLAINED = / has no effect yet| name=hanok\.invalid( error=.*)?$/;
 const STOP_WITHIN = 8_000;
 
 const run = promisify(execFile);
